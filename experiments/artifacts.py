@@ -1,0 +1,108 @@
+"""What a run leaves for people to look at, and the model that it leaves for programs."""
+
+import copy
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from experiments import figures
+from experiments.budget import Cost
+from experiments.data import ImageData, Images
+from experiments.history import History
+from experiments.provenance import installed
+from experiments.tracking import TrackedRun
+from models.classifier import Classifier
+
+MODEL_PACKAGES = ("torch", "numpy")  # what the exported model needs to run
+
+
+def log_artifacts(
+    cfg: DictConfig,
+    run: TrackedRun,
+    cost: Cost,
+    module: Classifier,
+    data: ImageData,
+    history: History,
+    best: Path,
+) -> None:
+    """Complete a trained run: figures, pictures and texts of its last epoch, its best weights.
+
+    Args:
+        module: with the weights of the last epoch.
+        best: the checkpoint of the epoch with the highest validation accuracy.
+    """
+    run.log_history(history.epochs)
+    accuracy, epoch = history.best()
+    seconds = sum(row["epoch_seconds"] for row in history.epochs)
+    run.log_figures({"best/val_acc": accuracy, "best/epoch": epoch, "train_seconds": seconds})
+
+    images, truth = data.val
+    predicted = predict(module, data.val, data.eval_batch_size).cpu()
+    images, truth = images.cpu(), truth.cpu()
+    pictures = {
+        "learning_curves": figures.learning_curves(history.epochs),
+        "confusion_matrix": figures.confusion_matrix(truth, predicted, cfg.data.num_classes),
+        "misclassified": figures.misclassified(images, truth, predicted),
+    }
+    texts = {
+        "summary.txt": cost.summary,
+        "config.yaml": OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, _described(cfg)), resolve=True),
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, figure in pictures.items():
+            figure.savefig(Path(temporary, f"{name}.png"), dpi=120)
+        for name, text in texts.items():
+            Path(temporary, name).write_text(text, encoding="utf-8")
+        run.client.log_artifacts(run.id, temporary)
+    if cfg.tracking.model:
+        _log_model(run, _weights(module, best), data.val.images)
+
+
+@torch.inference_mode()
+def predict(module: Classifier, data: Images, batch_size: int) -> Tensor:
+    """The class of each image: int64 [N], on the device of the images."""
+    module.to(data.images.device).eval()
+    return torch.cat([module(batch).argmax(1) for batch in data.images.split(batch_size)])
+
+
+def _described(cfg: DictConfig) -> list[str]:
+    """The parts of a configuration to write down: all but the store, which may hold credentials."""
+    return [key for key in cfg if key != "tracking"]
+
+
+def _weights(module: Classifier, checkpoint: Path) -> nn.Sequential:
+    """float [N, C, H, W], 0 to 255 -> logits [N, K], with the weights of a checkpoint."""
+    module = copy.deepcopy(module).cpu()
+    module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+    return nn.Sequential(module.normalize, module.network).eval()
+
+
+def _log_model(run: TrackedRun, model: nn.Sequential, images: Tensor) -> None:
+    """Log as a graph that loads with neither this project's code nor pickle."""
+    import mlflow.pytorch  # not until now: it takes a while
+
+    example = images[:2].cpu().float().numpy()  # two: one would fix the batch's size
+    logits = model(torch.from_numpy(example))
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *example.shape[1:]))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, logits.shape[1]))]),
+    )
+    mlflow.set_tracking_uri(run.store.uri)
+    mlflow.set_experiment(experiment_id=run.store.experiment_id)
+    Model.log(
+        artifact_path=None,
+        flavor=mlflow.pytorch,
+        name="model",
+        run_id=run.id,
+        pytorch_model=model,
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"{name}=={version}" for name, version in installed(MODEL_PACKAGES)],
+        serialization_format="pt2",
+    )

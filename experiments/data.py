@@ -1,0 +1,106 @@
+"""Images that lie on the device as one tensor, and batches that are an index into it."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from experiments.fetch import fetch
+from experiments.program import UserError, build
+
+
+class Images(NamedTuple):
+    """`images`: uint8 [N, C, H, W]; `labels`: int64 [N], from 0."""
+
+    images: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> "Images":
+        return Images(self.images.to(device), self.labels.to(device))
+
+
+class Batches:
+    """Iterates over resident images; the last, smaller batch is kept.
+
+    A shuffled order is drawn from the global generator when the first batch is
+    asked for.
+    """
+
+    def __init__(self, data: Images, size: int, shuffle: bool = False) -> None:
+        self.data, self.size, self.shuffle = data, size, shuffle
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data.labels) / self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        images, labels = self.data
+        if self.shuffle:
+            order = torch.randperm(len(labels), device=labels.device)
+            for batch in order.split(self.size):
+                yield images[batch], labels[batch]
+        else:
+            yield from zip(images.split(self.size), labels.split(self.size), strict=True)
+
+
+class ImageData(pl.LightningDataModule):
+    """Training and validation images, moved once to the device that trains on them."""
+
+    def __init__(self, train: Images, val: Images, batch_size: int, eval_batch_size: int) -> None:
+        super().__init__()
+        self.train, self.val = train, val
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+
+    def setup(self, stage: str) -> None:
+        device = self.trainer.strategy.root_device
+        self.train, self.val = self.train.to(device), self.val.to(device)
+
+    def train_dataloader(self) -> Batches:
+        return Batches(self.train, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> Batches:
+        return Batches(self.val, self.eval_batch_size)
+
+
+def load(cfg: DictConfig) -> tuple[ImageData, str]:
+    """Fetch and read the data of a configuration; with the digest of what was read.
+
+    Raises:
+        UserError: it cannot be fetched or read, or is not what `data` states.
+    """
+    fetch(cfg.data)
+    train, val = (_read(cfg, split) for split in ("train", "val"))
+    digest = hashlib.sha256()
+    for tensor in (*train, *val):
+        digest.update(tensor.numpy())
+    module = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size)
+    return module, digest.hexdigest()[:12]
+
+
+def _read(cfg: DictConfig, split: str) -> Images:
+    source = build(cfg, f"data.{split}", root=cfg.data.root)
+    images, labels = torch.as_tensor(source.data), torch.as_tensor(source.targets).long()
+    if images.ndim == 3:
+        images = images.unsqueeze(1)
+    if cfg.data.transposed:
+        images = images.mT
+    if labels.ndim == 2:  # QMNIST: the class, then who wrote it
+        labels = labels[:, 0]
+    data, where = cfg.data, f"the {split} images of {cfg.data.root}"
+    shape = (data.in_channels, data.image_size, data.image_size)
+    if tuple(images.shape[1:]) != shape:
+        raise UserError(
+            f"data.image_size, data.in_channels: {where} are {tuple(images.shape[1:])}, not {shape}"
+        )
+    if len(images) != len(labels) or not len(images):
+        raise UserError(f"{where} are {len(images):,}, but have {len(labels):,} labels")
+    if not 0 <= labels.min() <= labels.max() < data.num_classes:
+        raise UserError(
+            f"data.num_classes is {data.num_classes}, but the labels of {where} "
+            f"go from {labels.min()} to {labels.max()}"
+        )
+    return Images(images.contiguous(), labels)

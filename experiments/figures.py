@@ -1,0 +1,72 @@
+"""The pictures that a run leaves behind."""
+
+import math
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+GALLERY = 100  # misclassified images shown at most
+
+
+def learning_curves(epochs: list[dict[str, float]]) -> Figure:
+    """Loss and accuracy over the epochs; `epochs[i]` has the metrics of epoch i + 1."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    numbers = range(1, len(epochs) + 1)
+    for axes, name, title in zip(figure.subplots(1, 2), ("loss", "acc"), ("loss", "accuracy, %")):
+        scale = 100 if name == "acc" else 1
+        for stage, label in (("train", "training"), ("val", "validation")):
+            values = [row[f"{stage}/{name}"] * scale for row in epochs]
+            axes.plot(numbers, values, marker="o", markersize=3, label=label)
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def confusion_matrix(truth: Tensor, predicted: Tensor, num_classes: int) -> Figure:
+    """Counts of [truth, prediction]; colours show mistakes only. Labels: int64 [N]."""
+    counts = torch.bincount(truth * num_classes + predicted, minlength=num_classes**2)
+    counts = counts.view(num_classes, num_classes)
+    mistakes = counts - torch.diag(counts.diag())
+    side = max(5.0, 0.45 * num_classes)
+    figure = Figure(figsize=(side + 0.5, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mistakes, cmap="Reds")
+    if num_classes <= 30:  # more figures would not be legible
+        for row, column in counts.nonzero().tolist():
+            bold = "bold" if row == column else "normal"
+            count = int(counts[row, column])
+            axes.text(column, row, count, ha="center", va="center", fontsize=8, fontweight=bold)
+    right = int(counts.diag().sum())
+    axes.set(
+        xlabel="predicted",
+        ylabel="true",
+        xticks=range(num_classes),
+        yticks=range(num_classes),
+        title=f"{right:,} of {len(truth):,} right",
+    )
+    return figure
+
+
+def misclassified(images: Tensor, truth: Tensor, predicted: Tensor) -> Figure:
+    """The images that were read wrong, "truth: prediction" above each.
+
+    images: uint8 [N, C, H, W]; labels: int64 [N].
+    """
+    wrong = (truth != predicted).nonzero().flatten().tolist()
+    shown = wrong[:GALLERY]
+    columns = 10
+    rows = max(1, math.ceil(len(shown) / columns))
+    figure = Figure(figsize=(columns, 1.25 * rows + 0.6), layout="constrained")
+    count = f"{len(wrong):,} of {len(truth):,} wrong"
+    more = f", the first {GALLERY} of them" if len(wrong) > GALLERY else ""
+    figure.suptitle(f"{count}{more}; above each: true → predicted")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, index in zip(figure.axes, shown, strict=False):
+        picture = images[index].permute(1, 2, 0).squeeze(-1)
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(f"{truth[index]} → {predicted[index]}", fontsize=9)
+    return figure

@@ -1,0 +1,126 @@
+"""What every program does around its work: Hydra before it, one clear line when it fails."""
+
+import difflib
+import functools
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class UserError(Exception):
+    """Something that the user can mend: printed as one line, with no traceback."""
+
+
+def program(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Decorate `main(cfg)` into a program configured by conf/NAME.yaml.
+
+    A UserError, and any mistake in the configuration, ends it with one line on
+    standard error and status 1; Ctrl-C and SIGTERM end it with status 130.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def job(cfg: DictConfig) -> Any:
+            try:
+                return task(cfg)
+            except UserError as error:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise  # the other jobs of a sweep go on
+                sys.exit(f"error: {error}")
+
+        @functools.wraps(task)
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us instead of being printed
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+            except KeyboardInterrupt as interrupt:
+                print(f"interrupted{interrupt}", file=sys.stderr)
+                sys.exit(INTERRUPTED)
+            except (HydraException, OmegaConfBaseException) as error:
+                sys.exit(f"error: {_explain(error, name)}")
+
+        return main
+
+    return decorate
+
+
+def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
+    """Instantiate the part of the configuration at `key`; None where there is none.
+
+    Raises:
+        UserError: the class refuses a value, and says why.
+    """
+    part = OmegaConf.select(cfg, key)
+    if part is None:
+        return None
+    try:
+        return instantiate(part, *args, **kwargs)
+    except HydraException as error:
+        raise UserError(f"{key}: {_one_line(error.__cause__ or error)}") from error
+
+
+def whole(cfg: DictConfig, key: str, minimum: int) -> int:
+    """The whole number at `key`. Raises UserError where it is none, or below the minimum."""
+    value = OmegaConf.select(cfg, key)
+    if type(value) is not int or value < minimum:
+        raise UserError(f"{key} must be a whole number of at least {minimum}, not {value}")
+    return value
+
+
+def flatten(cfg: DictConfig) -> dict[str, Any]:
+    """Every leaf of a configuration under its dotted key; lists are leaves."""
+    flat: dict[str, Any] = {}
+
+    def walk(node: Any, key: str) -> None:
+        if isinstance(node, dict) and node:
+            for name, child in node.items():
+                walk(child, f"{key}.{name}" if key else str(name))
+        else:
+            flat[key] = node
+
+    walk(OmegaConf.to_container(cfg, resolve=True), "")
+    return flat
+
+
+def number(cfg: DictConfig, key: str, above: float, to: float = math.inf) -> float:
+    """The number at `key`. Raises UserError where it is none, or not in (above, to]."""
+    value = OmegaConf.select(cfg, key)
+    if type(value) not in (int, float) or not above < value <= to:
+        upper = f" and at most {to}" if to < math.inf else ""
+        raise UserError(f"{key} must be a number above {above}{upper}, not {value}")
+    return value
+
+
+def _explain(error: Exception, name: str) -> str:
+    """One line for a configuration that Hydra could not compose."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
+    key = getattr(error.__cause__, "full_key", None)
+    if isinstance(error, ConfigCompositionException) and key and "Could not override" in str(error):
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            known = list(flatten(hydra.compose(name)))
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
+        return f"there is no key {key} in the configuration; {hint}"
+    return _one_line(error)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,51 @@
+"""What a result came from, beside its configuration: code, machine and versions."""
+
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "mlflow")
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """Tags for a run: git commit, device, threads, and the versions of what it ran on."""
+    tags = {
+        "device": device.type,
+        "device.name": _device_name(device),
+        "device.threads": str(torch.get_num_threads()),
+        "version.python": platform.python_version(),
+        **{f"version.{package}": number for package, number in installed(PACKAGES)},
+    }
+    commit = _git("rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        tags["git.modified"] = str(bool(_git("status", "--porcelain", "--untracked-files=no")))
+    return tags
+
+
+def installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each package with the version that is installed."""
+    return ((package, version(package)) for package in packages)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str:
+    """The output of git in the folder of this code, empty where there is no repository."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

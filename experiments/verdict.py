@@ -1,0 +1,65 @@
+"""The one screen at the end of a run: what it cost and reached, against what was asked."""
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
+
+
+def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) -> None:
+    """Print the verdict on a run.
+
+    Args:
+        cfg: its configuration.
+        title: its name, and what happened to it.
+        metrics: its latest metrics by name, as they are in the store.
+        device: what it was trained on, in words.
+    """
+    published = cfg.published or {}
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    table.add_column()
+    table.add_column("this run", justify="right", style="bold")
+    table.add_column("budget and target")
+    table.add_column(f"published for {published['step']}" if published else "", justify="right")
+    for key, label in COUNTS.items():
+        limit, figure = cfg.budget[key], published.get(key)
+        table.add_row(
+            label,
+            f"{metrics[key]:,.0f}",
+            f"within {limit:,}" if limit is not None else "",
+            f"{figure:,}" if figure is not None else "",
+        )
+    table.add_row("receptive field", f"{metrics['receptive_field']:.0f} px")
+    table.add_row(
+        f"accuracy, last epoch ({cfg.trainer.max_epochs})",
+        percent(metrics["val/acc"]),
+        against(metrics["val/acc"], cfg.target.val_acc),
+        percent(published.get("last_val_acc")),
+    )
+    table.add_row(
+        f"accuracy, best epoch ({metrics['best/epoch']:.0f})",
+        percent(metrics["best/val_acc"]),
+        "",
+        percent(published.get("best_val_acc")),
+    )
+    console = Console(highlight=False)
+    console.print(f"{title} in {duration(metrics['train_seconds'])} on {device}", style="bold")
+    console.print(table)
+
+
+def against(accuracy: float, target: float | None) -> str:
+    """Whether an accuracy reaches its target, and by how many points; both from 0 to 1."""
+    if target is None:
+        return ""
+    margin = abs(accuracy - target) * 100
+    return f"{'reaches' if accuracy >= target else 'misses'} {percent(target)} by {margin:.2f}"
+
+
+def percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{fraction * 100:.2f} %"
+
+
+def duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

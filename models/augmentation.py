@@ -1,0 +1,64 @@
+"""Augmentation of a whole batch at once, on the device where it lies."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RandomAffine(nn.Module):
+    """Rotates, shifts and scales each image by amounts of its own, about its centre.
+
+    Every amount is drawn uniformly. What comes in from outside the image is zero
+    (black). Not active in evaluation mode.
+
+    Args:
+        degrees: rotation between -degrees and +degrees.
+        translate: shift along each axis, at most this fraction of the side, 0 to 1.
+        scale: size between 1 - scale and 1 + scale, scale in [0, 1).
+        mode: interpolation, "nearest" or "bilinear".
+
+    Shapes:
+        float [N, C, H, W] -> the same.
+
+    Raises:
+        ValueError: an amount or the mode is out of range.
+    """
+
+    def __init__(
+        self,
+        degrees: float = 0.0,
+        translate: float = 0.0,
+        scale: float = 0.0,
+        mode: str = "nearest",
+    ) -> None:
+        super().__init__()
+        for name, value, limit in (
+            ("degrees", degrees, 180),
+            ("translate", translate, 1),
+            ("scale", scale, 0.99),
+        ):
+            if not isinstance(value, int | float) or not 0 <= value <= limit:
+                raise ValueError(f"{name} must be a number from 0 to {limit}, not {value}")
+        if mode not in ("nearest", "bilinear"):
+            raise ValueError(f"mode must be nearest or bilinear, not {mode}")
+        self.degrees, self.translate, self.scale, self.mode = degrees, translate, scale, mode
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training:
+            return images
+        # uniform in [-1, 1): angle, size, shift along x and y
+        draws = torch.rand(4, len(images), device=images.device) * 2 - 1
+        angle, size = draws[0] * math.radians(self.degrees), 1 + draws[1] * self.scale
+        cos, sin = angle.cos() / size, angle.sin() / size
+        x, y = draws[2:] * (2 * self.translate)  # the sampling grid is two units wide
+        matrix = torch.stack((cos, -sin, x, sin, cos, y), dim=1).view(-1, 2, 3)
+        grid = F.affine_grid(matrix, images.shape, align_corners=False)
+        return F.grid_sample(images, grid, mode=self.mode, align_corners=False)
+
+    def extra_repr(self) -> str:
+        return (
+            f"degrees={self.degrees}, translate={self.translate}, "
+            f"scale={self.scale}, mode={self.mode}"
+        )

@@ -1,0 +1,139 @@
+"""The Lightning module that trains any network to classify images."""
+
+from collections.abc import Callable, Iterator
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+class Diverged(ArithmeticError):
+    """The training loss is no longer a finite number."""
+
+
+class Normalize(nn.Module):
+    """uint8 images, or float images from 0 to 255, to zero mean and unit deviation.
+
+    Args:
+        mean, std: of the pixels once they are scaled to 0..1.
+
+    Shapes:
+        [N, C, H, W] -> float [N, C, H, W].
+    """
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        if not std > 0:
+            raise ValueError(f"std must be above 0, not {std}")
+        self.mean, self.std = mean, std
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images / 255 - self.mean) / self.std
+
+
+class Classifier(pl.LightningModule):
+    """Trains a network by cross entropy; counts loss and accuracy on the device.
+
+    Logs train/loss, train/acc, val/loss and val/acc once an epoch, as means over
+    all images; train/acc is what the network scored while it was being trained,
+    with augmentation and dropout active.
+
+    Args:
+        network: normalised float [N, C, H, W] -> logits [N, K].
+        optimizer: from parameters to an optimizer.
+        scheduler: from an optimizer to a schedule that steps once an epoch.
+        augmentation: float [N, C, H, W], 0 to 255 -> the same; active in training only.
+        mean, std: see Normalize.
+        seed: each epoch's data order, augmentation and dropout follow from the
+            seed and the epoch's number alone, so that a resumed run repeats what
+            an uninterrupted one does.
+
+    Raises:
+        Diverged: the loss of an epoch was not finite.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        augmentation: nn.Module | None = None,
+        mean: float = 0.0,
+        std: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.normalize = Normalize(mean, std)
+        self.augmentation = augmentation
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.seed = seed
+        self.train_tally, self.val_tally = Tally(), Tally()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [N, C, H, W], or float from 0 to 255 -> logits [N, K]."""
+        return self.network(self.normalize(images))
+
+    def configure_optimizers(self):
+        optimizer = self.make_optimizer(self.network.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed((self.seed << 16) + self.current_epoch)
+        self.train_tally.reset()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        images, labels = batch
+        if self.augmentation is not None:
+            images = self.augmentation(images.float())
+        return self._score(self.train_tally, images, labels)
+
+    def on_validation_epoch_start(self) -> None:
+        loss = self.train_tally.sums[0]
+        if not torch.isfinite(loss):
+            raise Diverged(f"the training loss became {loss:.3g} in epoch {self.current_epoch + 1}")
+        self.val_tally.reset()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        self._score(self.val_tally, *batch)
+
+    def on_validation_epoch_end(self) -> None:
+        # validation ends a training epoch, so both figures of that epoch are whole
+        for stage, tally in (("train", self.train_tally), ("val", self.val_tally)):
+            if tally.images:
+                loss, accuracy = tally.means()
+                self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})
+    def _score(self, tally: "Tally", images: Tensor, labels: Tensor) -> Tensor:
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels)
+        tally.add(loss, logits, labels)
+        return loss
+
+
+class Tally(nn.Module):
+    """Sums loss and correct answers where they arise, so that no batch waits for the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("sums", torch.zeros(2), persistent=False)
+        self.images = 0
+
+    def reset(self) -> None:
+        self.sums.zero_()
+        self.images = 0
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """loss: mean over the batch; logits: [N, K]; labels: [N]."""
+        correct = (logits.argmax(1) == labels).sum()
+        self.sums += torch.stack((loss * len(labels), correct))
+        self.images += len(labels)
+
+    def means(self) -> Tensor:
+        """[2]: mean loss, and accuracy from 0 to 1, over the images since the reset."""
+        return self.sums / self.images
