@@ -28,7 +28,11 @@ ELSEWHERE = (
 
 def config_hash(cfg: DictConfig) -> str:
     """Twelve hexadecimal digits, equal for equal experiments with equal seeds."""
-    kept = {key: value for key, value in flatten(cfg).items() if not key.startswith(ELSEWHERE)}
+    kept = {
+        key: value
+        for key, value in flatten(cfg).items()
+        if value is not None and not key.startswith(ELSEWHERE)  # a key that is new keeps old hashes
+    }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # imported where they are needed, so that a typo or a budget 
 
     from experiments.budget import Cost
     from experiments.tracking import Store
+    from models.classifier import Classifier
 
 LOG = "train.log"
 
@@ -134,22 +135,14 @@ def fit(
     from experiments.identity import config_hash, display_name
     from experiments.provenance import provenance
     from experiments.tracking import CONFIG_HASH, TrackedRun, logged_to
-    from models.classifier import Classifier, Diverged
+    from models.classifier import Diverged
 
     if cfg.force:
         for path in (*folder.glob("*.ckpt"), *folder.glob(LOG)):
             path.unlink()
     trainer = make_trainer(cfg, folder)
     data, digest = load(cfg)
-    module = Classifier(
-        network,
-        optimizer=build(cfg, "optimizer"),
-        scheduler=build(cfg, "scheduler"),
-        augmentation=build(cfg, "augmentation"),
-        mean=cfg.data.mean,
-        std=cfg.data.std,
-        seed=cfg.seed,
-    )
+    module = make_module(cfg, network)
     tags = {
         CONFIG_HASH: config_hash(cfg),
         "step": cfg.step,
@@ -178,6 +171,21 @@ def fit(
             raise UserError(f"{error}: {advice}") from error
         log_artifacts(cfg, run, cost, module, data, history, folder / "best.ckpt")
     return run.id
+
+
+def make_module(cfg: DictConfig, network: nn.Module) -> Classifier:
+    """The Lightning module that trains a network as the configuration says."""
+    from models.classifier import Classifier
+
+    return Classifier(
+        network,
+        optimizer=build(cfg, "optimizer"),
+        scheduler=build(cfg, "scheduler"),
+        augmentation=build(cfg, "augmentation"),
+        mean=cfg.data.mean,
+        std=cfg.data.std,
+        seed=cfg.seed,
+    )
 
 
 def make_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
