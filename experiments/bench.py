@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     from rich.table import Table
 
     from experiments.data import load
-    from experiments.train import design
+    from experiments.design import design
 
     network, _ = design(cfg)
     data, _ = load(cfg)
@@ -43,7 +43,9 @@ def main(cfg: DictConfig) -> None:
             seconds[name].append(epoch())
             print(f"{name}: {seconds[name][-1]:.2f} s", flush=True)
 
-    table = Table("one epoch, with validation", "median s", "ms a batch", "ratio", "ratios by round")
+    table = Table(
+        "one epoch, with validation", "median s", "ms a batch", "ratio", "ratios by round"
+    )
     batches = -(-len(data.train.labels) // cfg.data.batch_size)
     for name, values in seconds.items():
         ratios = [a / b for a, b in zip(values, seconds["bare loop"], strict=True)]

@@ -1,4 +1,7 @@
-"""Getting a published data set onto the disk, whole and verified, or not at all."""
+"""Getting a published data set onto the disk, whole and verified, or not at all.
+
+python -m experiments.fetch data=mnist
+"""
 
 import hashlib
 import json
@@ -12,10 +15,15 @@ from pathlib import Path
 from filelock import FileLock
 from omegaconf import DictConfig
 
-from experiments.program import UserError, build
+from experiments.program import UserError, build, program
 
 CHECKSUMS = "checksums.json"
 TIMEOUT = 30  # seconds without an answer
+
+
+@program("train")
+def main(cfg: DictConfig) -> None:
+    fetch(cfg.data)
 
 
 def fetch(data: DictConfig) -> None:
@@ -138,3 +146,7 @@ def _damage(folder: Path, source: DictConfig, record: bool = False) -> str | Non
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,15 +6,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-GALLERY = 100  # misclassified images shown at most
+GALLERY, COLUMNS = 100, 10  # misclassified images shown at most, and side by side
+CAPTION, GAP = 10, 4  # pixels above and between them
 
 
 def learning_curves(epochs: list[dict[str, float]]) -> Figure:
     """Loss and accuracy over the epochs; `epochs[i]` has the metrics of epoch i + 1."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     numbers = range(1, len(epochs) + 1)
-    for axes, name, title in zip(figure.subplots(1, 2), ("loss", "acc"), ("loss", "accuracy, %")):
-        scale = 100 if name == "acc" else 1
+    left, right = figure.subplots(1, 2)
+    for axes, name, title, scale in ((left, "loss", "loss", 1), (right, "acc", "accuracy, %", 100)):
         for stage, label in (("train", "training"), ("val", "validation")):
             values = [row[f"{stage}/{name}"] * scale for row in epochs]
             axes.plot(numbers, values, marker="o", markersize=3, label=label)
@@ -33,7 +34,8 @@ def confusion_matrix(truth: Tensor, predicted: Tensor, num_classes: int) -> Figu
     side = max(5.0, 0.45 * num_classes)
     figure = Figure(figsize=(side + 0.5, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(mistakes, cmap="Reds")
+    # half of the colours, so that the counts stay legible
+    axes.imshow(mistakes, cmap="Reds", vmin=0, vmax=2 * int(mistakes.max()) or 1)
     if num_classes <= 30:  # more figures would not be legible
         for row, column in counts.nonzero().tolist():
             bold = "bold" if row == column else "normal"
@@ -51,22 +53,27 @@ def confusion_matrix(truth: Tensor, predicted: Tensor, num_classes: int) -> Figu
 
 
 def misclassified(images: Tensor, truth: Tensor, predicted: Tensor) -> Figure:
-    """The images that were read wrong, "truth: prediction" above each.
+    """The images that were read wrong, "truth → prediction" above each.
 
     images: uint8 [N, C, H, W]; labels: int64 [N].
     """
     wrong = (truth != predicted).nonzero().flatten().tolist()
     shown = wrong[:GALLERY]
-    columns = 10
-    rows = max(1, math.ceil(len(shown) / columns))
-    figure = Figure(figsize=(columns, 1.25 * rows + 0.6), layout="constrained")
+    height, width = images.shape[2] + CAPTION, images.shape[3] + GAP
+    rows = max(1, math.ceil(len(shown) / COLUMNS))
+    wall = torch.full((rows * height, COLUMNS * width, images.shape[1]), 255, dtype=torch.uint8)
+    figure = Figure(figsize=(COLUMNS, rows * height / width + 0.5), layout="constrained")
+    axes = figure.subplots()
+    axes.axis("off")
     count = f"{len(wrong):,} of {len(truth):,} wrong"
     more = f", the first {GALLERY} of them" if len(wrong) > GALLERY else ""
-    figure.suptitle(f"{count}{more}; above each: true → predicted")
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
-        axes.axis("off")
-    for axes, index in zip(figure.axes, shown, strict=False):
-        picture = images[index].permute(1, 2, 0).squeeze(-1)
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{truth[index]} → {predicted[index]}", fontsize=9)
+    axes.set_title(f"{count}{more}; above each: true → predicted")
+    for place, index in enumerate(shown):
+        top, left = place // COLUMNS * height, place % COLUMNS * width
+        picture = images[index].permute(1, 2, 0)
+        wall[top + CAPTION : top + height, left : left + width - GAP] = picture
+        caption = f"{truth[index]} → {predicted[index]}"
+        middle = left + (width - GAP) / 2
+        axes.text(middle, top + CAPTION / 2, caption, ha="center", va="center", fontsize=9)
+    axes.imshow(wall.squeeze(-1), cmap="gray", vmin=0, vmax=255)
     return figure

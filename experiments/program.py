@@ -26,12 +26,18 @@ class UserError(Exception):
     """Something that the user can mend: printed as one line, with no traceback."""
 
 
-def program(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+def program(
+    name: str, failure: int = 1
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Decorate `main(cfg)` into a program configured by conf/NAME.yaml.
 
     A UserError, and any mistake in the configuration, ends it with one line on
-    standard error and status 1; Ctrl-C and SIGTERM end it with status 130.
+    standard error and the status `failure`; Ctrl-C and SIGTERM end it with 130.
     """
+
+    def fail(line: str) -> None:
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(failure)
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
@@ -41,7 +47,7 @@ def program(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
             except UserError as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise  # the other jobs of a sweep go on
-                sys.exit(f"error: {error}")
+                fail(str(error))
 
         @functools.wraps(task)
         def main() -> None:
@@ -53,7 +59,7 @@ def program(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
                 print(f"interrupted{interrupt}", file=sys.stderr)
                 sys.exit(INTERRUPTED)
             except (HydraException, OmegaConfBaseException) as error:
-                sys.exit(f"error: {_explain(error, name)}")
+                fail(_explain(error, name))
 
         return main
 

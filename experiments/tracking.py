@@ -150,7 +150,9 @@ class TrackedRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: Any
+    ) -> None:
         if error is None:
             status = RunStatus.FINISHED
         elif isinstance(error, KeyboardInterrupt):

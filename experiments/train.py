@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.program import UserError, build, number, program, whole
+from experiments.program import UserError, build, program
 
 if TYPE_CHECKING:  # imported where they are needed, so that a typo or a budget stops a run at once
     import pytorch_lightning as pl
@@ -41,7 +41,12 @@ def train(cfg: DictConfig) -> None:
         UserError: the configuration, the budget, the data or the store forbids it,
             or the training diverged.
     """
+    from experiments import budget
+    from experiments.design import design, rehearse
+
     network, cost = design(cfg)
+    budget.check(cost, cfg.budget)
+    rehearse(cfg)
 
     from filelock import FileLock, Timeout
     from mlflow.exceptions import MlflowException
@@ -70,55 +75,6 @@ def train(cfg: DictConfig) -> None:
         ) from error
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
-
-
-def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
-    """The network with its initial weights, within its budget; nothing else is touched.
-
-    Raises:
-        UserError: a value is out of range, or the network exceeds its budget.
-    """
-    for key, minimum in (
-        ("seed", 0),
-        ("data.batch_size", 1),
-        ("data.eval_batch_size", 1),
-        ("data.num_classes", 1),
-        ("data.in_channels", 1),
-        ("data.image_size", 1),
-        ("trainer.max_epochs", 1),
-    ):
-        whole(cfg, key, minimum)
-    number(cfg, "data.std", above=0)
-    if cfg.target.val_acc is not None:
-        number(cfg, "target.val_acc", above=0, to=1)
-
-    import torch
-
-    from experiments import budget
-
-    torch.manual_seed(cfg.seed)
-    network = build(cfg, "model")
-    cost = budget.measure(network, cfg.data)
-    budget.check(cost, cfg.budget)
-    rehearse(cfg)
-    return network, cost
-
-
-def rehearse(cfg: DictConfig) -> None:
-    """Step the optimizer and its schedule once, to learn now of values that they refuse."""
-    import torch
-
-    part = "optimizer"
-    try:
-        optimizer = build(cfg, part)([torch.nn.Parameter(torch.zeros(1))])
-        optimizer.step()
-        part = "scheduler"
-        if make_scheduler := build(cfg, part):
-            scheduler = make_scheduler(optimizer)
-            optimizer.step()
-            scheduler.step()
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(f"{part}: {error}") from error
 
 
 def fit(
@@ -225,8 +181,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
     )
     if trainer.world_size > 1:
         raise UserError(
-            "trainer.devices: a run trains on one device, which is fastest for networks this small; "
-            "give several devices to the runs of a sweep"
+            "trainer.devices must be 1: so small a network trains fastest on one device"
         )
     return trainer
 

@@ -108,6 +108,7 @@ class Classifier(pl.LightningModule):
             if tally.images:
                 loss, accuracy = tally.means()
                 self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})
+
     def _score(self, tally: "Tally", images: Tensor, labels: Tensor) -> Tensor:
         logits = self(images)
         loss = F.cross_entropy(logits, labels)

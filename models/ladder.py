@@ -48,7 +48,11 @@ class LadderNet(nn.Sequential):
     ) -> None:
         if not widths or any(type(width) is not int or width < 1 for width in widths):
             raise ValueError(f"widths must be positive integers, not {widths}")
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        if (
+            isinstance(dropout, bool)
+            or not isinstance(dropout, int | float)
+            or not 0 <= dropout < 1
+        ):
             raise ValueError(f"dropout must be a number from 0 to below 1, not {dropout}")
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()

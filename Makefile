@@ -1,0 +1,37 @@
+# make step STEP=13   trains that step of the ladder      make test    runs the tests
+# make ui             shows the runs on 127.0.0.1         make setup   what the two do first
+
+PYTHON ?= python3
+STEP ?= 13
+PORT ?= 5000
+BIN := .venv/bin
+# 13 and s13 are the ladder's step 13; any other name is a step of your own
+NAME := $(shell echo '$(STEP)' | sed -E 's/^0?([0-9])$$/s0\1/; s/^([0-9]+)$$/s\1/')
+
+.PHONY: step test lint ui setup clean
+
+step: setup
+	@$(BIN)/python -m experiments.train step=$(NAME) $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+ui: setup
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port $(PORT)
+
+setup: .venv/installed data/MNIST
+
+.venv/installed: pyproject.toml constraints.txt
+	@echo "setting up .venv (once; downloads several GB of packages)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+data/MNIST: | .venv/installed
+	@$(BIN)/python -m experiments.fetch data=mnist
+
+clean:
+	rm -rf .venv *.egg-info

@@ -1,0 +1,54 @@
+"""The network that a configuration describes, from sound values and with its cost."""
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from experiments.budget import Cost, measure
+from experiments.program import UserError, build, number, whole
+
+WHOLE = {
+    "seed": 0,
+    "data.batch_size": 1,
+    "data.eval_batch_size": 1,
+    "data.num_classes": 1,
+    "data.in_channels": 1,
+    "data.image_size": 1,
+    "trainer.max_epochs": 1,
+}
+
+
+def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
+    """The network with its initial weights, and what it costs; nothing is read or written.
+
+    Raises:
+        UserError: a value is out of range; it is named.
+    """
+    for key, minimum in WHOLE.items():
+        whole(cfg, key, minimum)
+    number(cfg, "data.std", above=0)
+    if cfg.target.val_acc is not None:
+        number(cfg, "target.val_acc", above=0, to=1)
+    torch.manual_seed(cfg.seed)
+    network = build(cfg, "model")
+    return network, measure(network, cfg.data)
+
+
+def rehearse(cfg: DictConfig) -> None:
+    """Step the optimizer and its schedule once, to learn now of values that they refuse.
+
+    Raises:
+        UserError: the augmentation, the optimizer or the scheduler refuses a value.
+    """
+    build(cfg, "augmentation")
+    part = "optimizer"
+    try:
+        optimizer = build(cfg, part)([nn.Parameter(torch.zeros(1))])
+        optimizer.step()
+        part = "scheduler"
+        if make_scheduler := build(cfg, part):
+            scheduler = make_scheduler(optimizer)
+            optimizer.step()
+            scheduler.step()
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(f"{part}: {error}") from error

@@ -1,0 +1,92 @@
+"""What the tests share: real MNIST, a small part of it, and programs run as a user runs them."""
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+PROJECT = Path(__file__).parents[1]
+MNIST = PROJECT / "data" / "MNIST" / "raw"  # made by `make setup`
+Program = Callable[..., subprocess.CompletedProcess]
+
+
+def idx(path: Path, array) -> None:
+    """Write a uint8 tensor as an IDX file."""
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.numpy().tobytes())
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of IDX files: the first 2,000 training and 500 test images of MNIST."""
+    from experiments.idx import IDXFolder
+
+    folder = tmp_path_factory.mktemp("small")
+    for train, split, count in ((True, "train", 2000), (False, "t10k", 500)):
+        whole = IDXFolder(str(MNIST), train)
+        idx(folder / f"{split}-images-idx3-ubyte", whole.data[:count])
+        idx(folder / f"{split}-labels-idx1-ubyte", whole.targets[:count])
+    return folder
+
+
+class Workplace:
+    """A folder for a store and checkpoints, and programs that use it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.places = (
+            f"tracking.uri={self.uri}",
+            f"tracking.artifacts={folder}/artifacts",
+            f"checkpoints.root={folder}/checkpoints",
+        )
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        places = self.places if program in ("train", "bench") else ()
+        return [sys.executable, "-m", f"experiments.{program}", *places, *arguments]
+
+    def run(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            self.command(program, *arguments),
+            cwd=PROJECT,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.uri)
+
+    def runs(self) -> list:
+        """All runs in the store, the latest first."""
+        return self.client.search_runs([e.experiment_id for e in self.client.search_experiments()])
+
+    def history(self, run_id: str, name: str) -> list[tuple[int, float]]:
+        return [(m.step, m.value) for m in self.client.get_metric_history(run_id, name)]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Workplace:
+    return Workplace(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("workplace"))
+
+
+def one_line(result: subprocess.CompletedProcess) -> str:
+    """The only line that a failed program wrote: no traceback, nothing else."""
+    assert result.returncode != 0
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    return lines[0]

@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torchvision.transforms.functional import InterpolationMode, affine, rotate
+
+from models.augmentation import RandomAffine
+
+
+def draws(monkeypatch, *values: float) -> None:
+    """Let the four uniform draws (angle, size, x, y) be these values from -1 to 1."""
+    column = torch.tensor(values).view(4, 1)
+    monkeypatch.setattr(torch, "rand", lambda _, n, **__: ((column + 1) / 2).expand(4, n))
+
+
+@pytest.mark.parametrize("part", [-1.0, -0.4, 0.7])
+def test_rotation_equals_torchvisions(monkeypatch, part):
+    images = torch.rand(2, 1, 28, 28)
+    draws(monkeypatch, part, 0, 0, 0)
+    ours = RandomAffine(degrees=7)(images)
+    theirs = rotate(images, 7 * part, InterpolationMode.NEAREST)
+    # pixels on the edge between two may fall to either
+    assert (ours == theirs).float().mean() > 0.99
+
+
+def test_scale_equals_torchvisions(monkeypatch):
+    images = torch.rand(2, 1, 28, 28)
+    draws(monkeypatch, 0, 0.5, 0, 0)
+    ours = RandomAffine(scale=0.2, mode="bilinear")(images)
+    theirs = affine(images, 0, [0, 0], 1.1, [0, 0], InterpolationMode.BILINEAR)
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_translation_is_a_fraction_of_the_side(monkeypatch):
+    images = torch.rand(1, 1, 28, 28)
+    draws(monkeypatch, 0, 0, 1, 0)
+    shifted = RandomAffine(translate=2 / 28)(images)
+    assert torch.equal(shifted[..., :-2], images[..., 2:])
+    assert not shifted[..., -2:].any()
+
+
+def test_each_image_gets_an_angle_of_its_own_within_the_limit():
+    image = torch.zeros(1, 1, 29, 29)
+    image[..., 14, 24] = 1  # ten pixels right of the centre
+    batch = RandomAffine(degrees=30, mode="bilinear")(image.repeat(500, 1, 1, 1))
+    rows = (batch.sum(3)[:, 0] * torch.arange(29)).sum(1) / batch.sum((1, 2, 3)) - 14
+    angles = torch.rad2deg(torch.asin((rows / 10).clamp(-1, 1)))
+    assert len(angles.unique()) > 400
+    assert angles.abs().max() < 32
+    assert angles.min() < -25
+    assert angles.max() > 25
+    assert angles.mean().abs() < 3
+
+
+def test_corners_are_black_and_evaluation_changes_nothing():
+    images = torch.ones(50, 1, 28, 28)
+    augmentation = RandomAffine(degrees=45)
+    assert augmentation(images)[..., 0, 0].min() == 0
+    assert augmentation.eval()(images) is images
+
+
+@pytest.mark.parametrize(
+    "options", [{"degrees": -1}, {"degrees": 200}, {"translate": 2}, {"scale": 1}, {"mode": "best"}]
+)
+def test_amounts_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        RandomAffine(**options)
