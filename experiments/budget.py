@@ -54,13 +54,13 @@ def measure(network: nn.Module, data: DictConfig) -> Cost:
     )
 
 
-def check(cost: Cost, budget: DictConfig) -> None:
-    """Hold a cost against the limits that are set (None: no limit).
+def check(cost: Cost, cfg: DictConfig) -> None:
+    """Hold a cost against the limits that `cfg.budget` sets (None: no limit).
 
     Raises:
         UserError: names the limit, the count, the excess and the largest layers.
     """
-    excess = over(cost, budget)
+    excess = over(cost, cfg)
     if excess:
         raise UserError(
             f"over budget: {'; '.join(excess)}; largest layers: {cost.largest}. "
@@ -68,13 +68,13 @@ def check(cost: Cost, budget: DictConfig) -> None:
         )
 
 
-def over(cost: Cost, budget: DictConfig) -> list[str]:
+def over(cost: Cost, cfg: DictConfig) -> list[str]:
     """Each limit that the cost exceeds, in words; empty where all hold."""
     excess = []
     for name in ("parameters", "mult_adds", "bytes"):
-        if budget[name] is None:
+        if cfg.budget[name] is None:
             continue
-        limit, count = whole(budget, name, 1), getattr(cost, name)
+        limit, count = whole(cfg, f"budget.{name}", 1), getattr(cost, name)
         if count > limit:
             excess.append(
                 f"{count:,} {name}, budget.{name} allows {limit:,}, {count - limit:,} too many"

@@ -134,7 +134,7 @@ def _damage(folder: Path, source: DictConfig, record: bool = False) -> str | Non
     else:
         expected = {}
     if not expected:
-        return f"no files in {folder}"
+        return f"no verified files in {folder}"
     for name, md5 in expected.items():
         if name not in found:
             return f"{name} is missing"

@@ -60,7 +60,7 @@ def check_budget(name: str, cfg: DictConfig) -> Row:
     from experiments.design import design
 
     _, cost = design(cfg)
-    failures = over(cost, cfg.budget)
+    failures = over(cost, cfg)
     published = cfg.published.parameters if (cfg.published or {}).get("step") == name else None
     if published is not None and cost.parameters != published:
         failures.append(f"{cost.parameters:,} parameters, {published:,} were published")

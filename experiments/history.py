@@ -21,14 +21,15 @@ class History(pl.Callback):
     def __init__(self, run: TrackedRun) -> None:
         self.run = run
         self.epochs: list[dict[str, float]] = []
-        self.started = 0.0
+        self.started, self.rate = 0.0, 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
+        self.rate = trainer.optimizers[0].param_groups[0]["lr"]  # the schedule moves before the end
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        row["lr"] = self.rate
         row["epoch_seconds"] = time.perf_counter() - self.started
         self.epochs.append(row)
         figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items())

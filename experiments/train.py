@@ -45,7 +45,7 @@ def train(cfg: DictConfig) -> None:
     from experiments.design import design, rehearse
 
     network, cost = design(cfg)
-    budget.check(cost, cfg.budget)
+    budget.check(cost, cfg)
     rehearse(cfg)
 
     from filelock import FileLock, Timeout

@@ -17,11 +17,11 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
         device: what it was trained on, in words.
     """
     published = cfg.published or {}
-    table = Table(box=None, padding=(0, 3, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column("this run", justify="right", style="bold")
     table.add_column("budget and target")
-    table.add_column(f"published for {published['step']}" if published else "", justify="right")
+    table.add_column(f"published ({published['step']})" if published else "", justify="right")
     for key, label in COUNTS.items():
         limit, figure = cfg.budget[key], published.get(key)
         table.add_row(
@@ -32,13 +32,13 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
         )
     table.add_row("receptive field", f"{metrics['receptive_field']:.0f} px")
     table.add_row(
-        f"accuracy, last epoch ({cfg.trainer.max_epochs})",
+        f"accuracy, epoch {cfg.trainer.max_epochs} (last)",
         percent(metrics["val/acc"]),
         against(metrics["val/acc"], cfg.target.val_acc),
         percent(published.get("last_val_acc")),
     )
     table.add_row(
-        f"accuracy, best epoch ({metrics['best/epoch']:.0f})",
+        f"accuracy, epoch {metrics['best/epoch']:.0f} (best)",
         percent(metrics["best/val_acc"]),
         "",
         percent(published.get("best_val_acc")),

@@ -4,7 +4,6 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from mlflow import MlflowClient
 
 PROJECT = Path(__file__).parents[1]
 MNIST = PROJECT / "data" / "MNIST" / "raw"  # made by `make setup`
-Program = Callable[..., subprocess.CompletedProcess]
+EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_seconds"}
 
 
 def idx(path: Path, array) -> None:
@@ -50,10 +49,12 @@ class Workplace:
         places = self.places if program in ("train", "bench") else ()
         return [sys.executable, "-m", f"experiments.{program}", *places, *arguments]
 
-    def run(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def run(
+        self, program: str, *arguments: str, cwd: Path = PROJECT, **environment: str
+    ) -> subprocess.CompletedProcess:
         return subprocess.run(
             self.command(program, *arguments),
-            cwd=PROJECT,
+            cwd=cwd,
             env=os.environ | environment,
             capture_output=True,
             text=True,
@@ -76,11 +77,6 @@ class Workplace:
 @pytest.fixture
 def workplace(tmp_path: Path) -> Workplace:
     return Workplace(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def shared_workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    return Workplace(tmp_path_factory.mktemp("workplace"))
 
 
 def one_line(result: subprocess.CompletedProcess) -> str:

@@ -7,7 +7,9 @@ from models.receptive_field import receptive_field
 
 
 def test_published_fields_of_the_ladder_layer_by_layer():
-    layers = [m for m in LadderNet([4] * 5) if isinstance(m, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)]
+    layers = [
+        m for m in LadderNet([4] * 5) if isinstance(m, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
+    ]
     fields = [receptive_field(layers[: i + 1], 28) for i in range(len(layers))]
     assert fields == [3, 5, 6, 10, 14, 16, 24, 32, 40]
 

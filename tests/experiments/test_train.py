@@ -1,0 +1,115 @@
+"""Training as a user starts it: that it repeats, goes on, and fails cleanly."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import EPOCH_METRICS, PROJECT, Workplace, one_line
+from mlflow.entities import Run
+
+
+def quick(small, *overrides: str) -> list[str]:
+    """Arguments for step 13 on little data."""
+    return ["step=s13", "data=idx", f"data.root={small}", "tracking.model=false", *overrides]
+
+
+def curve(workplace: Workplace, run: Run) -> list:
+    """All that training computed, epoch by epoch."""
+    names = sorted(EPOCH_METRICS - {"epoch_seconds"})
+    return [workplace.history(run.info.run_id, name) for name in names]
+
+
+def test_a_seed_gives_the_same_run_again_and_another_seed_another(workplace, small):
+    for overrides in (("seed=1",), ("seed=1", "force=true"), ("seed=2",)):
+        command = quick(small, "trainer.max_epochs=2", "scheduler.step_size=1", *overrides)
+        assert workplace.run("train", *command).returncode == 0
+    other, again, first = workplace.runs()
+    assert curve(workplace, first) == curve(workplace, again)
+    assert curve(workplace, first) != curve(workplace, other)
+    assert [rate for _, rate in workplace.history(first.info.run_id, "lr")] == [0.019, 0.0019]
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, small, kill):
+    epochs = 8
+    command = quick(small, f"trainer.max_epochs={epochs}", "scheduler.step_size=2")
+    straight, broken = Workplace(tmp_path / "straight"), Workplace(tmp_path / "broken")
+    process = subprocess.Popen(
+        broken.command("train", *command),
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_epoch(broken, 3)
+        process.send_signal(kill)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    [run] = broken.runs()
+    if kill == signal.SIGKILL:
+        assert run.info.status == "RUNNING"
+    else:
+        assert run.info.status == "KILLED"
+        assert process.returncode == 130
+        assert errors.startswith("interrupted; the same command goes on from ")
+        assert len(errors.splitlines()) == 1
+    assert list(broken.folder.glob("checkpoints/*/last.ckpt"))
+    done = len(broken.history(run.info.run_id, "val/acc"))
+    assert 3 <= done < epochs
+
+    assert broken.run("train", *command).returncode == 0
+    [resumed] = broken.runs()
+    assert (resumed.info.run_id, resumed.info.status) == (run.info.run_id, "FINISHED")
+    assert straight.run("train", *command).returncode == 0
+    assert curve(broken, resumed) == curve(straight, straight.runs()[0])
+
+
+def wait_for_epoch(workplace: Workplace, epoch: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        logs = list(workplace.folder.glob("checkpoints/*/train.log"))
+        if logs and f"epoch {epoch} of" in logs[0].read_text():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"no epoch {epoch} in {workplace.folder}")
+
+
+def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, small):
+    result = workplace.run("train", *quick(small, "optimizer.lr=1e30"))
+    line = one_line(result)
+    assert "the training loss became nan in epoch 1: lower optimizer.lr, now 1e+30" in line
+    [run] = workplace.runs()
+    assert run.info.status == "FAILED"
+    assert "Diverged" in run.data.tags["error"] or "nan" in run.data.tags["error"]
+    log = workplace.client.download_artifacts(run.info.run_id, "train.log")
+    assert "Traceback" in open(log).read()
+
+
+def test_a_full_disk_is_told_in_one_line(workplace, small):
+    """A limit on the size of files stands in for it: writing the checkpoint fails."""
+    command = workplace.command(
+        "train", *quick(small, "trainer.max_epochs=1", "model.widths=[99,99]")
+    )
+    result = subprocess.run(
+        ["bash", "-c", 'ulimit -f 300; trap "" XFSZ; exec "$@"', "-", *command],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "File too large" in one_line(result)
+
+
+def test_two_processes_do_not_train_the_same_run(workplace, small):
+    command = workplace.command("train", *quick(small, "trainer.max_epochs=20"))
+    first = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE)
+    try:
+        wait_for_epoch(workplace, 1)
+        second = workplace.run("train", *quick(small, "trainer.max_epochs=20"))
+        assert "being trained by another process" in one_line(second)
+    finally:
+        first.kill()
+        first.communicate()
