@@ -1,9 +1,12 @@
 """What the tests share: real MNIST, a small part of it, and programs run as a user runs them."""
 
+import functools
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,11 +36,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@functools.cache
+def empty_store() -> Path:
+    """An MLflow database with its tables and nothing in them."""
+    path = Path(tempfile.mkdtemp()) / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 class Workplace:
     """A folder for a store and checkpoints, and programs that use it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        shutil.copy(empty_store(), folder / "mlflow.db")  # making one takes seconds
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.places = (
             f"tracking.uri={self.uri}",

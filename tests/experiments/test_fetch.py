@@ -108,7 +108,7 @@ def test_a_set_that_cannot_be_had_says_so(tmp_path, monkeypatch, name):
     for variable, proxy in OFFLINE.items():
         monkeypatch.setenv(variable, proxy)
     with pytest.raises(
-        UserError, match="cannot be had: no verified files in|is missing, and fetching"
+        UserError, match=r"cannot be had: no verified files in|is missing, and fetching"
     ):
         fetch(data(tmp_path, f"data={name}"))
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]

@@ -1,0 +1,110 @@
+"""Mistakes at the terminal: one clear line, a non-zero exit, and nothing half-written."""
+
+import socket
+
+import pytest
+import torch
+from conftest import MNIST, one_line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["step=s99"], "step=s99 does not exist; choose one of s01, s02"),
+        (["data=mnits"], "data=mnits does not exist; choose one of emnist, fashion_mnist, idx"),
+        (["sead=1"], "there is no key sead in the configuration; did you mean seed?"),
+        (["model.withs=[1]"], "there is no key model.withs in the configuration; did you mean"),
+        (["step=s13", "seed=-1"], "seed must be a whole number of at least 0, not -1"),
+        (["step=s13", "seed=one"], "seed must be a whole number of at least 0, not one"),
+        (["data.batch_size=0"], "data.batch_size must be a whole number of at least 1, not 0"),
+        (["data.batch_size=1.5"], "data.batch_size must be a whole number of at least 1"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs must be a whole number of at least 1"),
+        (["data.std=0"], "data.std must be a number above 0, not 0"),
+        (["target.val_acc=99.4"], "target.val_acc must be a number above 0 and at most 1"),
+        (["budget.parameters=-5"], "budget.parameters must be a whole number of at least 1"),
+        (["model.widths=[10,-1]"], "model: widths must be positive integers, not [10, -1]"),
+        (["model.widths=[10,0]"], "model: widths must be positive integers, not [10, 0]"),
+        (["model.widths=[10,2.5]"], "model: widths must be positive integers, not [10, 2.5]"),
+        (["model.widths=[9,9,9,9,9,9,9]"], "model: 7 widths do not fit an image of 28x28"),
+        (["model.dropout=1.5"], "model: dropout must be a number from 0 to below 1, not 1.5"),
+        (["+model.droput=0.5"], "model: LadderNet.__init__() got an unexpected keyword"),
+        (["step=s13", "augmentation.degrees=-3"], "augmentation: degrees must be a number"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["step=s13", "scheduler.step_size=0"], "scheduler: "),
+        (["step=s01", "budget.parameters=8000"], "over budget: 40,202 parameters"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_the_configuration(workplace, arguments, complaint):
+    result = workplace.run("train", *arguments)
+    assert complaint in one_line(result)
+    assert result.returncode == 1
+    assert not (workplace.folder / "checkpoints").exists()
+
+
+def test_over_budget_names_limit_count_excess_and_layers_before_any_data_is_read(workplace):
+    result = workplace.run(
+        "train", "step=s01", "budget.parameters=8000", "data.root=/nowhere", "tracking.uri=nonsense"
+    )
+    line = one_line(result)
+    assert "40,202 parameters, budget.parameters allows 8,000, 32,202 too many" in line
+    assert "largest layers: conv2 (Conv2d) 9,248" in line
+    assert not workplace.runs()
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "complaint"),
+    [
+        pytest.param(
+            "gpu",
+            "trainer: No supported gpu backend found",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
+        ("abacus", "trainer: You selected an invalid accelerator name"),
+    ],
+)
+def test_an_accelerator_that_is_not_there(workplace, accelerator, complaint):
+    result = workplace.run("train", "step=s13", f"trainer.accelerator={accelerator}")
+    assert complaint in one_line(result)
+    assert not workplace.runs()
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("uri", "complaint"),
+    [
+        ("http://127.0.0.1:{port}", "cannot be used"),
+        ("postgresql://user:secret@127.0.0.1:{port}/runs", "user:***@127.0.0.1"),
+        ("sqlite:////dev/null/mlflow.db", "cannot be used: [Errno 17] File exists"),
+        ("sqlite:///{folder}/text.db", "file is not a database"),
+        ("mlruns", "cannot be used"),
+        ("ftp://somewhere", "cannot be used"),
+    ],
+)
+def test_a_tracking_store_that_does_not_answer(workplace, uri, complaint):
+    (workplace.folder / "text.db").write_text("not a database, " * 100)
+    uri = uri.format(port=closed_port(), folder=workplace.folder)
+    result = workplace.run("train", "step=s13", f"data.root={MNIST.parents[1]}", f"tracking.uri={uri}")
+    line = one_line(result)
+    assert complaint in line
+    assert "secret" not in line
+    assert not (workplace.folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["data.num_classes=5"], "data.num_classes is 5, but the labels"),
+        (["data.image_size=32"], "are (1, 28, 28), not (1, 32, 32)"),
+        (["data.root=/nowhere"], "/nowhere: has no file train-images"),
+    ],
+)
+def test_images_that_are_not_what_the_configuration_says(workplace, small, overrides, complaint):
+    result = workplace.run("train", "data=idx", f"data.root={small}", *overrides)
+    assert complaint in one_line(result)
+    assert not workplace.runs()
