@@ -4,6 +4,7 @@
 PYTHON ?= python3
 STEP ?= 13
 PORT ?= 5000
+STORE ?= sqlite:///mlruns/mlflow.db
 BIN := .venv/bin
 # 13 and s13 are the ladder's step 13; any other name is a step of your own
 NAME := $(shell echo '$(STEP)' | sed -E 's/^0?([0-9])$$/s0\1/; s/^([0-9]+)$$/s\1/')
@@ -20,7 +21,7 @@ lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 ui: setup
-	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
 
 setup: .venv/installed data/MNIST
 

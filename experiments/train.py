@@ -121,7 +121,8 @@ def fit(
         except SystemExit:  # Lightning's answer to Ctrl-C
             if not trainer.interrupted:
                 raise
-            raise KeyboardInterrupt(f"; the same command goes on from {last}") from None
+            rest = f"goes on from {last}" if last.exists() else "starts it again"
+            raise KeyboardInterrupt(f"; the same command {rest}") from None
         except Diverged as error:
             advice = f"lower optimizer.lr, now {cfg.optimizer.lr}; the log is {folder / LOG}"
             raise UserError(f"{error}: {advice}") from error

@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -98,3 +99,10 @@ def one_line(result: subprocess.CompletedProcess) -> str:
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     return lines[0]
+
+
+def closed_port() -> int:
+    """A port of the loopback address on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

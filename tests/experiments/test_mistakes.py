@@ -1,10 +1,8 @@
 """Mistakes at the terminal: one clear line, a non-zero exit, and nothing half-written."""
 
-import socket
-
 import pytest
 import torch
-from conftest import MNIST, one_line
+from conftest import MNIST, closed_port, one_line
 
 
 @pytest.mark.parametrize(
@@ -69,12 +67,6 @@ def test_an_accelerator_that_is_not_there(workplace, accelerator, complaint):
     assert not workplace.runs()
 
 
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @pytest.mark.parametrize(
     ("uri", "complaint"),
     [
@@ -89,7 +81,9 @@ def closed_port() -> int:
 def test_a_tracking_store_that_does_not_answer(workplace, uri, complaint):
     (workplace.folder / "text.db").write_text("not a database, " * 100)
     uri = uri.format(port=closed_port(), folder=workplace.folder)
-    result = workplace.run("train", "step=s13", f"data.root={MNIST.parents[1]}", f"tracking.uri={uri}")
+    result = workplace.run(
+        "train", "step=s13", f"data.root={MNIST.parents[1]}", f"tracking.uri={uri}"
+    )
     line = one_line(result)
     assert complaint in line
     assert "secret" not in line
