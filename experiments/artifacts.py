@@ -40,7 +40,7 @@ def log_artifacts(
     run.log_history(history.epochs)
     accuracy, epoch = history.best()
     seconds = sum(row["epoch_seconds"] for row in history.epochs)
-    run.log_figures({"best/val_acc": accuracy, "best/epoch": epoch, "train_seconds": seconds})
+    run.log_figures({"val/best_acc": accuracy, "val/best_epoch": epoch, "train_seconds": seconds})
 
     images, truth = data.val
     predicted = predict(module, data.val, data.eval_batch_size).cpu()

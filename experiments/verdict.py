@@ -38,8 +38,8 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
         percent(published.get("last_val_acc")),
     )
     table.add_row(
-        f"accuracy, epoch {metrics['best/epoch']:.0f} (best)",
-        percent(metrics["best/val_acc"]),
+        f"accuracy, epoch {metrics['val/best_epoch']:.0f} (best)",
+        percent(metrics["val/best_acc"]),
         "",
         percent(published.get("best_val_acc")),
     )

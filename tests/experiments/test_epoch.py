@@ -72,7 +72,7 @@ def test_its_metrics_are_kept(trained, run):
     assert metrics["lr"] == 0.019
     assert (metrics["parameters"], metrics["receptive_field"]) == (5854, 40)
     assert metrics["mult_adds"] == 1_284_088
-    assert (metrics["best/val_acc"], metrics["best/epoch"]) == (metrics["val/acc"], 1)
+    assert (metrics["val/best_acc"], metrics["val/best_epoch"]) == (metrics["val/acc"], 1)
     assert 0 < metrics["train_seconds"] == metrics["epoch_seconds"]
 
 
@@ -123,7 +123,7 @@ def test_its_model_loads_without_this_project(trained, run, tmp_path):
         [sys.executable, "-c", script, model.artifact_location], cwd=tmp_path, text=True
     )
     accuracy, signature = json.loads(output)
-    assert accuracy == pytest.approx(run.data.metrics["best/val_acc"], abs=2e-4)
+    assert accuracy == pytest.approx(run.data.metrics["val/best_acc"], abs=2e-4)
     assert json.loads(signature["inputs"])[0]["tensor-spec"]["shape"] == [-1, 1, 28, 28]
 
 
