@@ -9,13 +9,17 @@ BIN := .venv/bin
 # 13 and s13 are the ladder's step 13; any other name is a step of your own
 NAME := $(shell echo '$(STEP)' | sed -E 's/^0?([0-9])$$/s0\1/; s/^([0-9]+)$$/s\1/')
 
-.PHONY: step test lint ui setup clean
+.PHONY: step test test-slow lint ui setup clean
 
 step: setup
 	@$(BIN)/python -m experiments.train step=$(NAME) $(ARGS)
 
 test: setup
 	@$(BIN)/python -m pytest $(ARGS)
+
+# half an hour: kills a sweep twenty times
+test-slow: setup
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

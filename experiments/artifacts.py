@@ -37,10 +37,11 @@ def log_artifacts(
         module: with the weights of the last epoch.
         best: the checkpoint of the epoch with the highest validation accuracy.
     """
-    run.log_history(history.epochs)
+    run.store.patiently(history.send)
     accuracy, epoch = history.best()
     seconds = sum(row["epoch_seconds"] for row in history.epochs)
-    run.log_figures({"val/best_acc": accuracy, "val/best_epoch": epoch, "train_seconds": seconds})
+    figures_of_run = {"val/best_acc": accuracy, "val/best_epoch": epoch, "train_seconds": seconds}
+    run.log_figures(figures_of_run, time=history.ended[-1])
 
     images, truth = data.val
     predicted = predict(module, data.val, data.eval_batch_size).cpu()
@@ -59,9 +60,9 @@ def log_artifacts(
             figure.savefig(Path(temporary, f"{name}.png"), dpi=120)
         for name, text in texts.items():
             Path(temporary, name).write_text(text, encoding="utf-8")
-        run.client.log_artifacts(run.id, temporary)
-    if cfg.tracking.model:
-        _log_model(run, _weights(module, best), data.val.images)
+        run.store.patiently(run.client.log_artifacts, run.id, temporary)
+    if cfg.tracking.model and not run.models():
+        run.store.patiently(_log_model, run, _weights(module, best), data.val.images)
 
 
 @torch.inference_mode()

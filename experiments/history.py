@@ -5,8 +5,10 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+from mlflow.exceptions import MlflowException
 
-from experiments.tracking import TrackedRun
+from experiments.sweep import announce
+from experiments.tracking import TrackedRun, reason
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,7 @@ class History(pl.Callback):
     def __init__(self, run: TrackedRun) -> None:
         self.run = run
         self.epochs: list[dict[str, float]] = []
+        self.ended: list[int] = []  # when, in milliseconds since 1970
         self.started, self.rate = 0.0, 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -32,10 +35,18 @@ class History(pl.Callback):
         row["lr"] = self.rate
         row["epoch_seconds"] = time.perf_counter() - self.started
         self.epochs.append(row)
+        self.ended.append(int(time.time() * 1000))
         figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
         log.info("epoch %d of %d: %s", len(self.epochs), trainer.max_epochs, figures)
-        if trainer.is_global_zero:
-            self.run.log_history(self.epochs)
+        try:
+            self.send()
+        except (MlflowException, OSError) as error:  # it is tried again with the next epoch
+            log.warning("epoch %d is not in the store yet: %s", len(self.epochs), reason(error))
+        announce(epoch=len(self.epochs), epochs=trainer.max_epochs, val_acc=row["val/acc"])
+
+    def send(self) -> None:
+        """Log what the store has not yet."""
+        self.run.log_history(self.epochs, self.ended)
 
     def best(self) -> tuple[float, int]:
         """The highest validation accuracy, and the first epoch that had it, from 1."""
@@ -43,7 +54,7 @@ class History(pl.Callback):
         return max(accuracies), accuracies.index(max(accuracies)) + 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epochs": self.epochs}
+        return {"epochs": self.epochs, "ended": self.ended}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epochs = state["epochs"]
+        self.epochs, self.ended = state["epochs"], state["ended"]

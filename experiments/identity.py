@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 
 from omegaconf import DictConfig
 
@@ -13,6 +15,7 @@ ELSEWHERE = (
     "checkpoints.",
     "description",
     "force",
+    "name",
     "published",
     "target.",
     "tracking.",
@@ -26,18 +29,32 @@ ELSEWHERE = (
 )
 
 
-def config_hash(cfg: DictConfig) -> str:
-    """Twelve hexadecimal digits, equal for equal experiments with equal seeds."""
+def config_hash(cfg: DictConfig, seed: bool = True) -> str:
+    """Twelve hexadecimal digits, equal for equal experiments with equal seeds, or with any."""
+    ignored = ELSEWHERE if seed else (*ELSEWHERE, "seed")
     kept = {
         key: value
         for key, value in flatten(cfg).items()
-        if value is not None and not key.startswith(ELSEWHERE)  # a key that is new keeps old hashes
+        if value is not None and not key.startswith(ignored)  # a key that is new keeps old hashes
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def display_name(cfg: DictConfig) -> str:
-    """What a person calls the experiment: "step 13" for step=s13, else its own name."""
-    name = cfg.step or cfg.experiment or "custom"
-    digits = name.removeprefix("s")
-    return f"step {int(digits)}" if name.startswith("s") and digits.isdigit() else name
+def name_experiment(step: str | None, experiment: str | None, overrides: Iterable[str]) -> str:
+    """What a person calls an experiment: "step 13, optimizer.lr=0.03".
+
+    Args:
+        step, experiment: the names of the files that describe it, if any.
+        overrides: key=value, of which those are named that change the result.
+    """
+    name = step or experiment or "custom"
+    if re.fullmatch(r"s\d+", name):
+        name = f"step {int(name[1:])}"
+    ignored = (*ELSEWHERE, "step=", "experiment=", "seed=", "launcher=", "hydra", "name=")
+    changes = (change.lstrip("+") for change in overrides)
+    return ", ".join((name, *(change for change in changes if not change.startswith(ignored))))
+
+
+def run_name(cfg: DictConfig) -> str:
+    """What a person calls one run of it: "step 13, seed 2"."""
+    return f"{cfg.name}, seed {cfg.seed}"

@@ -4,6 +4,7 @@ import difflib
 import functools
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -36,23 +37,26 @@ def program(
     """
 
     def fail(line: str) -> None:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {scrubbed(line)}", file=sys.stderr)
         sys.exit(failure)
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
-        def job(cfg: DictConfig) -> Any:
+        def job(cfg: DictConfig) -> None:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                from experiments.sweep import isolated
+
+                isolated(task, cfg)
+                return
             try:
-                return task(cfg)
+                task(cfg)
             except UserError as error:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    raise  # the other jobs of a sweep go on
                 fail(str(error))
 
         @functools.wraps(task)
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us instead of being printed
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
             except KeyboardInterrupt as interrupt:
@@ -111,6 +115,25 @@ def number(cfg: DictConfig, key: str, above: float, to: float = math.inf) -> flo
         upper = f" and at most {to}" if to < math.inf else ""
         raise UserError(f"{key} must be a number above {above}{upper}, not {value}")
     return value
+
+
+def scrubbed(text: str) -> str:
+    """A text without the passwords of the URLs in it."""
+    return re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", text)
+
+
+def refuse_password(cfg: DictConfig) -> None:
+    """Keep a password off the command line, and so out of histories, process lists and dumps.
+
+    Raises:
+        UserError: the tracking URI has one, and does not come from the environment.
+    """
+    uri = str(cfg.tracking.uri)
+    if scrubbed(uri) != uri and uri != os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UserError(
+            f"tracking.uri={scrubbed(uri)}: a password does not belong on the command line; "
+            "set MLFLOW_TRACKING_URI in the environment instead"
+        )
 
 
 def _explain(error: Exception, name: str) -> str:

@@ -2,9 +2,10 @@
 
 import logging
 import os
+import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -12,16 +13,16 @@ from typing import Any, Self
 import sqlalchemy
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunStatus
+from mlflow.entities import LoggedModel, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 from sqlalchemy.engine import make_url
 
-from experiments.program import UserError, flatten
+from experiments.program import UserError, flatten, scrubbed
 
 CONFIG_HASH = "config_hash"
 NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials
-PATIENCE = 5  # seconds to wait for a server's answer
+ANSWER = 5  # seconds to wait for a server's answer
 log = logging.getLogger(__name__)
 
 
@@ -36,8 +37,8 @@ class Store:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table it makes
         # a server that is away must not hold up training: what it missed is sent again later
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(PATIENCE))
-        self.uri = str(tracking.uri)
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
+        self.uri, self.patience = str(tracking.uri), tracking.patience
         self.embedded = self.uri.startswith("sqlite:")
         try:
             with self._alone():
@@ -45,12 +46,12 @@ class Store:
                 self.experiment_id = self._experiment(tracking)
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise UserError(
-                f"tracking.uri={redacted(self.uri)}: cannot be used: {reason(error)}; start it, "
+                f"tracking.uri={self.uri}: cannot be used: {reason(error)}; start it, "
                 "or leave tracking.uri out to use mlruns/mlflow.db"
             ) from error
         except ModuleNotFoundError as error:
             raise UserError(
-                f"tracking.uri={redacted(self.uri)}: needs the package {error.name}; install it"
+                f"tracking.uri={self.uri}: needs the package {error.name}; install it"
             ) from error
 
     @contextmanager
@@ -90,62 +91,81 @@ class Store:
         finished = (run for run in runs if run.info.status == "FINISHED")
         return next(finished, runs[0] if runs else None)
 
+    def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Make a call to the store, again and again while the store does not answer.
+
+        Raises:
+            MlflowException, OSError: it has not answered for `tracking.patience` seconds.
+        """
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                return call(*arguments, **options)
+            except (MlflowException, OSError) as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("the store does not answer: %s", reason(error))
+                time.sleep(1)
+
     def url(self, run_id: str) -> str:
         """Where the run is to be seen."""
-        server = self.uri if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        server = "http://127.0.0.1:5000"
+        if self.uri.startswith("http"):
+            server = re.sub("//.*@", "//", self.uri)  # who looks has credentials of their own
         return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
 
 class TrackedRun:
     """One MLflow run, made or taken up again; a context that closes it with the right status.
 
-    `metrics` are the latest values by name, of what was logged here.
+    What is logged twice, as a run was cut short or a receipt was lost, is logged with
+    the same time, and kept once.
     """
 
     def __init__(self, store: Store, name: str, tags: dict[str, Any], resume: Run | None) -> None:
         self.store, self.client = store, store.client
-        self.metrics: dict[str, float] = {}
+        tags = {key: str(value) for key, value in tags.items()}
         if resume is None:
-            run = self.client.create_run(store.experiment_id, tags=_strings(tags), run_name=name)
-            self.id, self.logged_epochs = run.info.run_id, 0
+            run = self.client.create_run(store.experiment_id, tags=tags, run_name=name)
+            self.logged_epochs = 0
         else:
-            self.id = resume.info.run_id
-            self.client.update_run(self.id, status="RUNNING")
-            history = self.client.get_metric_history(self.id, "val/acc")
+            run = resume
+            self.client.update_run(run.info.run_id, status="RUNNING")
+            history = self.client.get_metric_history(run.info.run_id, "val/acc")
             self.logged_epochs = max((metric.step for metric in history), default=0)
+        self.id, self.started = run.info.run_id, run.info.start_time
 
-    def log_parameters(self, cfg: DictConfig) -> None:
-        """The whole configuration, flattened, but for places and credentials."""
-        flat = flatten(cfg).items()
-        kept = {key: value for key, value in flat if not key.startswith(NOT_PARAMETERS)}
-        params = [Param(key, value) for key, value in _strings(kept).items()]
-        self.client.log_batch(self.id, params=params)
+    def describe(self, cfg: DictConfig, figures: dict[str, float]) -> None:
+        """Log the configuration, and figures that are known before training."""
+        params = [Param(key, value) for key, value in parameters(cfg).items()]
+        metrics = [Metric(name, value, self.started, 0) for name, value in figures.items()]
+        self.client.log_batch(self.id, params=params, metrics=metrics)
 
-    def log_figures(self, figures: dict[str, float]) -> None:
-        """Figures of the run as a whole."""
-        self.metrics |= figures
-        now = _milliseconds()
-        metrics = [Metric(name, value, now, 0) for name, value in figures.items()]
-        self.client.log_batch(self.id, metrics=metrics)
+    def log_figures(self, figures: dict[str, float], time: int) -> None:
+        """Figures of the run as a whole; `time` is in milliseconds since 1970."""
+        metrics = [Metric(name, value, time, 0) for name, value in figures.items()]
+        self.store.patiently(self.client.log_batch, self.id, metrics=metrics)
 
-    def log_history(self, history: list[dict[str, float]]) -> None:
+    def log_history(self, history: list[dict[str, float]], ended: list[int]) -> None:
         """Metrics of all epochs so far; those are sent that the store has not yet.
 
-        A store that does not answer is tried again with the next epoch.
+        Args:
+            ended: when each epoch ended, in milliseconds since 1970.
         """
-        self.metrics |= history[-1]
-        try:
-            for epoch in range(self.logged_epochs + 1, len(history) + 1):
-                now = _milliseconds()
-                row = history[epoch - 1].items()
-                metrics = [Metric(name, value, now, epoch) for name, value in row]
-                self.client.log_batch(self.id, metrics=metrics)
-                self.logged_epochs = epoch
-        except MlflowException as error:
-            log.warning("epoch %d is not in the store yet: %s", len(history), reason(error))
+        for epoch in range(self.logged_epochs + 1, len(history) + 1):
+            time, row = ended[epoch - 1], history[epoch - 1].items()
+            metrics = [Metric(name, value, time, epoch) for name, value in row]
+            self.client.log_batch(self.id, metrics=metrics)
+            self.logged_epochs = epoch
 
     def log_file(self, path: Path) -> None:
         self.client.log_artifact(self.id, str(path))
+
+    def models(self) -> list[LoggedModel]:
+        """The models that the run has logged."""
+        return self.client.search_logged_models(
+            [self.store.experiment_id], f"source_run_id = '{self.id}' and status = 'READY'"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -154,20 +174,35 @@ class TrackedRun:
         self, kind: type[BaseException] | None, error: BaseException | None, _: Any
     ) -> None:
         if error is None:
-            status = RunStatus.FINISHED
-        elif isinstance(error, KeyboardInterrupt):
-            status = RunStatus.KILLED
-        else:
-            status = RunStatus.FAILED
-            self.client.set_tag(self.id, "error", f"{type(error).__name__}: {error}"[:500])
-        self.client.set_terminated(self.id, RunStatus.to_string(status))
+            self.store.patiently(self.client.set_terminated, self.id, "FINISHED")
+            return
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        try:
+            text = scrubbed(f"{type(error).__name__}: {error}")
+            self.client.set_tag(self.id, "error", text[:500])
+            self.client.set_terminated(self.id, status)
+        except (MlflowException, OSError) as away:
+            log.warning("%s is not in the store: %s", status, reason(away))
+
+
+def parameters(cfg: DictConfig) -> dict[str, str]:
+    """The whole configuration, flattened, but for places and credentials."""
+    flat = flatten(cfg).items()
+    return {key: str(value) for key, value in flat if not key.startswith(NOT_PARAMETERS)}
+
+
+class Scrubbing(logging.Formatter):
+    """Keeps passwords out of the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return scrubbed(super().format(record))
 
 
 @contextmanager
 def logged_to(path: Path, run: TrackedRun) -> Iterator[None]:
     """Write log lines, warnings and the traceback of a failure to a file; it joins the run."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(Scrubbing("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
@@ -183,26 +218,13 @@ def logged_to(path: Path, run: TrackedRun) -> Iterator[None]:
         root.setLevel(level)
         root.removeHandler(handler)
         handler.close()
-        run.log_file(path)
-
-
-def redacted(uri: str) -> str:
-    """A tracking URI without the password in it."""
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return uri
+        try:
+            run.log_file(path)
+        except (MlflowException, OSError) as error:
+            log.warning("the log is not in the store: %s", reason(error))
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, or of the database's error behind it, without credentials."""
+    """The first line of an error, or of the database's error behind it."""
     origin = getattr(error, "orig", None) or error
     return str(origin).splitlines()[0][:200] if str(origin) else type(origin).__name__
-
-
-def _strings(values: dict[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in values.items()}
-
-
-def _milliseconds() -> int:
-    return int(time.time() * 1000)

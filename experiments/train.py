@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.program import UserError, build, program
+from experiments.identity import config_hash, name_experiment, run_name
+from experiments.program import UserError, build, program, refuse_password
+from experiments.sweep import announce, is_job
 
 if TYPE_CHECKING:  # imported where they are needed, so that a typo or a budget stops a run at once
     import pytorch_lightning as pl
@@ -28,14 +30,23 @@ LOG = "train.log"
 
 
 @program("train")
-def main(cfg: DictConfig) -> None:
-    for group in ("step", "experiment"):
-        cfg[group] = HydraConfig.get().runtime.choices[group]
-    train(cfg)
+def main(cfg: DictConfig) -> str:
+    return train(identified(cfg))
 
 
-def train(cfg: DictConfig) -> None:
+def identified(cfg: DictConfig) -> DictConfig:
+    """The configuration, with what Hydra alone knows of it: what was chosen, and its name."""
+    hydra = HydraConfig.get()
+    cfg.step, cfg.experiment = hydra.runtime.choices.step, hydra.runtime.choices.experiment
+    cfg.name = cfg.name or name_experiment(cfg.step, cfg.experiment, hydra.overrides.task)
+    return cfg
+
+
+def train(cfg: DictConfig) -> str:
     """Train the run that a configuration describes, unless the store has it already.
+
+    Returns:
+        "trained", or "trained before".
 
     Raises:
         UserError: the configuration, the budget, the data or the store forbids it,
@@ -44,6 +55,8 @@ def train(cfg: DictConfig) -> None:
     from experiments import budget
     from experiments.design import design, rehearse
 
+    announce(name=run_name(cfg))
+    refuse_password(cfg)
     network, cost = design(cfg)
     budget.check(cost, cfg)
     rehearse(cfg)
@@ -51,7 +64,7 @@ def train(cfg: DictConfig) -> None:
     from filelock import FileLock, Timeout
     from mlflow.exceptions import MlflowException
 
-    from experiments.identity import config_hash
+    from experiments.family import PARENT, sum_up
     from experiments.tracking import Store, reason
 
     store = Store(cfg.tracking)
@@ -59,13 +72,14 @@ def train(cfg: DictConfig) -> None:
     folder = Path(cfg.checkpoints.root, identity)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock", blocking=False):
-            found = None if cfg.force else store.find(identity)
-            if found is not None and found.info.status == "FINISHED":
-                show(cfg, store, found.info.run_id, folder, "trained before (force=true: again)")
-                return
-            run_id = fit(cfg, network, cost, store, folder, found)
-            show(cfg, store, run_id, folder, "trained")
+        # a sweep that is started again waits for what is left of the one before
+        with FileLock(folder / "lock", blocking=is_job()):
+            run = None if cfg.force else store.find(identity)
+            outcome = "trained before"
+            if run is None or run.info.status != "FINISHED":
+                outcome = "trained"
+                run = fit(cfg, network, cost, store, folder, run)
+        sum_up(cfg, store, run.data.tags[PARENT])
     except Timeout:
         raise UserError(f"this very run is being trained by another process, in {folder}") from None
     except MlflowException as error:
@@ -75,20 +89,24 @@ def train(cfg: DictConfig) -> None:
         ) from error
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
+    announce(val_acc=run.data.metrics["val/acc"])
+    if not is_job():
+        show(cfg, store, run, folder, outcome)
+    return outcome
 
 
 def fit(
     cfg: DictConfig, network: nn.Module, cost: Cost, store: Store, folder: Path, found: Run | None
-) -> str:
+) -> Run:
     """Train to the last epoch, from the last checkpoint in `folder` if there is one.
 
     Returns:
-        The id of the MLflow run: that of `found`, or of a new one.
+        The MLflow run: `found` again, or a new one.
     """
     from experiments.artifacts import log_artifacts
     from experiments.data import load
+    from experiments.family import PARENT, parent_run
     from experiments.history import History
-    from experiments.identity import config_hash, display_name
     from experiments.provenance import provenance
     from experiments.tracking import CONFIG_HASH, TrackedRun, logged_to
     from models.classifier import Diverged
@@ -101,6 +119,7 @@ def fit(
     module = make_module(cfg, network)
     tags = {
         CONFIG_HASH: config_hash(cfg),
+        PARENT: parent_run(cfg, store, cost.figures()),
         "step": cfg.step,
         "experiment": cfg.experiment,
         "data.digest": digest,
@@ -108,11 +127,10 @@ def fit(
         "mlflow.note.content": cfg.description,
         **provenance(trainer.strategy.root_device),
     }
-    name = f"{display_name(cfg)}, seed {cfg.seed}"
-    with TrackedRun(store, name, tags, resume=found) as run, logged_to(folder / LOG, run):
-        if found is None:
-            run.log_parameters(cfg)
-            run.log_figures(cost.figures())
+    tracked = TrackedRun(store, run_name(cfg), tags, resume=found)
+    with tracked as run, logged_to(folder / LOG, run):
+        if found is None or "parameters" not in found.data.metrics:
+            run.describe(cfg, cost.figures())
         history = History(run)
         trainer.callbacks.insert(0, history)  # ahead of the checkpoint, which keeps it
         last = folder / "last.ckpt"
@@ -127,7 +145,7 @@ def fit(
             advice = f"lower optimizer.lr, now {cfg.optimizer.lr}; the log is {folder / LOG}"
             raise UserError(f"{error}: {advice}") from error
         log_artifacts(cfg, run, cost, module, data, history, folder / "best.ckpt")
-    return run.id
+    return store.client.get_run(run.id)
 
 
 def make_module(cfg: DictConfig, network: nn.Module) -> Classifier:
@@ -153,7 +171,6 @@ def make_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
     """
     from pytorch_lightning.callbacks import ModelCheckpoint
 
-    from experiments.identity import display_name
     from experiments.progress import ProgressLine
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -168,14 +185,15 @@ def make_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
             enable_version_counter=False,
         )
     ]
-    if sys.stderr.isatty():
-        callbacks.insert(0, ProgressLine(f"{display_name(cfg)}, seed {cfg.seed}"))
+    watched = sys.stderr.isatty() and not is_job()
+    if watched:
+        callbacks.insert(0, ProgressLine(run_name(cfg)))
     trainer = build(
         cfg,
         "trainer",
         callbacks=callbacks,
         logger=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=watched,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
@@ -187,15 +205,15 @@ def make_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
     return trainer
 
 
-def show(cfg: DictConfig, store: Store, run_id: str, folder: Path, event: str) -> None:
+def show(cfg: DictConfig, store: Store, run: Run, folder: Path, outcome: str) -> None:
     """Print the verdict on a finished run, from what the store has of it."""
     from experiments import verdict
-    from experiments.identity import display_name
 
-    run = store.client.get_run(run_id)
     device = f"{run.data.tags['device']} ({run.data.tags['device.name']})"
-    verdict.show(cfg, f"{display_name(cfg)}, seed {cfg.seed}: {event}", run.data.metrics, device)
-    print(f"to look at it: make ui, then {store.url(run_id)}")
+    again = " (force=true trains it again)" if outcome == "trained before" else ""
+    title = f"{run_name(cfg)}: {outcome}{again}"
+    verdict.show(cfg, title, run.data.metrics, device)
+    print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
     print(f"checkpoints and log: {folder}")
 
 

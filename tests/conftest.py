@@ -3,11 +3,16 @@
 import functools
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +20,7 @@ from mlflow import MlflowClient
 
 PROJECT = Path(__file__).parents[1]
 MNIST = PROJECT / "data" / "MNIST" / "raw"  # made by `make setup`
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as tests run side by side
 EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_seconds"}
 
 
@@ -56,6 +62,7 @@ class Workplace:
             f"tracking.uri={self.uri}",
             f"tracking.artifacts={folder}/artifacts",
             f"checkpoints.root={folder}/checkpoints",
+            f"hydra.sweep.dir={folder}/sweeps",
         )
 
     def command(self, program: str, *arguments: str) -> list[str]:
@@ -68,7 +75,7 @@ class Workplace:
         return subprocess.run(
             self.command(program, *arguments),
             cwd=cwd,
-            env=os.environ | environment,
+            env=os.environ | ONE_THREAD | environment,
             capture_output=True,
             text=True,
             timeout=300,
@@ -92,6 +99,11 @@ def workplace(tmp_path: Path) -> Workplace:
     return Workplace(tmp_path)
 
 
+def quick(small: Path, *overrides: str) -> list[str]:
+    """Arguments for step 13 on little data."""
+    return ["step=s13", "data=idx", f"data.root={small}", "tracking.model=false", *overrides]
+
+
 def one_line(result: subprocess.CompletedProcess) -> str:
     """The only line that a failed program wrote: no traceback, nothing else."""
     assert result.returncode != 0
@@ -106,3 +118,36 @@ def closed_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+@contextmanager
+def serving(command: list[str], port: int, **options) -> Iterator[str]:
+    """The address of a server, from when it answers until the context ends, when it is killed."""
+    server = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **options,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                get(address + "/health")
+                break
+            except OSError:
+                assert server.poll() is None, "the server ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def get(url: str, body: bytes | None = None) -> bytes:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return response.read()

@@ -7,7 +7,7 @@ from conftest import PROJECT
 from hydra import compose, initialize_config_dir
 
 from experiments.design import design
-from experiments.identity import config_hash, display_name
+from experiments.identity import config_hash, name_experiment
 
 # widths, parameters, dropout, degrees, batch, rate, StepLR, epochs, published train, best, last
 LADDER = {
@@ -79,11 +79,14 @@ def test_identity_is_the_experiment_not_the_place():
         assert config_hash(configure("step=s13", other)) != base, other
 
 
-def test_names_are_what_a_person_says():
-    cfg = configure()
-    cfg.step = "s07"
-    assert display_name(cfg) == "step 7"
-    cfg.step = "tiny"
-    assert display_name(cfg) == "tiny"
-    cfg.step = None
-    assert display_name(cfg) == "custom"
+@pytest.mark.parametrize(
+    ("step", "overrides", "name"),
+    [
+        ("s07", ["step=s07", "seed=3", "data.root=/tmp", "launcher=local"], "step 7"),
+        ("s13", ["step=s13", "optimizer.lr=0.03"], "step 13, optimizer.lr=0.03"),
+        ("tiny", ["step=tiny", "+model.kernel=5"], "tiny, model.kernel=5"),
+        (None, [], "custom"),
+    ],
+)
+def test_names_are_what_a_person_says(step, overrides, name):
+    assert name_experiment(step, None, overrides) == name

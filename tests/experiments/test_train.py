@@ -6,13 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import EPOCH_METRICS, PROJECT, Workplace, one_line
+from conftest import EPOCH_METRICS, PROJECT, Workplace, one_line, quick
 from mlflow.entities import Run
-
-
-def quick(small, *overrides: str) -> list[str]:
-    """Arguments for step 13 on little data."""
-    return ["step=s13", "data=idx", f"data.root={small}", "tracking.model=false", *overrides]
 
 
 def curve(workplace: Workplace, run: Run) -> list:

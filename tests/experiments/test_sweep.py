@@ -1,0 +1,148 @@
+"""Sweeps as a user starts them: seeds under a parent, failures alone, and going on after a kill."""
+
+import os
+import random
+import signal
+import statistics
+import subprocess
+import time
+
+import pytest
+from conftest import EPOCH_METRICS, PROJECT, Workplace, quick
+
+EPOCHS = 6
+LONG = (f"trainer.max_epochs={EPOCHS}", "scheduler.step_size=2", "name=step 13")
+
+
+def sweep(workplace: Workplace, small, *overrides: str) -> subprocess.CompletedProcess:
+    return workplace.run("train", "-m", *quick(small, *overrides))
+
+
+def by_name(workplace: Workplace) -> dict:
+    runs = workplace.runs()
+    assert len(runs) == len({run.info.run_name for run in runs})  # each exists once
+    return {run.info.run_name: run for run in runs}
+
+
+def results(workplace: Workplace) -> dict:
+    """All that training computed, by run and metric."""
+    names = EPOCH_METRICS - {"epoch_seconds"}
+    return {
+        name: {metric: workplace.history(run.info.run_id, metric) for metric in names}
+        for name, run in by_name(workplace).items()
+        if "seed" in name
+    }
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, small) -> tuple[Workplace, subprocess.CompletedProcess]:
+    """Two seeds that finish, side by side, and two that fail."""
+    workplace = Workplace(tmp_path_factory.mktemp("sweep"))
+    overrides = ("seed=range(2)", "optimizer.lr=0.019,1e30", "trainer.max_epochs=2")
+    return workplace, sweep(workplace, small, "launcher=local", *overrides)
+
+
+def test_seeds_hang_beneath_a_parent_with_their_statistics(swept):
+    runs = by_name(swept[0])
+    parent = runs["step 13, optimizer.lr=0.019, data=idx, trainer.max_epochs=2"]
+    children = [run for name, run in runs.items() if name.startswith(f"{parent.info.run_name}, se")]
+    assert [run.info.status for run in children] == ["FINISHED", "FINISHED"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    values = [run.data.metrics["val/acc"] for run in children]
+    metrics = parent.data.metrics
+    assert metrics["seeds"] == 2
+    assert metrics["val/acc_mean"] == pytest.approx(statistics.mean(values))
+    assert metrics["val/acc_std"] == pytest.approx(statistics.stdev(values))
+    assert (metrics["val/acc_min"], metrics["val/acc_max"]) == (min(values), max(values))
+    assert metrics["parameters"] == 5854
+    assert "seed" not in parent.data.params
+
+
+def test_a_job_that_fails_fails_alone(swept):
+    workplace, result = swept
+    failed = [run for name, run in by_name(workplace).items() if "1e+30" in name and "seed" in name]
+    assert [run.info.status for run in failed] == ["FAILED", "FAILED"]
+    assert result.returncode == 1
+    assert "2 trained, 2 failed" in result.stdout or "2 failed, 2 trained" in result.stdout
+    assert "the training loss became nan" in result.stdout
+    assert (
+        "to run again what failed, and nothing else: python -m experiments.train -m"
+        in result.stdout
+    )
+    logs = list(workplace.folder.glob("sweeps/*/error.log"))
+    assert len(logs) == 2
+    assert all("Diverged" in log.read_text() for log in logs)
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_sweep_on_no_terminal_tells_a_line_a_job(swept):
+    lines = swept[1].stderr.splitlines()
+    assert [line.split()[0] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+
+
+def test_local_jobs_have_one_thread_each(swept):
+    children = [run for run in swept[0].runs() if "device" in run.data.tags]
+    assert {run.data.tags["device.threads"] for run in children} == {"1"}
+
+
+def test_the_same_sweep_again_trains_what_is_missing_and_nothing_else(swept, small):
+    workplace, _ = swept
+    before = {name: run.info.end_time for name, run in by_name(workplace).items() if "seed" in name}
+    again = sweep(workplace, small, "seed=range(3)", "optimizer.lr=0.019", "trainer.max_epochs=2")
+    assert again.returncode == 0, again.stderr
+    assert "2 trained before, 1 trained" in again.stdout
+    after = by_name(workplace)
+    assert all(after[name].info.end_time == end for name, end in before.items())
+    parent = after["step 13, optimizer.lr=0.019, data=idx, trainer.max_epochs=2"]
+    assert parent.data.metrics["seeds"] == 3
+
+
+def killed_and_started_again(workplace: Workplace, small, kills: int) -> None:
+    """Start a sweep, kill -9 all of it at a random moment, and again; then let it finish."""
+    chance = random.Random(kills)
+    command = workplace.command(
+        "train", "-m", *quick(small, "seed=range(3)", "launcher=local", *LONG)
+    )
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        # from the first imports to the last artifacts
+        time.sleep(chance.uniform(4, 22))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    last = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert last.returncode == 0, last.stdout + last.stderr
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, small) -> dict:
+    workplace = Workplace(tmp_path_factory.mktemp("uninterrupted"))
+    assert sweep(workplace, small, "seed=range(3)", "launcher=local", *LONG).returncode == 0
+    return results(workplace)
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_sweep_ends_as_if_nothing_had_happened(workplace, small, uninterrupted, kills):
+    killed_and_started_again(workplace, small, kills)
+    runs = by_name(workplace)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert results(workplace) == uninterrupted
+    assert runs["step 13"].data.metrics["seeds"] == 3
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [("launcher=ray",), ("launcher=slurm", "hydra/launcher=submitit_local")],
+    ids=["ray", "submitit"],
+)
+def test_other_launchers(workplace, small, launcher):
+    result = sweep(workplace, small, *launcher, "seed=0,1", "trainer.max_epochs=1", "name=step 13")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "2 trained" in result.stdout
+    runs = by_name(workplace)
+    assert runs["step 13"].data.metrics["seeds"] == 2

@@ -1,0 +1,239 @@
+"""Stores that many write to at once, that go away, and that keep a password."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, closed_port, quick, serving
+from mlflow import MlflowClient
+
+EPOCHS = 50
+WRITER = """
+import sys
+from omegaconf import OmegaConf
+from experiments.tracking import Store, TrackedRun
+
+uri, artifacts, number, epochs = sys.argv[1:]
+store = Store(OmegaConf.create(
+    {"uri": uri, "experiment": "many", "artifacts": artifacts, "patience": 60}))
+with TrackedRun(store, f"run {number}", {"config_hash": number}, resume=None) as run:
+    history, ended = [], []
+    for epoch in range(1, int(epochs) + 1):
+        history.append({f"metric/{i}": epoch + int(number) / 100 for i in range(6)})
+        ended.append(epoch)
+        store.patiently(run.log_history, history, ended)
+"""
+
+
+def write_at_once(uri: str, artifacts: Path, processes: int, **environment: str) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, uri, str(artifacts), str(number), str(EPOCHS)],
+            cwd=PROJECT,
+            env=os.environ | environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(processes)
+    ]
+    for writer in writers:
+        _, errors = writer.communicate(timeout=300)
+        assert writer.returncode == 0, errors
+        assert "locked" not in errors
+
+
+def assert_nothing_is_lost(client: MlflowClient, processes: int) -> None:
+    [experiment] = [e for e in client.search_experiments() if e.name == "many"]
+    runs = client.search_runs([experiment.experiment_id])
+    numbers = sorted(int(run.data.tags["config_hash"]) for run in runs)
+    assert numbers == list(range(processes))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        number = int(run.data.tags["config_hash"])
+        for i in range(6):
+            history = client.get_metric_history(run.info.run_id, f"metric/{i}")
+            values = [(metric.step, metric.value) for metric in history]
+            assert sorted(values) == [(e, e + number / 100) for e in range(1, EPOCHS + 1)]
+
+
+def test_eight_processes_write_to_sqlite_at_once(tmp_path):
+    """They also make the database and the experiment, as none is there."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    write_at_once(uri, tmp_path / "artifacts", 8)
+    assert_nothing_is_lost(MlflowClient(uri), 8)
+
+
+PASSWORD = "correct-horse-battery"
+LOGIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory) -> Iterator[str]:
+    """The URI of a PostgreSQL database on the loopback address."""
+    found = shutil.which("initdb") or next(iter(sorted(map(str, POSTGRESQL))), None)
+    if found is None:
+        pytest.skip("PostgreSQL is not installed")
+    binaries, folder, port = (
+        Path(found).resolve().parent,
+        tmp_path_factory.mktemp("db"),
+        closed_port(),
+    )
+    user = []
+    if os.geteuid() == 0:  # which PostgreSQL refuses
+        user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        shutil.chown(folder, "nobody", "nogroup")
+        for parent in folder.parents[:3]:
+            parent.chmod(0o755) if parent != Path("/tmp") else None
+    data = folder / "data"
+    command = [*user, str(binaries / "initdb"), "-D", str(data), "-U", "parsimony", "-A", "trust"]
+    subprocess.run(command, check=True, capture_output=True, cwd="/")
+    server = subprocess.Popen(
+        [*user, str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder)],
+        cwd="/",
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
+        deadline = time.monotonic() + 30
+        while subprocess.run(ready, capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline, "PostgreSQL does not answer"
+            time.sleep(0.1)
+        yield f"postgresql://parsimony@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+POSTGRESQL = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, postgresql) -> Iterator[str]:
+    """The address of an MLflow server with PostgreSQL behind it, and a password before it."""
+    folder, port = tmp_path_factory.mktemp("server"), closed_port()
+    (folder / "auth.ini").write_text(
+        "[mlflow]\ndefault_permission = READ\n"
+        f"database_uri = sqlite:///{folder}/auth.db\n"
+        f"admin_username = admin\nadmin_password = {PASSWORD}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    environment = os.environ | {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret of this test",
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name=basic-auth", "--workers=2"]
+    command += [f"--backend-store-uri={postgresql}", f"--artifacts-destination={folder}/artifacts"]
+    with serving([*command, f"--port={port}"], port, env=environment, cwd=folder) as address:
+        yield address
+
+
+def test_sixteen_processes_write_to_postgresql_through_a_server_at_once(
+    server, tmp_path, monkeypatch
+):
+    write_at_once(server, tmp_path, 16, **LOGIN)
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
+    assert_nothing_is_lost(MlflowClient(server), 16)
+
+
+def test_a_password_never_leaves_the_environment(server, workplace, small, monkeypatch):
+    command = quick(small, "trainer.max_epochs=1", "seed=0,1", "optimizer.lr=0.019,1e30")
+    address = server.replace("http://", f"http://admin:{PASSWORD}@")
+    for environment in (LOGIN, {"MLFLOW_TRACKING_URI": address}):
+        del workplace.places  # the environment tells of the store
+        workplace.places = (
+            f"checkpoints.root={workplace.folder}/checkpoints",
+            f"hydra.sweep.dir={workplace.folder}/sweeps",
+            *([f"tracking.uri={server}"] if environment is LOGIN else []),
+        )
+        result = workplace.run("train", "-m", *command, **environment)
+        assert result.returncode == 1
+        assert "2 trained" in result.stdout, result.stdout + result.stderr
+        assert PASSWORD not in result.stdout + result.stderr
+    for path in workplace.folder.rglob("*"):
+        assert path.is_dir() or PASSWORD.encode() not in path.read_bytes(), path
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
+    client = MlflowClient(server)
+    for run in client.search_runs([e.experiment_id for e in client.search_experiments()]):
+        assert PASSWORD not in str(run.to_dictionary())
+
+
+def test_a_password_on_the_command_line_is_refused(workplace):
+    result = workplace.run("train", f"tracking.uri=http://me:{PASSWORD}@127.0.0.1:1")
+    assert result.returncode == 1
+    assert "set MLFLOW_TRACKING_URI" in result.stderr
+    assert PASSWORD not in result.stderr
+
+
+class Away:
+    """A server that can be stopped and started, always at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = closed_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.command = [sys.executable, "-m", "mlflow", "server", "--workers=1"]
+        self.command += [f"--backend-store-uri=sqlite:///{folder}/mlflow.db"]
+        self.command += [f"--artifacts-destination={folder}/served", f"--port={self.port}"]
+
+    def up(self):
+        return serving(self.command, self.port)
+
+
+def started(workplace, away, *arguments: str) -> subprocess.Popen:
+    command = workplace.command("train", *arguments, f"tracking.uri={away.address}")
+    command.remove(workplace.places[0])
+    return subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_server_that_is_away_for_20_seconds_misses_nothing(workplace, small):
+    from test_train import wait_for_epoch
+
+    epochs, away = 40, Away(workplace.folder)
+    with away.up():
+        process = started(workplace, away, *quick(small, f"trainer.max_epochs={epochs}"))
+        wait_for_epoch(workplace, 3)
+    time.sleep(20)
+    assert process.poll() is None  # the run went on
+    with away.up():
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+        assert errors == ""
+    [run] = [run for run in workplace.runs() if "seed" in run.info.run_name]
+    assert run.info.status == "FINISHED"
+    steps = [step for step, _ in workplace.history(run.info.run_id, "val/acc")]
+    assert steps == list(range(1, epochs + 1))
+
+
+def test_a_server_that_never_comes_back_costs_no_training(workplace, small):
+    from test_train import wait_for_epoch
+
+    epochs, away = 8, Away(workplace.folder)
+    command = quick(small, f"trainer.max_epochs={epochs}", "tracking.patience=2")
+    with away.up():
+        process = started(workplace, away, *command)
+        wait_for_epoch(workplace, 2)
+    output, errors = process.communicate(timeout=200)
+    assert (process.returncode, output) == (1, "")
+    assert "the tracking store failed" in errors
+    assert "the same command goes on from there" in errors
+    assert len(errors.splitlines()) == 1
+    [folder] = [p for p in workplace.folder.glob("checkpoints/*") if p.is_dir()]
+    assert (folder / "last.ckpt").exists()
+    assert (folder / "train.log").read_text().count("INFO epoch") == epochs
+    with away.up():
+        process = started(workplace, away, *command)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+    [run] = [run for run in workplace.runs() if "seed" in run.info.run_name]
+    assert run.info.status == "FINISHED"
+    steps = [step for step, _ in workplace.history(run.info.run_id, "val/acc")]
+    assert steps == list(range(1, epochs + 1))
+    assert (folder / "train.log").read_text().count("INFO epoch") == epochs  # none trained anew
