@@ -2,13 +2,13 @@
 
 import logging
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy
 from filelock import FileLock
@@ -22,7 +22,7 @@ from experiments.program import UserError, flatten, scrubbed
 
 CONFIG_HASH = "config_hash"
 NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials
-ANSWER = 5  # seconds to wait for a server's answer
+ANSWER = 15  # seconds to wait for a server's answer
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +38,8 @@ class Store:
         # a server that is away must not hold up training: what it missed is sent again later
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
-        self.uri, self.patience = str(tracking.uri), tracking.patience
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience
         self.embedded = self.uri.startswith("sqlite:")
         try:
             with self._alone():
@@ -109,9 +110,7 @@ class Store:
 
     def url(self, run_id: str) -> str:
         """Where the run is to be seen."""
-        server = "http://127.0.0.1:5000"
-        if self.uri.startswith("http"):
-            server = re.sub("//.*@", "//", self.uri)  # who looks has credentials of their own
+        server = self.uri if self.uri.startswith("http") else "http://127.0.0.1:5000"
         return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
 
@@ -222,6 +221,19 @@ def logged_to(path: Path, run: TrackedRun) -> Iterator[None]:
             run.log_file(path)
         except (MlflowException, OSError) as error:
             log.warning("the log is not in the store: %s", reason(error))
+
+
+def without_login(uri: str) -> str:
+    """A server's URI with the name and password in it moved to where MLflow looks for them.
+
+    There they are sent along, and nowhere else: MLflow shows the URI now and then.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.password is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def reason(error: BaseException) -> str:

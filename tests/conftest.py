@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -67,7 +67,7 @@ class Workplace:
 
     def command(self, program: str, *arguments: str) -> list[str]:
         places = self.places if program in ("train", "bench") else ()
-        return [sys.executable, "-m", f"experiments.{program}", *places, *arguments]
+        return [sys.executable, "-m", f"experiments.{program}", *arguments, *places]
 
     def run(
         self, program: str, *arguments: str, cwd: Path = PROJECT, **environment: str
@@ -104,6 +104,16 @@ def quick(small: Path, *overrides: str) -> list[str]:
     return ["step=s13", "data=idx", f"data.root={small}", "tracking.model=false", *overrides]
 
 
+def wait_for_epoch(workplace: Workplace, epoch: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        logs = list(workplace.folder.glob("checkpoints/*/train.log"))
+        if logs and f"epoch {epoch} of" in logs[0].read_text():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"no epoch {epoch} in {workplace.folder}")
+
+
 def one_line(result: subprocess.CompletedProcess) -> str:
     """The only line that a failed program wrote: no traceback, nothing else."""
     assert result.returncode != 0
@@ -123,28 +133,31 @@ def closed_port() -> int:
 @contextmanager
 def serving(command: list[str], port: int, **options) -> Iterator[str]:
     """The address of a server, from when it answers until the context ends, when it is killed."""
-    server = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        **options,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                get(address + "/health")
-                break
-            except OSError:
-                assert server.poll() is None, "the server ended"
-                assert time.monotonic() < deadline, "the server does not answer"
+    with tempfile.TemporaryFile("w+") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, **options
+        )
+        address = f"http://127.0.0.1:{port}"
+        try:
+            deadline = time.monotonic() + 90
+            while not answers(address + "/health"):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    output.seek(0)
+                    raise RuntimeError(f"the server does not answer:\n{output.read()}")
                 time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+            yield address
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        get(url)
+    except OSError:
+        return False
+    return True
 
 
 def get(url: str, body: bytes | None = None) -> bytes:

@@ -20,6 +20,7 @@ def sweep(workplace: Workplace, small, *overrides: str) -> subprocess.CompletedP
 
 def by_name(workplace: Workplace) -> dict:
     runs = workplace.runs()
+    assert runs
     assert len(runs) == len({run.info.run_name for run in runs})  # each exists once
     return {run.info.run_name: run for run in runs}
 
@@ -44,7 +45,7 @@ def swept(tmp_path_factory, small) -> tuple[Workplace, subprocess.CompletedProce
 
 def test_seeds_hang_beneath_a_parent_with_their_statistics(swept):
     runs = by_name(swept[0])
-    parent = runs["step 13, optimizer.lr=0.019, data=idx, trainer.max_epochs=2"]
+    parent = runs["step 13, data=idx, optimizer.lr=0.019, trainer.max_epochs=2"]
     children = [run for name, run in runs.items() if name.startswith(f"{parent.info.run_name}, se")]
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
@@ -93,7 +94,7 @@ def test_the_same_sweep_again_trains_what_is_missing_and_nothing_else(swept, sma
     assert "2 trained before, 1 trained" in again.stdout
     after = by_name(workplace)
     assert all(after[name].info.end_time == end for name, end in before.items())
-    parent = after["step 13, optimizer.lr=0.019, data=idx, trainer.max_epochs=2"]
+    parent = after["step 13, data=idx, optimizer.lr=0.019, trainer.max_epochs=2"]
     assert parent.data.metrics["seeds"] == 3
 
 

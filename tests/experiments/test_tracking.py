@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, closed_port, quick, serving
+from conftest import ONE_THREAD, PROJECT, closed_port, quick, serving, wait_for_epoch
 from mlflow import MlflowClient
 
 EPOCHS = 50
@@ -112,55 +113,71 @@ def postgresql(tmp_path_factory) -> Iterator[str]:
 POSTGRESQL = Path("/usr/lib/postgresql").glob("*/bin/initdb")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, postgresql) -> Iterator[str]:
-    """The address of an MLflow server with PostgreSQL behind it, and a password before it."""
-    folder, port = tmp_path_factory.mktemp("server"), closed_port()
+class Server:
+    """An MLflow server that can be started and stopped, always at the same address."""
+
+    def __init__(self, folder: Path, store: str, *options: str, **environment: str) -> None:
+        self.port, self.folder = closed_port(), folder
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.command = [sys.executable, "-m", "mlflow", "server", f"--backend-store-uri={store}"]
+        self.command += [
+            f"--artifacts-destination={folder}/served",
+            f"--port={self.port}",
+            *options,
+        ]
+        # its job runners take seconds to start, and have nothing to do
+        self.environment = (
+            os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
+        )
+
+    def up(self) -> AbstractContextManager[str]:
+        return serving(self.command, self.port, env=self.environment, cwd=self.folder)
+
+
+def test_sixteen_processes_write_to_postgresql_through_a_server_at_once(postgresql, tmp_path):
+    with Server(tmp_path, postgresql, "--workers=2").up() as address:
+        write_at_once(address, tmp_path, 16)
+        assert_nothing_is_lost(MlflowClient(address), 16)
+
+
+@pytest.fixture
+def guarded(tmp_path_factory) -> Iterator[str]:
+    """The address of a server with a password before it."""
+    folder = tmp_path_factory.mktemp("server")
     (folder / "auth.ini").write_text(
         "[mlflow]\ndefault_permission = READ\n"
         f"database_uri = sqlite:///{folder}/auth.db\n"
         f"admin_username = admin\nadmin_password = {PASSWORD}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    environment = os.environ | {
+    environment = {
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret of this test",
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--app-name=basic-auth", "--workers=2"]
-    command += [f"--backend-store-uri={postgresql}", f"--artifacts-destination={folder}/artifacts"]
-    with serving([*command, f"--port={port}"], port, env=environment, cwd=folder) as address:
+    options = ("--workers=1", "--app-name=basic-auth")
+    with Server(folder, f"sqlite:///{folder}/mlflow.db", *options, **environment).up() as address:
         yield address
 
 
-def test_sixteen_processes_write_to_postgresql_through_a_server_at_once(
-    server, tmp_path, monkeypatch
-):
-    write_at_once(server, tmp_path, 16, **LOGIN)
-    for name, value in LOGIN.items():
-        monkeypatch.setenv(name, value)
-    assert_nothing_is_lost(MlflowClient(server), 16)
-
-
-def test_a_password_never_leaves_the_environment(server, workplace, small, monkeypatch):
-    command = quick(small, "trainer.max_epochs=1", "seed=0,1", "optimizer.lr=0.019,1e30")
-    address = server.replace("http://", f"http://admin:{PASSWORD}@")
-    for environment in (LOGIN, {"MLFLOW_TRACKING_URI": address}):
-        del workplace.places  # the environment tells of the store
-        workplace.places = (
-            f"checkpoints.root={workplace.folder}/checkpoints",
-            f"hydra.sweep.dir={workplace.folder}/sweeps",
-            *([f"tracking.uri={server}"] if environment is LOGIN else []),
-        )
+def test_a_password_never_leaves_the_environment(guarded, workplace, small, monkeypatch):
+    command = quick(small, "trainer.max_epochs=1", "optimizer.lr=0.019,1e30")
+    places = (f"checkpoints.root={workplace.folder}/ckpt", f"hydra.sweep.dir={workplace.folder}/s")
+    in_uri = {"MLFLOW_TRACKING_URI": guarded.replace("http://", f"http://admin:{PASSWORD}@")}
+    beside_it = {"MLFLOW_TRACKING_URI": guarded, **LOGIN}
+    for seed, environment in enumerate((beside_it, in_uri)):
+        workplace.places = (*places, f"seed={seed}")
         result = workplace.run("train", "-m", *command, **environment)
         assert result.returncode == 1
-        assert "2 trained" in result.stdout, result.stdout + result.stderr
+        assert "1 trained" in result.stdout, result.stdout + result.stderr
         assert PASSWORD not in result.stdout + result.stderr
     for path in workplace.folder.rglob("*"):
         assert path.is_dir() or PASSWORD.encode() not in path.read_bytes(), path
     for name, value in LOGIN.items():
         monkeypatch.setenv(name, value)
-    client = MlflowClient(server)
-    for run in client.search_runs([e.experiment_id for e in client.search_experiments()]):
+    client = MlflowClient(guarded)
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert len(runs) == 6
+    for run in runs:
         assert PASSWORD not in str(run.to_dictionary())
 
 
@@ -171,32 +188,22 @@ def test_a_password_on_the_command_line_is_refused(workplace):
     assert PASSWORD not in result.stderr
 
 
-class Away:
-    """A server that can be stopped and started, always at the same address."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = closed_port()
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.command = [sys.executable, "-m", "mlflow", "server", "--workers=1"]
-        self.command += [f"--backend-store-uri=sqlite:///{folder}/mlflow.db"]
-        self.command += [f"--artifacts-destination={folder}/served", f"--port={self.port}"]
-
-    def up(self):
-        return serving(self.command, self.port)
-
-
 def started(workplace, away, *arguments: str) -> subprocess.Popen:
     command = workplace.command("train", *arguments, f"tracking.uri={away.address}")
     command.remove(workplace.places[0])
+    environment = os.environ | ONE_THREAD
     return subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
 def test_a_server_that_is_away_for_20_seconds_misses_nothing(workplace, small):
-    from test_train import wait_for_epoch
-
-    epochs, away = 40, Away(workplace.folder)
+    epochs, away = 40, Server(workplace.folder, workplace.uri, "--workers=1")
     with away.up():
         process = started(workplace, away, *quick(small, f"trainer.max_epochs={epochs}"))
         wait_for_epoch(workplace, 3)
@@ -213,9 +220,7 @@ def test_a_server_that_is_away_for_20_seconds_misses_nothing(workplace, small):
 
 
 def test_a_server_that_never_comes_back_costs_no_training(workplace, small):
-    from test_train import wait_for_epoch
-
-    epochs, away = 8, Away(workplace.folder)
+    epochs, away = 8, Server(workplace.folder, workplace.uri, "--workers=1")
     command = quick(small, f"trainer.max_epochs={epochs}", "tracking.patience=2")
     with away.up():
         process = started(workplace, away, *command)

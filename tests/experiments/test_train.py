@@ -1,12 +1,12 @@
 """Training as a user starts it: that it repeats, goes on, and fails cleanly."""
 
+import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from conftest import EPOCH_METRICS, PROJECT, Workplace, one_line, quick
+from conftest import EPOCH_METRICS, ONE_THREAD, PROJECT, Workplace, one_line, quick, wait_for_epoch
 from mlflow.entities import Run
 
 
@@ -43,6 +43,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
     process = subprocess.Popen(
         workplace.command("train", *quick(small, *LONG)),
         cwd=PROJECT,
+        env=os.environ | ONE_THREAD,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,16 +69,6 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
     [resumed] = workplace.runs()
     assert (resumed.info.run_id, resumed.info.status) == (run.info.run_id, "FINISHED")
     assert curve(workplace, resumed) == straight
-
-
-def wait_for_epoch(workplace: Workplace, epoch: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        logs = list(workplace.folder.glob("checkpoints/*/train.log"))
-        if logs and f"epoch {epoch} of" in logs[0].read_text():
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"no epoch {epoch} in {workplace.folder}")
 
 
 def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, small):
