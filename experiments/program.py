@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import logging
 import math
 import os
 import re
@@ -57,6 +58,7 @@ def program(
         @functools.wraps(task)
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us instead of being printed
+            logging.getLogger().addHandler(logging.NullHandler())  # logs go to files, see train.log
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
             except KeyboardInterrupt as interrupt:

@@ -82,6 +82,8 @@ class Sweep(Callback):
         except UserError as error:
             sys.exit(f"error: {error}")
         self.folder = Path(config.hydra.sweep.dir)
+        for old in self.folder.glob(f"*/{STATE}"):  # where a sweep was told to use the folder again
+            old.unlink()
         self.command = ["python", "-m", "experiments.train", "-m", *config.hydra.overrides.task]
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         overrides = parser.parse_overrides(list(config.hydra.overrides.task))

@@ -66,8 +66,10 @@ class Workplace:
         )
 
     def command(self, program: str, *arguments: str) -> list[str]:
+        sweep = arguments[:1] == ("-m",)  # which has to come ahead of what it sweeps
         places = self.places if program in ("train", "bench") else ()
-        return [sys.executable, "-m", f"experiments.{program}", *arguments, *places]
+        settings = (*arguments[:sweep], *places, *arguments[sweep:])
+        return [sys.executable, "-m", f"experiments.{program}", *settings]
 
     def run(
         self, program: str, *arguments: str, cwd: Path = PROJECT, **environment: str

@@ -190,7 +190,6 @@ def test_a_password_on_the_command_line_is_refused(workplace):
 
 def started(workplace, away, *arguments: str) -> subprocess.Popen:
     command = workplace.command("train", *arguments, f"tracking.uri={away.address}")
-    command.remove(workplace.places[0])
     environment = os.environ | ONE_THREAD
     return subprocess.Popen(
         command,
