@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 PROJECT = Path(__file__).parents[1]
 MNIST = PROJECT / "data" / "MNIST" / "raw"  # made by `make setup`
@@ -88,9 +89,13 @@ class Workplace:
     def client(self) -> MlflowClient:
         return MlflowClient(self.uri)
 
-    def runs(self) -> list:
+    def runs(self) -> list[Run]:
         """All runs in the store, the latest first."""
         return self.client.search_runs([e.experiment_id for e in self.client.search_experiments()])
+
+    def seeds(self) -> list[Run]:
+        """The runs that were trained; the others sum them up."""
+        return [run for run in self.runs() if "mlflow.parentRunId" in run.data.tags]
 
     def history(self, run_id: str, name: str) -> list[tuple[int, float]]:
         return [(m.step, m.value) for m in self.client.get_metric_history(run_id, name)]

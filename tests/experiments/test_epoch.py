@@ -24,7 +24,7 @@ def trained(tmp_path_factory) -> tuple[Workplace, subprocess.CompletedProcess]:
 
 @pytest.fixture(scope="module")
 def run(trained) -> Run:
-    [run] = trained[0].runs()
+    [run] = trained[0].seeds()
     return run
 
 
@@ -46,7 +46,7 @@ def test_it_ends_with_a_verdict_and_nothing_else(trained, run):
     assert result.stderr == ""
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     accuracy = f"{run.data.metrics['val/acc'] * 100:.2f} %"
-    assert lines[0].startswith("step 13, seed 0: trained in ")
+    assert lines[0].startswith("step 13, trainer.max_epochs=1, seed 0: trained in ")
     assert "parameters 5,854 within 6,000 5,854" in lines
     assert any(
         line.startswith(f"accuracy, epoch 1 (last) {accuracy} misses 99.40 %") for line in lines
@@ -62,7 +62,7 @@ def test_it_is_found_by_what_it_is(trained, run):
         "and metrics.parameters < 6000 and params.`model.widths` = '[10, 10, 12, 12, 12]'",
     )
     assert [r.info.run_id for r in found] == [run.info.run_id]
-    assert run.info.run_name == "step 13, seed 0"
+    assert run.info.run_name == "step 13, trainer.max_epochs=1, seed 0"
 
 
 def test_its_metrics_are_kept(trained, run):
@@ -132,4 +132,4 @@ def test_the_same_command_again_trains_nothing(trained, run):
     again = workplace.run("train", "step=s13", "trainer.max_epochs=1")
     assert again.returncode == 0
     assert "trained before" in again.stdout
-    assert len(workplace.runs()) == 1
+    assert len(workplace.seeds()) == 1

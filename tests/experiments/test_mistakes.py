@@ -1,8 +1,12 @@
 """Mistakes at the terminal: one clear line, a non-zero exit, and nothing half-written."""
 
+import sys
+
 import pytest
 import torch
 from conftest import MNIST, closed_port, one_line
+
+from experiments.train import main
 
 
 @pytest.mark.parametrize(
@@ -33,11 +37,23 @@ from conftest import MNIST, closed_port, one_line
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_in_the_configuration(workplace, arguments, complaint):
-    result = workplace.run("train", *arguments)
-    assert complaint in one_line(result)
-    assert result.returncode == 1
+def test_a_mistake_in_the_configuration(workplace, arguments, complaint, monkeypatch, capsys):
+    """In this process, as each would take seconds to start."""
+    monkeypatch.setattr(sys, "argv", ["train", *workplace.places, *arguments])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    output, errors = capsys.readouterr()
+    assert exit.value.code == 1
+    assert output == ""
+    assert complaint in errors
+    assert len(errors.splitlines()) == 1
     assert not (workplace.folder / "checkpoints").exists()
+
+
+def test_a_mistake_ends_the_process_with_a_status(workplace):
+    result = workplace.run("train", "step=s99")
+    assert result.returncode == 1
+    assert "step=s99 does not exist" in one_line(result)
 
 
 def test_over_budget_names_limit_count_excess_and_layers_before_any_data_is_read(workplace):

@@ -212,7 +212,7 @@ def test_a_server_that_is_away_for_20_seconds_misses_nothing(workplace, small):
         _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
         assert errors == ""
-    [run] = [run for run in workplace.runs() if "seed" in run.info.run_name]
+    [run] = workplace.seeds()
     assert run.info.status == "FINISHED"
     steps = [step for step, _ in workplace.history(run.info.run_id, "val/acc")]
     assert steps == list(range(1, epochs + 1))
@@ -236,7 +236,7 @@ def test_a_server_that_never_comes_back_costs_no_training(workplace, small):
         process = started(workplace, away, *command)
         _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
-    [run] = [run for run in workplace.runs() if "seed" in run.info.run_name]
+    [run] = workplace.seeds()
     assert run.info.status == "FINISHED"
     steps = [step for step, _ in workplace.history(run.info.run_id, "val/acc")]
     assert steps == list(range(1, epochs + 1))

@@ -20,7 +20,7 @@ def test_a_seed_gives_the_same_run_again_and_another_seed_another(workplace, sma
     for overrides in (("seed=1",), ("seed=1", "force=true"), ("seed=2",)):
         command = quick(small, "trainer.max_epochs=2", "scheduler.step_size=1", *overrides)
         assert workplace.run("train", *command).returncode == 0
-    other, again, first = workplace.runs()
+    other, again, first = workplace.seeds()
     assert curve(workplace, first) == curve(workplace, again)
     assert curve(workplace, first) != curve(workplace, other)
     assert [rate for _, rate in workplace.history(first.info.run_id, "lr")] == [0.019, 0.0019]
@@ -35,7 +35,7 @@ def straight(tmp_path_factory, small) -> list:
     """The curve of a run that nothing interrupted."""
     workplace = Workplace(tmp_path_factory.mktemp("straight"))
     assert workplace.run("train", *quick(small, *LONG)).returncode == 0
-    return curve(workplace, workplace.runs()[0])
+    return curve(workplace, workplace.seeds()[0])
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -54,7 +54,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    [run] = workplace.runs()
+    [run] = workplace.seeds()
     if kill == signal.SIGKILL:
         assert run.info.status == "RUNNING"
     else:
@@ -66,7 +66,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
     assert 2 <= len(workplace.history(run.info.run_id, "val/acc")) < EPOCHS
 
     assert workplace.run("train", *quick(small, *LONG)).returncode == 0
-    [resumed] = workplace.runs()
+    [resumed] = workplace.seeds()
     assert (resumed.info.run_id, resumed.info.status) == (run.info.run_id, "FINISHED")
     assert curve(workplace, resumed) == straight
 
@@ -75,7 +75,7 @@ def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, sma
     result = workplace.run("train", *quick(small, "optimizer.lr=1e30"))
     line = one_line(result)
     assert "the training loss became nan in epoch 1: lower optimizer.lr, now 1e+30" in line
-    [run] = workplace.runs()
+    [run] = workplace.seeds()
     assert run.info.status == "FAILED"
     assert "the training loss became nan" in run.data.tags["error"]
     log = Path(workplace.client.download_artifacts(run.info.run_id, "train.log"))
@@ -95,7 +95,7 @@ def test_a_full_disk_is_told_in_one_line(workplace, small):
         check=False,
     )
     assert "File too large" in one_line(result)
-    [run] = workplace.runs()
+    [run] = workplace.seeds()
     assert run.info.status == "FAILED"
     assert not list(workplace.folder.glob("checkpoints/*/*.ckpt"))  # nothing half-written
 
