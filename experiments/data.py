@@ -103,4 +103,4 @@ def _read(cfg: DictConfig, split: str) -> Images:
             f"data.num_classes is {data.num_classes}, but the labels of {where} "
             f"go from {labels.min()} to {labels.max()}"
         )
-    return Images(images.contiguous(), labels)
+    return Images(images.contiguous(), labels.contiguous())
