@@ -25,6 +25,15 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as tests run side by side
 EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_seconds"}
 
 
+# minutes each: with these first, both processes end at about the same time
+LONGEST = ("test_tracking", "test_sweep", "test_train", "test_mistakes", "test_epoch", "test_fetch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 def idx(path: Path, array) -> None:
     """Write a uint8 tensor as an IDX file."""
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
