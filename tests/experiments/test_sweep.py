@@ -127,7 +127,8 @@ def uninterrupted(tmp_path_factory, small) -> dict:
     return results(workplace)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 20])
 def test_a_killed_sweep_ends_as_if_nothing_had_happened(workplace, small, uninterrupted, kills):
     killed_and_started_again(workplace, small, kills)
     runs = by_name(workplace)
