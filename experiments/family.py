@@ -30,10 +30,11 @@ def parent_run(cfg: DictConfig, store: Store, figures: dict[str, float]) -> str:
             return found[0].info.run_id
         tags = {
             CONFIG_HASH: identity,
-            "step": str(cfg.step),
-            "experiment": str(cfg.experiment),
-            "mlflow.note.content": str(cfg.description),
+            "step": cfg.step,
+            "experiment": cfg.experiment,
+            "mlflow.note.content": cfg.description,
         }
+        tags = {key: value for key, value in tags.items() if value is not None}
         run = store.client.create_run(store.experiment_id, tags=tags, run_name=cfg.name)
         now = int(time.time() * 1000)
         params = [Param(k, v) for k, v in parameters(cfg).items() if k != "seed"]
@@ -70,3 +71,4 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, len(values)) for name, value in summary.items()]
         store.client.log_batch(parent, metrics=metrics)
+        store.client.set_terminated(parent)  # also of a parent whose making was cut short

@@ -123,7 +123,7 @@ class TrackedRun:
 
     def __init__(self, store: Store, name: str, tags: dict[str, Any], resume: Run | None) -> None:
         self.store, self.client = store, store.client
-        tags = {key: str(value) for key, value in tags.items()}
+        tags = {key: str(value) for key, value in tags.items() if value is not None}
         if resume is None:
             run = self.client.create_run(store.experiment_id, tags=tags, run_name=name)
             self.logged_epochs = 0
