@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 INTERRUPTED = 128 + signal.SIGINT
+at_interrupt: list[Callable[[], None]] = []  # what is left to do after Ctrl-C
 
 
 class UserError(Exception):
@@ -63,6 +64,8 @@ def program(
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
             except KeyboardInterrupt as interrupt:
                 print(f"interrupted{interrupt}", file=sys.stderr)
+                for finish in at_interrupt:
+                    finish()
                 sys.exit(INTERRUPTED)
             except (HydraException, OmegaConfBaseException) as error:
                 fail(_explain(error, name))

@@ -29,11 +29,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from experiments.program import UserError, refuse_password, scrubbed
+from experiments.program import UserError, at_interrupt, refuse_password, scrubbed
 from experiments.verdict import duration, percent
 
 STATE, ERROR = "job.json", "error.log"
 SECONDS = 0.5  # between looks at the jobs
+PATIENCE = 5  # seconds until a job that was told to stop is taken to live on
 DONE = ("trained", "trained before", "failed")
 
 
@@ -90,10 +91,32 @@ class Sweep(Callback):
         jobs = sum(map(len, BasicSweeper.split_arguments(overrides, None)))
         self.view = View(self.folder, jobs)
         self.view.start()
+        self.tracking = config.tracking
+        at_interrupt.append(self.on_interrupt)  # Hydra tells a callback of no Ctrl-C
 
     def on_multirun_end(self, **_: Any) -> None:
         self.view.stop()
         jobs = read(self.folder)
+        self.show(jobs)
+        failed = [job for job in jobs if job["state"] == "failed"]
+        if failed:
+            for job in failed:
+                print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
+            print("to run again what failed, and nothing else:", shlex.join(self.command))
+            sys.exit(1)
+
+    def on_interrupt(self) -> None:
+        self.view.stop()
+        jobs = read(self.folder)
+        for job in jobs:
+            if job["state"] == "running":
+                job["state"] = "interrupted"
+                if "run" in job:  # else it had made none yet
+                    close(job, self.tracking)
+        self.show(jobs)
+        print("to go on where it stopped:", shlex.join(self.command))
+
+    def show(self, jobs: list[dict[str, Any]]) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for column in ("run", "", "accuracy", "time"):
             table.add_column(column)
@@ -102,13 +125,25 @@ class Sweep(Callback):
             accuracy = percent(job.get("val_acc"))
             table.add_row(job["name"], job["state"], accuracy, duration(seconds))
         Console(highlight=False).print(table)
-        print(tally(jobs))
-        failed = [job for job in jobs if job["state"] == "failed"]
-        if failed:
-            for job in failed:
-                print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
-            print("to run again what failed, and nothing else:", shlex.join(self.command))
-            sys.exit(1)
+        print(tally(jobs, of=self.view.jobs))
+
+
+def close(job: dict[str, Any], tracking: DictConfig) -> None:
+    """Mark the run of an interrupted job as killed, unless the job lives on elsewhere."""
+    from filelock import FileLock, Timeout
+    from mlflow.exceptions import MlflowException
+
+    from experiments.tracking import Store, reason
+
+    try:
+        with FileLock(Path(job["checkpoints"], "lock"), timeout=PATIENCE):
+            client = Store(tracking).client
+            if client.get_run(job["run"]).info.status == "RUNNING":
+                client.set_terminated(job["run"], "KILLED")
+    except Timeout:
+        job["state"] = "running still"
+    except (UserError, MlflowException, OSError) as error:
+        print(f"{job['name']}: its run could not be marked as killed: {reason(error)}")
 
 
 class View(threading.Thread):
@@ -203,7 +238,13 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return sorted(jobs, key=lambda job: int(job["folder"]))
 
 
-def tally(jobs: list[dict[str, Any]]) -> str:
-    """How many jobs are in which state, in words."""
+def tally(jobs: list[dict[str, Any]], of: int = 0) -> str:
+    """How many jobs are in which state, in words.
+
+    Args:
+        of: how many there are to be, with those that have not begun.
+    """
     counts = Counter(job["state"] for job in jobs)
+    if of > len(jobs):
+        counts["not begun"] = of - len(jobs)
     return ", ".join(f"{count} {state}" for state, count in counts.items())

@@ -128,6 +128,7 @@ def fit(
         **provenance(trainer.strategy.root_device),
     }
     tracked = TrackedRun(store, run_name(cfg), tags, resume=found)
+    announce(run=tracked.id, checkpoints=str(folder))
     with tracked as run, logged_to(folder / LOG, run):
         if found is None or "parameters" not in found.data.metrics:
             run.describe(cfg, cost.figures())

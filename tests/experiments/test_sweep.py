@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import EPOCH_METRICS, PROJECT, Workplace, quick
+from conftest import EPOCH_METRICS, PROJECT, Workplace, quick, wait_for_epoch
 
 EPOCHS = 6
 LONG = (f"trainer.max_epochs={EPOCHS}", "scheduler.step_size=2", "name=step 13")
@@ -96,6 +96,24 @@ def test_the_same_sweep_again_trains_what_is_missing_and_nothing_else(swept, sma
     assert all(after[name].info.end_time == end for name, end in before.items())
     parent = after["step 13, data=idx, optimizer.lr=0.019, trainer.max_epochs=2"]
     assert parent.data.metrics["seeds"] == 3
+
+
+def test_ctrl_c_closes_what_runs_and_tells_how_to_go_on(workplace, small):
+    command = workplace.command(
+        "train", "-m", *quick(small, "seed=range(3)", "launcher=local", "trainer.max_epochs=200")
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=PROJECT, start_new_session=True, **pipes)
+    wait_for_epoch(workplace, 2)
+    os.killpg(process.pid, signal.SIGINT)
+    table, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in table + errors
+    assert "interrupted, " in table
+    assert "not begun" in table
+    assert "to go on where it stopped: python -m experiments.train -m" in table
+    assert {run.info.status for run in workplace.seeds()} == {"KILLED"}
 
 
 def killed_and_started_again(workplace: Workplace, small, kills: int) -> None:
