@@ -2,181 +2,137 @@
 
 python -m experiments.bench what=epoch rounds=3
 python -m experiments.bench what=sweep rounds=1
+python -m experiments.bench what=start rounds=3
 """
 
-import copy
-import math
-import os
+import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.program import UserError, build, program, whole
+from experiments.program import UserError, program, whole
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from experiments.data import ImageData
-
-RUNS = 4  # of a sweep
-Contenders = dict[str, Callable[[], float]]
+OURS = "ours"  # the contender that the others are held against
+Figures = dict[str, float]  # of one turn: seconds, and what else was seen
+Contender = Callable[[], Figures]
 
 
 @program("bench")
 def main(cfg: DictConfig) -> None:
-    benches = {"epoch": epoch_contenders, "sweep": sweep_contenders}
+    from experiments import contenders
+
+    benches = {
+        "epoch": contenders.epoch,
+        "sweep": contenders.sweep,
+        "start": contenders.start,
+    }
     if cfg.what not in benches:
         raise UserError(f"what={cfg.what} does not exist; choose one of {', '.join(benches)}")
-    rounds = whole(cfg, "rounds", 1)
-    cfg.trainer.max_epochs = 1
-    compare(benches[cfg.what](cfg), rounds)
+    turns = take_turns(benches[cfg.what](cfg), whole(cfg, "rounds", 1))
+    rows = [summary(name, turns) for name in turns]
+    show(rows)
+    keep(cfg, rows, turns)
 
 
-def compare(contenders: Contenders, rounds: int) -> None:
-    """Let all contenders run in turns; print their seconds, and the ratios to the first."""
+def take_turns(contenders: dict[str, Contender], rounds: int) -> dict[str, list[Figures]]:
+    """Let all contenders run one after the other, `rounds` times."""
+    turns: dict[str, list[Figures]] = {name: [] for name in contenders}
+    for turn in range(1, rounds + 1):
+        for name, run in contenders.items():
+            turns[name].append(run())
+            told = f"round {turn} of {rounds}, {name}: {turns[name][-1]['seconds']:.2f} s"
+            print(told, file=sys.stderr)
+    return turns
+
+
+def summary(name: str, turns: dict[str, list[Figures]]) -> dict[str, str | float]:
+    """Medians of a contender's figures, and of the ratios of its seconds to ours, turn by turn."""
+    mine, ours = turns[name], turns[OURS]
+    ratios = [a["seconds"] / b["seconds"] for a, b in zip(mine, ours, strict=True)]
+    return {
+        "name": name,
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+        **{key: statistics.median(figures[key] for figures in mine) for key in mine[0]},
+    }
+
+
+def show(rows: list[dict[str, str | float]]) -> None:
+    """Print a table: medians, and ratios with their spread over the rounds."""
     from rich.console import Console
     from rich.table import Table
 
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(rounds):
-        for name, run in contenders.items():
-            seconds[name].append(run())
-            print(f"round {turn + 1}, {name}: {seconds[name][-1]:.2f} s", file=sys.stderr)
-    table = Table(box=None, padding=(0, 3, 0, 0))
-    for column in ("", "seconds, median", "ratio", "ratios by round"):
-        table.add_column(column, justify="right" if column else "left")
-    first = next(iter(seconds.values()))
-    for name, values in seconds.items():
-        ratios = [value / base for value, base in zip(values, first, strict=True)]
-        median = f"{statistics.median(ratios):.3f}"
-        spread = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-        table.add_row(name, f"{statistics.median(values):.2f}", median, spread)
-    Console(highlight=False).print(table)
+    figures = list(dict.fromkeys(key for row in rows for key in row))
+    figures = [key for key in figures if key not in ("name", "ratio", "ratio_min", "ratio_max")]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for column in (*figures, f"x {OURS}", "by round"):
+        table.add_column(column.replace("_", " "), justify="right")
+    for row in rows:
+        cells = (f"{row[key]:,.4g}" if key in row else "-" for key in figures)
+        spread = f"{row['ratio_min']:.2f} to {row['ratio_max']:.2f}"
+        table.add_row(row["name"], *cells, f"{row['ratio']:.2f}", spread)
+    Console(highlight=False, width=max(Console().width, 120)).print(table)
 
 
-def epoch_contenders(cfg: DictConfig) -> Contenders:
-    """An epoch with validation: in plain PyTorch, and as experiments.train does it."""
-    from experiments.data import load
-    from experiments.design import design
-    from experiments.train import identified
+def keep(cfg: DictConfig, rows: list[dict], turns: dict[str, list[Figures]]) -> None:
+    """Write the figures as JSON and as a plot, and log both to MLflow."""
+    import matplotlib as mpl
 
-    network, _ = design(identified(cfg))
-    data, _ = load(cfg)
-    batches = math.ceil(len(data.train.labels) / cfg.data.batch_size)
-    print(f"{batches} batches of {cfg.data.batch_size}", file=sys.stderr)
-    return {
-        "bare loop": lambda: bare_epoch(cfg, copy.deepcopy(network), data),
-        "ours": lambda: our_epoch(cfg, copy.deepcopy(network), data),
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+    from mlflow.entities import Metric, Param
+
+    from experiments.identity import name_experiment
+    from experiments.provenance import provenance
+    from experiments.rivals import device_of
+    from experiments.tracking import Store, parameters
+
+    folder = Path(cfg.bench.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = provenance(device_of(cfg))
+    result = {"what": cfg.what, "machine": machine, "medians": rows, "turns": turns}
+    written = folder / f"{cfg.what}.json"
+    written.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(rows) + 1), layout="constrained")
+    ratios = [row["ratio"] for row in rows]
+    spread = [
+        [row["ratio"] - row["ratio_min"] for row in rows],
+        [row["ratio_max"] - row["ratio"] for row in rows],
+    ]
+    names = [str(row["name"]) for row in rows]
+    bars = axes.barh(names, ratios, xerr=spread, color=["C1" if n == OURS else "C0" for n in names])
+    axes.bar_label(bars, fmt="%.2f", padding=4)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"time, as a multiple of {OURS}; {machine['device.name']}")
+    plot = written.with_suffix(".png")
+    figure.savefig(plot, dpi=120)
+
+    store = Store(cfg.tracking)
+    name = f"bench {cfg.what}, {name_experiment(cfg.step, cfg.experiment, ())}"
+    run = store.client.create_run(store.experiment_id, tags=machine, run_name=name)
+    now = int(time.time() * 1000)
+    figures = {
+        f"{str(row['name']).replace(',', '').replace('(', '').replace(')', '')}/{key}": value
+        for row in rows
+        for key, value in row.items()
+        if key != "name"
     }
-
-
-def bare_epoch(cfg: DictConfig, network: "nn.Module", data: "ImageData") -> float:
-    """Seconds of an epoch over the same tensors without Lightning, metrics or tracking."""
-    import torch
-    from torch.nn import functional as F
-
-    from experiments.data import Batches
-    from models.classifier import Normalize
-
-    device = build(cfg, "trainer", logger=False).strategy.root_device
-    train, val = data.train.to(device), data.val.to(device)
-    network, normalize = network.to(device), Normalize(cfg.data.mean, cfg.data.std)
-    augmentation = build(cfg, "augmentation") or torch.nn.Identity()
-    optimizer = build(cfg, "optimizer")(network.parameters())
-    start = now(device)
-    network.train()
-    for images, labels in Batches(train, cfg.data.batch_size, shuffle=True):
-        logits = network(normalize(augmentation(images.float())))
-        optimizer.zero_grad()
-        F.cross_entropy(logits, labels).backward()
-        optimizer.step()
-    network.eval()
-    with torch.inference_mode():
-        for images, labels in Batches(val, cfg.data.eval_batch_size):
-            (network(normalize(images)).argmax(1) == labels).sum()
-    return now(device) - start
-
-
-def our_epoch(cfg: DictConfig, network: "nn.Module", data: "ImageData") -> float:
-    """Seconds of an epoch as it is trained, with metrics, checkpoints and tracking."""
-    import pytorch_lightning as pl
-
-    from experiments.history import History
-    from experiments.tracking import Store, TrackedRun
-    from experiments.train import make_module, make_trainer
-
-    class Clock(pl.Callback):
-        def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-            self.start = now(module.device)
-
-        def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-            self.seconds = now(module.device) - self.start
-
-    with tempfile.TemporaryDirectory() as temporary:
-        tracking = cfg.tracking.copy()
-        tracking.uri, tracking.artifacts = f"sqlite:///{temporary}/mlflow.db", temporary
-        clock = Clock()
-        with TrackedRun(Store(tracking), "bench", {}, resume=None) as run:
-            trainer = make_trainer(cfg, Path(temporary))
-            trainer.callbacks.insert(0, History(run))
-            trainer.callbacks.append(clock)
-            trainer.fit(make_module(cfg, network), data)
-    return clock.seconds
-
-
-def now(device: "torch.device") -> float:
-    """Seconds on a clock, once the device has done all that it was given."""
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def sweep_contenders(cfg: DictConfig) -> Contenders:
-    """Four runs of one epoch, from the command to the end: at once, and two ways without us."""
-    ours = ("what=", "rounds=", "step=")
-    given = [o for o in HydraConfig.get().overrides.task if not o.startswith(ours)]
-    command = [f"step={HydraConfig.get().runtime.choices.step}", *given, "trainer.max_epochs=1"]
-    all_at_once, halves = [range(RUNS)], [range(RUNS // 2), range(RUNS // 2, RUNS)]
-    return {
-        "launcher=local": partial(sweep_seconds, [*command, "launcher=local"], all_at_once),
-        "one by one": partial(sweep_seconds, command, all_at_once),
-        "two processes, default threads": partial(sweep_seconds, command, halves),
-    }
-
-
-def sweep_seconds(command: list[str], seeds: list[range]) -> float:
-    """Seconds that a sweep takes in as many processes as there are ranges of seeds."""
-    with tempfile.TemporaryDirectory() as temporary:
-        places = [
-            f"tracking.uri=sqlite:///{temporary}/mlflow.db",
-            f"tracking.artifacts={temporary}/artifacts",
-            f"checkpoints.root={temporary}/checkpoints",
-        ]
-        start = time.perf_counter()
-        sweeps = []
-        for number, some in enumerate(seeds):
-            own = (f"seed=range({some.start},{some.stop})", f"hydra.sweep.dir={temporary}/{number}")
-            program = [sys.executable, "-m", "experiments.train", "-m", *command, *own, *places]
-            environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-            sweeps.append(subprocess.Popen(program, env=environment, **quiet))
-        for sweep in sweeps:
-            _, errors = sweep.communicate()
-            if sweep.returncode:
-                raise UserError(f"a sweep failed: {errors}")
-        return time.perf_counter() - start
+    store.client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(key, value, now, 0) for key, value in figures.items()],
+        params=[Param(key, value) for key, value in parameters(cfg).items()],
+    )
+    for path in (written, plot):
+        store.client.log_artifact(run.info.run_id, str(path))
+    store.client.set_terminated(run.info.run_id)
+    print(f"kept in {written} and {plot}, and in MLflow: {store.url(run.info.run_id)}")
 
 
 if __name__ == "__main__":

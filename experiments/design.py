@@ -27,6 +27,8 @@ def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
     for key, minimum in WHOLE.items():
         whole(cfg, key, minimum)
     number(cfg, "data.std", above=0)
+    if cfg.compile not in ("auto", True, False):
+        raise UserError(f"compile must be auto, true or false, not {cfg.compile}")
     if cfg.target.val_acc is not None:
         number(cfg, "target.val_acc", above=0, to=1)
     torch.manual_seed(cfg.seed)

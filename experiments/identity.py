@@ -13,6 +13,7 @@ from experiments.program import flatten
 ELSEWHERE = (
     "budget.",
     "checkpoints.",
+    "compile",
     "description",
     "force",
     "name",

@@ -157,6 +157,9 @@ class TrackedRun:
             self.client.log_batch(self.id, metrics=metrics)
             self.logged_epochs = epoch
 
+    def tag(self, name: str, value: Any) -> None:
+        self.store.patiently(self.client.set_tag, self.id, name, str(value))
+
     def log_file(self, path: Path) -> None:
         self.client.log_artifact(self.id, str(path))
 

@@ -5,33 +5,14 @@ from collections.abc import Callable, Iterator
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from models.learner import Learner, Normalize, score
 
 
 class Diverged(ArithmeticError):
     """The training loss is no longer a finite number."""
-
-
-class Normalize(nn.Module):
-    """uint8 images, or float images from 0 to 255, to zero mean and unit deviation.
-
-    Args:
-        mean, std: of the pixels once they are scaled to 0..1.
-
-    Shapes:
-        [N, C, H, W] -> float [N, C, H, W].
-    """
-
-    def __init__(self, mean: float, std: float) -> None:
-        super().__init__()
-        if not std > 0:
-            raise ValueError(f"std must be above 0, not {std}")
-        self.mean, self.std = mean, std
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images / 255 - self.mean) / self.std
 
 
 class Classifier(pl.LightningModule):
@@ -47,6 +28,7 @@ class Classifier(pl.LightningModule):
         scheduler: from an optimizer to a schedule that steps once an epoch.
         augmentation: float [N, C, H, W], 0 to 255 -> the same; active in training only.
         mean, std: see Normalize.
+        compiled: the batch size at which training is compiled, see Learner.
         seed: each epoch's data order, augmentation and dropout follow from the
             seed and the epoch's number alone, so that a resumed run repeats what
             an uninterrupted one does.
@@ -63,6 +45,7 @@ class Classifier(pl.LightningModule):
         augmentation: nn.Module | None = None,
         mean: float = 0.0,
         std: float = 1.0,
+        compiled: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -71,6 +54,7 @@ class Classifier(pl.LightningModule):
         self.augmentation = augmentation
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.seed = seed
+        self.learn = Learner(network, self.normalize, augmentation, compiled)
         self.train_tally, self.val_tally = Tally(), Tally()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,9 +73,9 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         images, labels = batch
-        if self.augmentation is not None:
-            images = self.augmentation(images.float())
-        return self._score(self.train_tally, images, labels)
+        loss, correct = self.learn(images, labels)
+        self.train_tally.add(loss, correct, len(labels))
+        return loss
 
     def on_validation_epoch_start(self) -> None:
         loss = self.train_tally.sums[0]
@@ -100,7 +84,8 @@ class Classifier(pl.LightningModule):
         self.val_tally.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        self._score(self.val_tally, *batch)
+        images, labels = batch
+        self.val_tally.add(*score(self(images), labels), len(labels))
 
     def on_validation_epoch_end(self) -> None:
         # validation ends a training epoch, so both figures of that epoch are whole
@@ -108,12 +93,6 @@ class Classifier(pl.LightningModule):
             if tally.images:
                 loss, accuracy = tally.means()
                 self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})
-
-    def _score(self, tally: "Tally", images: Tensor, labels: Tensor) -> Tensor:
-        logits = self(images)
-        loss = F.cross_entropy(logits, labels)
-        tally.add(loss, logits, labels)
-        return loss
 
 
 class Tally(nn.Module):
@@ -129,11 +108,10 @@ class Tally(nn.Module):
         self.images = 0
 
     @torch.no_grad()
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """loss: mean over the batch; logits: [N, K]; labels: [N]."""
-        correct = (logits.argmax(1) == labels).sum()
-        self.sums += torch.stack((loss * len(labels), correct))
-        self.images += len(labels)
+    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
+        """loss: mean over the batch; correct: answers in it; images: its size."""
+        self.sums += torch.stack((loss * images, correct))
+        self.images += images
 
     def means(self) -> Tensor:
         """[2]: mean loss, and accuracy from 0 to 1, over the images since the reset."""
