@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported where they are needed, so that a typo or a budget 
     from models.classifier import Classifier
 
 LOG = "train.log"
-PAYS = 5_000  # batches: a quarter is saved of 20 ms each, and a first compilation takes 20 s
+PAYS = 5_000  # batches: torch.compile saves a quarter of 20 ms each, and takes 20 s at first
 
 
 @program("train")
@@ -146,8 +146,7 @@ def fit(
         except Diverged as error:
             advice = f"lower optimizer.lr, now {cfg.optimizer.lr}; the log is {folder / LOG}"
             raise UserError(f"{error}: {advice}") from error
-        problem = module.learn.problem
-        run.tag("compiled", f"no: {problem}" if problem else bool(module.learn.compiled))
+        run.tag("arithmetic", module.learn.way)
         log_artifacts(cfg, run, cost, module, data, history, folder / "best.ckpt")
     return store.client.get_run(run.id)
 
@@ -157,7 +156,8 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     from models.classifier import Classifier
 
     batches = cfg.trainer.max_epochs * (images // cfg.data.batch_size)
-    compiled = batches >= PAYS if cfg.compile == "auto" else cfg.compile
+    everything = batches >= PAYS if cfg.compile == "auto" else cfg.compile
+    compiled = "all" if everything else "native" if cfg.compile == "auto" else None
 
     return Classifier(
         network,
@@ -166,7 +166,8 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
         augmentation=build(cfg, "augmentation"),
         mean=cfg.data.mean,
         std=cfg.data.std,
-        compiled=cfg.data.batch_size if compiled else None,
+        batch_size=cfg.data.batch_size,
+        compiled=compiled,
         seed=cfg.seed,
     )
 
@@ -221,8 +222,8 @@ def show(cfg: DictConfig, store: Store, run: Run, folder: Path, outcome: str) ->
     again = " (force=true trains it again)" if outcome == "trained before" else ""
     title = f"{run_name(cfg)}: {outcome}{again}"
     verdict.show(cfg, title, run.data.metrics, device)
-    if run.data.tags["compiled"].startswith("no: "):
-        print(f"not compiled, and slower than it could be: {run.data.tags['compiled'][4:]}")
+    if run.data.tags["arithmetic"].startswith("eager, as "):
+        print(f"slower than it could be: {run.data.tags['arithmetic']}")
     print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
     print(f"checkpoints and log: {folder}")
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from models.learner import Learner, Normalize, score
+from models.learner import Learner, Normalize
 
 
 class Diverged(ArithmeticError):
@@ -28,7 +28,7 @@ class Classifier(pl.LightningModule):
         scheduler: from an optimizer to a schedule that steps once an epoch.
         augmentation: float [N, C, H, W], 0 to 255 -> the same; active in training only.
         mean, std: see Normalize.
-        compiled: the batch size at which training is compiled, see Learner.
+        batch_size, compiled: see Learner.
         seed: each epoch's data order, augmentation and dropout follow from the
             seed and the epoch's number alone, so that a resumed run repeats what
             an uninterrupted one does.
@@ -45,7 +45,8 @@ class Classifier(pl.LightningModule):
         augmentation: nn.Module | None = None,
         mean: float = 0.0,
         std: float = 1.0,
-        compiled: int | None = None,
+        batch_size: int = 1,
+        compiled: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class Classifier(pl.LightningModule):
         self.augmentation = augmentation
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.seed = seed
-        self.learn = Learner(network, self.normalize, augmentation, compiled)
+        self.learn = Learner(network, self.normalize, augmentation, batch_size, compiled)
         self.train_tally, self.val_tally = Tally(), Tally()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class Classifier(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         images, labels = batch
-        self.val_tally.add(*score(self(images), labels), len(labels))
+        self.val_tally.add(*self.learn.evaluate(images, labels), len(labels))
 
     def on_validation_epoch_end(self) -> None:
         # validation ends a training epoch, so both figures of that epoch are whole

@@ -1,0 +1,367 @@
+// Training of small 3x3 convolutions on a CPU. Sixteen images lie side by side in the lanes of a
+// vector, so that no lane is idle, however few channels there are.
+//
+// Activations are [blocks][channels][rows][columns][16] floats, a block being 16 images. What a
+// convolution reads has its border of zeros in memory; strides are given in floats. Sums over a
+// batch are kept by block and added up in a fixed order: results do not depend on the threads.
+// native.py says what a step is, and makes its memory.
+
+#include <cmath>
+#include <cstddef>
+
+namespace {
+
+constexpr int LANES = 16;
+typedef float vec __attribute__((vector_size(64), aligned(4)));
+
+inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
+inline void store(float* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
+inline vec all(float value) { return value - vec{}; }
+inline float sum(vec v) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += v[i];
+    return total;
+}
+
+struct Plane {  // an activation; strides of blocks, channels and rows
+    float* at;
+    ptrdiff_t block, channel, row;
+};
+
+// CO channels of WIDE neighbouring pixels; weights are [in][3][3][CO]
+template <int CO, int WIDE>
+inline void pixels(const float* in, Plane s, const float* weights, int channels,
+                   const float* bias, bool relu, float* out, Plane t) {
+    vec sums[CO][WIDE];
+    for (int o = 0; o < CO; o++)
+        for (int i = 0; i < WIDE; i++) sums[o][i] = all(bias[o]);
+    for (int c = 0; c < channels; c++)
+        for (int r = 0; r < 3; r++) {
+            const float* p = in + c * s.channel + r * s.row;
+            const float* w = weights + (c * 3 + r) * 3 * CO;
+            vec x[WIDE + 2];
+            for (int i = 0; i < WIDE + 2; i++) x[i] = load(p + i * LANES);
+            for (int k = 0; k < 3; k++)
+                for (int o = 0; o < CO; o++) {
+                    const vec weight = all(w[k * CO + o]);
+                    for (int i = 0; i < WIDE; i++) sums[o][i] += x[i + k] * weight;
+                }
+        }
+    for (int o = 0; o < CO; o++)
+        for (int i = 0; i < WIDE; i++) {
+            const vec v = sums[o][i];
+            // a NaN stays one, so that a run that diverges is seen to
+            store(out + o * t.channel + i * LANES, relu ? (v < 0 ? vec{} : v) : v);
+        }
+}
+
+template <int CO, int WIDE>
+void convolve(const float* in, Plane s, const float* weights, const float* bias, bool relu,
+              float* out, Plane t, int blocks, int channels, int groups, int rows, int columns) {
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int b = 0; b < blocks; b++)
+        for (int r = 0; r < rows; r++)
+            for (int g = 0; g < groups; g++)
+                for (int c = 0; c < columns; c += WIDE) {
+                    const int at = c + WIDE > columns ? columns - WIDE : c;  // the last may overlap
+                    pixels<CO, WIDE>(
+                        in + b * s.block + r * s.row + at * LANES, s,
+                        weights + g * channels * 9 * CO, channels, bias + g * CO, relu,
+                        out + b * t.block + g * CO * t.channel + r * t.row + at * LANES, t);
+                }
+}
+
+// what weights [CO][one channel of in][3][3] have contributed, of one block
+template <int CO>
+void correlate(const float* in, Plane s, const float* grad, Plane t, int rows, int columns,
+               float* out, ptrdiff_t out_stride) {
+    for (int k = 0; k < 3; k++) {
+        vec sums[CO][3] = {};
+        for (int r = 0; r < rows; r++) {
+            const float* p = in + (r + k) * s.row;
+            const float* g = grad + r * t.row;
+            vec x0 = load(p), x1 = load(p + LANES);
+            for (int c = 0; c < columns; c++) {
+                const vec x2 = load(p + (c + 2) * LANES);
+                for (int o = 0; o < CO; o++) {
+                    const vec y = load(g + o * t.channel + c * LANES);
+                    sums[o][0] += x0 * y;
+                    sums[o][1] += x1 * y;
+                    sums[o][2] += x2 * y;
+                }
+                x0 = x1;
+                x1 = x2;
+            }
+        }
+        for (int o = 0; o < CO; o++)
+            for (int i = 0; i < 3; i++) out[o * out_stride + k * 3 + i] = sum(sums[o][i]);
+    }
+}
+
+// Channels come in `groups` of `size`, at most 8; weights are [groups][in][3][3][size].
+void conv(Plane in, const float* weights, const float* bias, bool relu, Plane out, int blocks,
+          int channels, int groups, int size, int rows, int columns) {
+    const int wide = columns < 4 ? columns : size > 6 ? 3 : 4;
+#define WITH(CO, WIDE)                                                                     \
+    if (size == CO && wide == WIDE)                                                        \
+        return convolve<CO, WIDE>(in.at, in, weights, bias, relu, out.at, out, blocks,     \
+                                  channels, groups, rows, columns);
+#define EACH(CO) WITH(CO, 1) WITH(CO, 2) WITH(CO, 3) WITH(CO, 4)
+    EACH(1) EACH(2) EACH(3) EACH(4) EACH(5) EACH(6) EACH(7) EACH(8)
+#undef EACH
+#undef WITH
+}
+
+void correlate_all(Plane in, Plane grad, float* out, int blocks, int channels, int groups,
+                   int size, int rows, int columns) {
+#pragma omp parallel for collapse(3) schedule(static)
+    for (int b = 0; b < blocks; b++)
+        for (int g = 0; g < groups; g++)
+            for (int c = 0; c < channels; c++) {
+                const float* x = in.at + b * in.block + c * in.channel;
+                const float* y = grad.at + b * grad.block + g * size * grad.channel;
+                float* to = out + ((ptrdiff_t(b) * groups + g) * size * channels + c) * 9;
+                switch (size) {
+#define WITH(CO) case CO: correlate<CO>(x, in, y, grad, rows, columns, to, channels * 9); break;
+                    WITH(1) WITH(2) WITH(3) WITH(4) WITH(5) WITH(6) WITH(7) WITH(8)
+#undef WITH
+                }
+            }
+}
+
+// the values that `scale` maps to one pixel, and where in memory they are
+struct Window {
+    vec x[4], scaled[4];
+    int size;
+    Window(Plane p, int pool, const float* from, int r, int c, vec factor, vec shift)
+        : size(pool ? 4 : 1) {
+        from += (1 + pool) * (r * p.row + c * LANES);
+        const ptrdiff_t step[] = {0, LANES, p.row, p.row + LANES};
+        for (int i = 0; i < size; i++) {
+            x[i] = load(from + step[i]);
+            scaled[i] = x[i] * factor + shift;
+        }
+    }
+    vec highest() const {
+        vec best = scaled[0];
+        for (int i = 1; i < size; i++) best = scaled[i] > best ? scaled[i] : best;
+        return best;
+    }
+};
+
+// weights [out][in][3][3] as `conv` wants them: forwards, or turned round for the way back
+void pack(const float* weights, bool back, int out, int in, int groups, int size, float* packed) {
+    for (int o = 0; o < groups * size; o++)
+        for (int c = 0; c < in; c++)
+            for (int k = 0; k < 9; k++)
+                packed[((o / size * in + c) * 9 + k) * size + o % size] =
+                    o >= out ? 0 : back ? weights[(c * out + o) * 9 + 8 - k]
+                                        : weights[(o * in + c) * 9 + k];
+}
+
+}  // namespace
+
+extern "C" {
+
+struct Step {
+    int blocks, in_channels, channels, rows, columns;  // of the convolution's result
+    int groups, size, back_groups, back_size;          // see `conv`; groups * size >= channels
+    int relu, norm, pool, border;                      // border: of the gradient
+    float eps, momentum;
+    Plane input;                                       // with its border
+    Plane activation;                                  // after ReLU
+    Plane output;                                      // within its border
+    Plane gradient;                                    // of the convolution's result, with border
+    Plane input_gradient;                              // within its border
+    const float *weight, *bias, *gain, *offset;        // bias may be null
+    float *running_mean, *running_var;
+    float *drop, *factor, *shift;                      // [blocks][channels][16]
+    float *mean, *deviation;                           // [channels]
+    float *space;                                      // for sums, and for packed weights
+    float *weight_gradient, *bias_gradient, *gain_gradient, *offset_gradient;
+};
+
+// `drop` is what Dropout2d multiplies with; in evaluation it is 1, and the norm is the running one.
+void forward(const Step* s, int training) {
+    const int channels = s->channels, padded = s->groups * s->size;
+    float* bias = s->space;
+    for (int c = 0; c < padded; c++) bias[c] = s->bias && c < channels ? s->bias[c] : 0;
+    float* packed = bias + padded;
+    pack(s->weight, false, channels, s->in_channels, s->groups, s->size, packed);
+    conv(s->input, packed, bias, s->relu, s->activation, s->blocks, s->in_channels, s->groups,
+         s->size, s->rows, s->columns);
+    if (!s->relu) return;
+    const Plane a = s->activation;
+    if (s->norm && training) {
+        float* sums = s->space;
+#pragma omp parallel for collapse(2) schedule(static)
+        for (int b = 0; b < s->blocks; b++)
+            for (int c = 0; c < channels; c++) {
+                vec one{}, two{};
+                for (int r = 0; r < s->rows; r++) {
+                    const float* p = a.at + b * a.block + c * a.channel + r * a.row;
+                    for (int i = 0; i < s->columns; i++) {
+                        const vec v = load(p + i * LANES);
+                        one += v;
+                        two += v * v;
+                    }
+                }
+                sums[(b * channels + c) * 2] = sum(one);
+                sums[(b * channels + c) * 2 + 1] = sum(two);
+            }
+        const double count = double(s->blocks) * LANES * s->rows * s->columns;
+        for (int c = 0; c < channels; c++) {
+            double one = 0, two = 0;
+            for (int b = 0; b < s->blocks; b++) {
+                one += sums[(b * channels + c) * 2];
+                two += sums[(b * channels + c) * 2 + 1];
+            }
+            const double mean = one / count, variance = std::fmax(two / count - mean * mean, 0);
+            s->mean[c] = mean;
+            s->deviation[c] = std::sqrt(variance + s->eps);
+            s->running_mean[c] += s->momentum * (s->mean[c] - s->running_mean[c]);
+            s->running_var[c] +=
+                s->momentum * (float(variance * count / (count - 1)) - s->running_var[c]);
+        }
+    }
+    for (int c = 0; c < channels; c++) {
+        float factor = 1, shift = 0;
+        if (s->norm) {
+            const float deviation =
+                training ? s->deviation[c] : std::sqrt(s->running_var[c] + s->eps);
+            factor = s->gain[c] / deviation;
+            shift = s->offset[c] - (training ? s->mean[c] : s->running_mean[c]) * factor;
+        }
+        for (int b = 0; b < s->blocks; b++) {
+            const int at = (b * channels + c) * LANES;
+            const vec drop = training ? load(s->drop + at) : all(1);
+            store(s->factor + at, drop * factor);
+            store(s->shift + at, drop * shift);
+        }
+    }
+    const Plane out = s->output;
+    const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int b = 0; b < s->blocks; b++)
+        for (int c = 0; c < channels; c++) {
+            const int at = (b * channels + c) * LANES;
+            const vec factor = load(s->factor + at), shift = load(s->shift + at);
+            const float* from = a.at + b * a.block + c * a.channel;
+            float* to = out.at + b * out.block + c * out.channel;
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < columns; i++)
+                    store(to + r * out.row + i * LANES,
+                          Window(a, s->pool, from, r, i, factor, shift).highest());
+        }
+}
+
+// grad: of the output. Writes all gradients, that of the input only where it is needed.
+void backward(const Step* s, Plane grad, int needs_input) {
+    const int channels = s->channels;
+    const Plane a = s->activation;
+    Plane inside = s->gradient;
+    inside.at += s->border * (inside.row + LANES);
+    const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
+    const float count = float(s->blocks) * LANES * s->rows * s->columns;
+    float* sums = s->space;
+    if (s->norm) {  // of grad * drop, alone and times the activation that it goes to
+#pragma omp parallel for collapse(2) schedule(static)
+        for (int b = 0; b < s->blocks; b++)
+            for (int c = 0; c < channels; c++) {
+                const int at = (b * channels + c) * LANES;
+                const vec factor = load(s->factor + at), shift = load(s->shift + at);
+                const float* from = a.at + b * a.block + c * a.channel;
+                const float* back = grad.at + b * grad.block + c * grad.channel;
+                vec one{}, two{};
+                for (int r = 0; r < rows; r++)
+                    for (int i = 0; i < columns; i++) {
+                        const Window w(a, s->pool, from, r, i, factor, shift);
+                        vec x = w.x[0], best = w.scaled[0];
+                        for (int j = 1; j < w.size; j++) {
+                            x = w.scaled[j] > best ? w.x[j] : x;
+                            best = w.scaled[j] > best ? w.scaled[j] : best;
+                        }
+                        const vec y = load(back + r * grad.row + i * LANES);
+                        one += y;
+                        two += y * x;
+                    }
+                const vec drop = load(s->drop + at);
+                sums[(b * channels + c) * 2] = sum(one * drop);
+                sums[(b * channels + c) * 2 + 1] = sum(two * drop);
+            }
+        for (int c = 0; c < channels; c++) {
+            double one = 0, two = 0;
+            for (int b = 0; b < s->blocks; b++) {
+                one += sums[(b * channels + c) * 2];
+                two += sums[(b * channels + c) * 2 + 1];
+            }
+            s->offset_gradient[c] = one;
+            s->gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
+        }
+    }
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int b = 0; b < s->blocks; b++)
+        for (int c = 0; c < channels; c++) {
+            const float* from = a.at + b * a.block + c * a.channel;
+            const float* back = grad.at + b * grad.block + c * grad.channel;
+            float* to = inside.at + b * inside.block + c * inside.channel;
+            if (!s->relu) {
+                for (int r = 0; r < rows; r++)
+                    for (int i = 0; i < columns; i++)
+                        store(to + r * inside.row + i * LANES,
+                              load(back + r * grad.row + i * LANES));
+                continue;
+            }
+            const int at = (b * channels + c) * LANES;
+            const vec factor = load(s->factor + at), shift = load(s->shift + at);
+            float gain = 1, constant = 0, slope = 0;
+            if (s->norm) {
+                gain = s->gain[c] / s->deviation[c];
+                slope = -gain * s->gain_gradient[c] / (s->deviation[c] * count);
+                constant = -gain * s->offset_gradient[c] / count - slope * s->mean[c];
+            }
+            const vec drop = load(s->drop + at) * gain;
+            const ptrdiff_t step[] = {0, LANES, inside.row, inside.row + LANES};
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < columns; i++) {
+                    const Window w(a, s->pool, from, r, i, factor, shift);
+                    const vec best = w.highest();
+                    vec left = load(back + r * grad.row + i * LANES) * drop;
+                    float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
+                    for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
+                        const vec mine = w.scaled[j] == best ? left : vec{};
+                        left = w.scaled[j] == best ? vec{} : left;
+                        store(o + step[j],
+                              w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
+                    }
+                }
+        }
+    const int size = s->groups * s->size * s->in_channels * 9;
+    correlate_all(s->input, inside, sums, s->blocks, s->in_channels, s->groups, s->size, s->rows,
+                  s->columns);
+    for (int i = 0; i < channels * s->in_channels * 9; i++) {
+        float total = 0;
+        for (int b = 0; b < s->blocks; b++) total += sums[b * size + i];
+        s->weight_gradient[i] = total;
+    }
+    if (s->bias)
+        for (int c = 0; c < channels; c++) {
+            vec total{};
+            for (int b = 0; b < s->blocks; b++)
+                for (int r = 0; r < s->rows; r++)
+                    for (int i = 0; i < s->columns; i++)
+                        total += load(inside.at + b * inside.block + c * inside.channel +
+                                      r * inside.row + i * LANES);
+            s->bias_gradient[c] = sum(total);
+        }
+    if (!needs_input) return;
+    const int padded = s->back_groups * s->back_size;
+    float* none = s->space;
+    for (int c = 0; c < padded; c++) none[c] = 0;
+    pack(s->weight, true, s->in_channels, channels, s->back_groups, s->back_size, none + padded);
+    const int grow = 2 * (s->border - 1);  // the input, without its border, is larger by so much
+    conv(s->gradient, none + padded, none, false, s->input_gradient, s->blocks, channels,
+         s->back_groups, s->back_size, s->rows + grow, s->columns + grow);
+}
+
+}  // extern "C"

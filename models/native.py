@@ -1,0 +1,312 @@
+"""Plain convolutional networks trained on a CPU by kernels of our own, see native.cpp.
+
+With ten channels, libraries leave most lanes of a vector idle, and pass over the same memory
+many times. Here a convolution, its ReLU, BatchNorm, Dropout2d and max pool are one step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+LANES = 16  # images that are worked on at once
+WIDEST = 8  # channels that are
+
+
+class NoCompiler(RuntimeError):
+    """The kernels cannot be built on this machine."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The kernels, built for this very processor when they are first asked for.
+
+    Raises:
+        NoCompiler: there is no C++ compiler, or it does not do its work.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = (
+        next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+        if cpuinfo.exists()
+        else ""
+    )
+    built_from = (SOURCE.read_text(), *FLAGS, compiler, platform.machine(), flags)
+    digest = hashlib.sha256("\n".join(built_from).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "parsimony")
+    path = cache / f"native-{digest}.so"
+    if not path.exists():
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as temporary:
+                made = Path(temporary, path.name)
+                command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+                subprocess.run(command, check=True, capture_output=True, text=True)
+                made.replace(path)  # whole or not at all, whoever else is at it
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", None) or str(error)
+            raise NoCompiler(f"{compiler} failed: {reason.strip().splitlines()[0]}") from error
+    return ctypes.CDLL(str(path))
+
+
+class NativeNetwork:
+    """What a network computes, by our kernels; it shares the network's parameters and buffers.
+
+    Memory is made once, and used again by each batch: the way back has to come before
+    the next batch.
+
+    Args:
+        network: convolutions of 3x3 with what follows them, and then anything else.
+        batch_size: of training, a multiple of 16.
+        image: channels, height and width.
+
+    Shapes:
+        float [N, C, H, W] -> what the network returns. In training N is the batch
+        size, in evaluation any number.
+
+    Raises:
+        NoCompiler: see `library`.
+        ValueError: the network does not begin with such convolutions, or the batch
+            size is none for them.
+    """
+
+    def __init__(self, network: nn.Module, batch_size: int, image: tuple[int, int, int]) -> None:
+        if batch_size % LANES or not isinstance(network, nn.Sequential):
+            raise ValueError("only a sequence of layers, in batches of a multiple of 16")
+        self.network, self.batch_size = network, batch_size
+        layers, found = list(network), []
+        while (some := take_step(layers)) is not None:
+            found.append(some)
+        if not found:
+            raise ValueError("the network does not begin with a convolution of 3x3")
+        self.rest = nn.Sequential(*layers)
+        paddings = [some[0].padding[0] for some in found] + [0]
+        blocks = batch_size // LANES
+        channels, height, width = image
+        output = self.input = bordered(blocks, channels, height, width, paddings[0])
+        self.steps = []
+        for some, padding in zip(found, paddings[1:], strict=True):
+            self.steps.append(Step(*some, output, padding))
+            output = self.steps[-1].output
+        self.parameters = [p for step in self.steps for p in step.parameters if p is not None]
+        self.places = [p.data_ptr() for p in self.parameters]
+        self.library = library()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self.network.training:
+            return self._rest(_Steps.apply(images, self, *self.parameters))
+        return torch.cat([self._evaluate(batch) for batch in images.split(self.batch_size)])
+
+    def _evaluate(self, images: Tensor) -> Tensor:
+        missing = self.batch_size - len(images)
+        if missing:
+            images = torch.cat((images, images.new_zeros(missing, *images.shape[1:])))
+        return self._rest(self.forward(images))[: self.batch_size - missing]
+
+    def _rest(self, x: Tensor) -> Tensor:
+        return self.rest(x.permute(0, 4, 1, 2, 3).flatten(0, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] -> [blocks, channels, height, width, 16] of the last step."""
+        if [p.data_ptr() for p in self.parameters] != self.places:
+            raise RuntimeError("the network's parameters were moved in memory")
+        lanes = images.unflatten(0, (-1, LANES)).permute(0, 2, 3, 4, 1)
+        inner(self.input, self.steps[0].padding).copy_(lanes)
+        training = self.network.training
+        for step in self.steps:
+            step.forward(self.library, training)
+        return self.steps[-1].output.detach()
+
+    def backward(self, grad: Tensor) -> list[Tensor]:
+        """Gradients of the parameters, from that of what `forward` returned."""
+        gradients: list[Tensor] = []
+        for step in reversed(self.steps):
+            gradients = step.backward(self.library, grad, step is not self.steps[0]) + gradients
+            grad = step.input_gradient
+        return gradients
+
+
+class _Steps(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images: Tensor, native: NativeNetwork, *_: Tensor) -> Tensor:
+        ctx.native = native
+        return native.forward(images)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *ctx.native.backward(grad.contiguous())
+
+
+def take_step(layers: list[nn.Module]) -> tuple[nn.Module | None, ...] | None:
+    """Take the layers of a step from the front of a list; None, and nothing, if there is none.
+
+    A step is a convolution of 3x3, or one with ReLU and then, of each none or one,
+    BatchNorm, Dropout2d, and a max pool of 2x2.
+    """
+    kinds = (nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool2d)
+    found: list[nn.Module | None] = []
+    position = 0
+    for kind in kinds:
+        here = position < len(layers) and type(layers[position]) is kind
+        found.append(layers[position] if here else None)
+        position += here
+    conv, relu, norm, _, pool = found
+    fits = (
+        conv is not None
+        and conv.kernel_size == (3, 3)
+        and conv.stride == conv.dilation == (1, 1)
+        and conv.padding in ((0, 0), (1, 1))
+        and conv.padding_mode == "zeros"
+        and conv.groups == 1
+        and (relu is not None or position == 1)
+        and (norm is None or (norm.affine and norm.track_running_stats and norm.momentum))
+        and (pool is None or (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0))
+    )
+    if not fits:
+        return None
+    del layers[:position]
+    return tuple(found)
+
+
+class Plane(ctypes.Structure):
+    _fields_ = (
+        ("at", ctypes.c_void_p),
+        ("block", ctypes.c_ssize_t),
+        ("channel", ctypes.c_ssize_t),
+        ("row", ctypes.c_ssize_t),
+    )
+
+    @classmethod
+    def of(cls, x: Tensor) -> Plane:
+        """Where a tensor [blocks, channels, height, width, 16] lies."""
+        return cls(x.data_ptr(), *x.stride()[:3])
+
+
+class Arguments(ctypes.Structure):
+    """What native.cpp knows of a step: in the same order there."""
+
+    _fields_ = (
+        *(
+            (name, ctypes.c_int)
+            for name in ("blocks", "in_channels", "channels", "rows", "columns")
+        ),
+        *((name, ctypes.c_int) for name in ("groups", "size", "back_groups", "back_size")),
+        *((name, ctypes.c_int) for name in ("relu", "norm", "pool", "border")),
+        *((name, ctypes.c_float) for name in ("eps", "momentum")),
+        *(
+            (name, Plane)
+            for name in ("input", "activation", "output", "gradient", "input_gradient")
+        ),
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "gain", "offset")),
+        *((name, ctypes.c_void_p) for name in ("running_mean", "running_var")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("drop", "factor", "shift", "mean", "deviation", "space")
+        ),
+        *((f"{name}_gradient", ctypes.c_void_p) for name in ("weight", "bias", "gain", "offset")),
+    )
+
+
+class Step:
+    """A convolution with what follows it, and the memory that it works in.
+
+    Args:
+        conv, relu, norm, dropout, pool: see `take_step`.
+        x: what it reads, with the border that it needs.
+        border: of its output, as the next step needs it.
+
+    Raises:
+        ValueError: the max pool would leave out a row or a column.
+    """
+
+    def __init__(self, conv, relu, norm, dropout, pool, x: Tensor, border: int) -> None:
+        blocks, _, height, width, _ = x.shape
+        rows, columns, channels = height - 2, width - 2, conv.out_channels
+        if pool and (rows % 2 or columns % 2):
+            raise ValueError("a max pool leaves out a row or a column")
+        self.norm, self.dropout = norm, dropout.p if dropout else 0.0
+        self.padding = conv.padding[0]
+        self.parameters = (conv.weight, conv.bias, norm and norm.weight, norm and norm.bias)
+        groups, size = grouped(channels)
+        back_groups, back_size = grouped(conv.in_channels)
+        self.activation = bordered(blocks, groups * size, rows, columns, 0)
+        half = 2 if pool else 1
+        self.output = (
+            bordered(blocks, channels, rows // half, columns // half, border)
+            if relu
+            else self.activation[:, :channels]
+        )
+        self.border = border
+        self.gradient = bordered(blocks, groups * size, rows, columns, 2 - self.padding)
+        whole = torch.zeros(blocks, back_groups * back_size, height, width, LANES)
+        self.input_gradient = inner(whole[:, : conv.in_channels], self.padding)
+        self.drop = torch.ones(blocks, channels, LANES)
+        self.factor, self.shift = torch.ones_like(self.drop), torch.zeros_like(self.drop)
+        self.mean, self.deviation = torch.zeros(channels), torch.ones(channels)
+        weights = max(groups * size, back_groups * back_size) * 9 * max(channels, conv.in_channels)
+        self.space = torch.zeros(
+            (blocks + 1) * (weights + 2 * groups * size + back_groups * back_size)
+        )
+        self.arguments = Arguments(
+            *(blocks, conv.in_channels, channels, rows, columns),
+            *(groups, size, back_groups, back_size),
+            *(relu is not None, norm is not None, pool is not None, 2 - self.padding),
+            *((norm.eps, norm.momentum) if norm else (0, 0)),
+            *map(
+                Plane.of, (x, self.activation, inner(self.output, border) if relu else self.output)
+            ),
+            *map(Plane.of, (self.gradient, self.input_gradient)),
+            *map(pointer, self.parameters),
+            *((pointer(norm.running_mean), pointer(norm.running_var)) if norm else (None, None)),
+            *map(
+                pointer, (self.drop, self.factor, self.shift, self.mean, self.deviation, self.space)
+            ),
+        )
+
+    def forward(self, kernels: ctypes.CDLL, training: bool) -> None:
+        if training and self.dropout:
+            self.drop.bernoulli_(1 - self.dropout).div_(1 - self.dropout)
+        if training and self.norm is not None:
+            self.norm.num_batches_tracked += 1
+        kernels.forward(ctypes.byref(self.arguments), training)
+
+    def backward(self, kernels: ctypes.CDLL, grad: Tensor, needs_input: bool) -> list[Tensor]:
+        gradients = [None if p is None else torch.empty_like(p) for p in self.parameters]
+        for name, gradient in zip(("weight", "bias", "gain", "offset"), gradients, strict=True):
+            setattr(self.arguments, f"{name}_gradient", pointer(gradient))
+        kernels.backward(ctypes.byref(self.arguments), Plane.of(grad), needs_input)
+        return [gradient for gradient in gradients if gradient is not None]
+
+
+def bordered(blocks: int, channels: int, height: int, width: int, border: int) -> Tensor:
+    """Zeros [blocks, channels, height, width, 16], with a border around height and width."""
+    return torch.zeros(blocks, channels, height + 2 * border, width + 2 * border, LANES)
+
+
+def inner(x: Tensor, border: int) -> Tensor:
+    """A tensor without its border."""
+    return x[:, :, border : x.shape[2] - border, border : x.shape[3] - border]
+
+
+def grouped(channels: int) -> tuple[int, int]:
+    """Groups, and channels in each: as few and as even as can be, no more than a kernel takes."""
+    groups = math.ceil(channels / WIDEST)
+    return groups, math.ceil(channels / groups)
+
+
+def pointer(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
