@@ -76,7 +76,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
         "notebook, 2 workers": timed(partial(rivals.notebook, cfg, own(), data, 2)),
         "Lightning, 0 workers": timed(partial(rivals.lightning, cfg, own(), data, place)),
         OURS: timed(partial(ours, cfg, module, data, place)),
-        "bare loop": timed(partial(rivals.bare, cfg, other.learn, other.network, data)),
+        "bare loop": timed(partial(rivals.bare, cfg, other.learn, data)),
         "floor": lambda: figures(*[rivals.floor(cfg, cost.mult_adds, batches)] * 2),
     }
 
@@ -85,6 +85,7 @@ def ours(
     cfg: DictConfig, module: "Classifier", data: "ImageData", place: Path, batches: int
 ) -> tuple[float, float]:
     """Seconds of training, and of validation, checkpoint and tracking, in an epoch as we do it."""
+    from experiments.data import Handfuls
     from experiments.history import History
     from experiments.rivals import clocked
     from experiments.tracking import Store, TrackedRun
@@ -94,7 +95,8 @@ def ours(
     clock = clocked()
     with TrackedRun(Store(tracking), "bench", {}, resume=None) as run:
         trainer = make_trainer(cfg, place)
-        trainer.limit_train_batches = trainer.limit_val_batches = batches
+        trainer.limit_train_batches = math.ceil(batches / Handfuls.SIZE)
+        trainer.limit_val_batches = batches
         trainer.callbacks.insert(0, History(run))
         trainer.callbacks.append(clock)
         trainer.fit(module, data)

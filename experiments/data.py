@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -47,6 +48,23 @@ class Batches:
             yield from zip(images.split(self.size), labels.split(self.size), strict=True)
 
 
+class Handfuls:
+    """Iterates over lists of batches, for a training step that takes several."""
+
+    SIZE = 32
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.batches) / self.SIZE)
+
+    def __iter__(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        batches = iter(self.batches)
+        while handful := list(islice(batches, self.SIZE)):
+            yield handful
+
+
 class ImageData(pl.LightningDataModule):
     """Training and validation images, moved once to the device that trains on them."""
 
@@ -59,8 +77,8 @@ class ImageData(pl.LightningDataModule):
         device = self.trainer.strategy.root_device
         self.train, self.val = self.train.to(device), self.val.to(device)
 
-    def train_dataloader(self) -> Batches:
-        return Batches(self.train, self.batch_size, shuffle=True)
+    def train_dataloader(self) -> Handfuls:
+        return Handfuls(Batches(self.train, self.batch_size, shuffle=True))
 
     def val_dataloader(self) -> Batches:
         return Batches(self.val, self.eval_batch_size)

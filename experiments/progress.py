@@ -29,7 +29,7 @@ class ProgressLine(pl.callbacks.ProgressBar):
         self.updated = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        batches = trainer.num_training_batches
+        batches = len(trainer.train_dataloader.batches)
         self.task = self.progress.add_task(
             self.name,
             total=batches * trainer.max_epochs,

@@ -176,23 +176,21 @@ def lightning(
 def bare(
     cfg: DictConfig,
     learn: Learner,
-    network: nn.Module,
     data: ImageData,
     batches: int | None = None,
 ) -> tuple[float, float]:
     """The same over resident tensors, and nothing else: no Lightning, metrics or tracking.
 
     Args:
-        learn: our own arithmetic of a training step with the same network.
+        learn: our own arithmetic.
     """
     import torch
 
     from experiments.data import Batches
-    from models.learner import Normalize, score
 
     device = device_of(cfg)
     train, val = data.train.to(device), data.val.to(device)
-    network, normalize = network.to(device), Normalize(cfg.data.mean, cfg.data.std)
+    network = learn.network.to(device)
     optimizer = build(cfg, "optimizer")(network.parameters())
     start = now(device)
     network.train()
@@ -205,7 +203,7 @@ def bare(
     network.eval()
     with torch.inference_mode():
         for images, labels in itertools.islice(Batches(val, cfg.data.eval_batch_size), batches):
-            score(network(normalize(images)), labels)
+            learn.evaluate(images, labels)
     return trained - start, now(device) - trained
 
 

@@ -48,13 +48,15 @@ class RandomAffine(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
             return images
+        count, _, height, width = images.shape
         # uniform in [-1, 1): angle, size, shift along x and y
-        draws = torch.rand(4, len(images), device=images.device) * 2 - 1
+        draws = torch.rand(4, count, 1, 1, device=images.device) * 2 - 1
         angle, size = draws[0] * math.radians(self.degrees), 1 + draws[1] * self.scale
         cos, sin = angle.cos() / size, angle.sin() / size
-        x, y = draws[2:] * (2 * self.translate)  # the sampling grid is two units wide
-        matrix = torch.stack((cos, -sin, x, sin, cos, y), dim=1).view(-1, 2, 3)
-        grid = F.affine_grid(matrix, images.shape, align_corners=False)
+        right, down = draws[2:] * (2 * self.translate)  # the sampling grid is two units wide
+        x, y = centres(width, images.device), centres(height, images.device)[:, None]
+        # by hand: F.affine_grid multiplies matrices of three columns, and takes longest of all
+        grid = torch.stack((cos * x - sin * y + right, sin * x + cos * y + down), dim=-1)
         return F.grid_sample(images, grid, mode=self.mode, align_corners=False)
 
     def extra_repr(self) -> str:
@@ -62,3 +64,8 @@ class RandomAffine(nn.Module):
             f"degrees={self.degrees}, translate={self.translate}, "
             f"scale={self.scale}, mode={self.mode}"
         )
+
+
+def centres(pixels: int, device: torch.device) -> Tensor:
+    """Where the centres of a row of pixels lie on the sampling grid, from -1 to 1."""
+    return (2 * torch.arange(pixels, device=device) + 1) / pixels - 1

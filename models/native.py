@@ -39,11 +39,8 @@ def library() -> ctypes.CDLL:
     """
     compiler = os.environ.get("CXX", "g++")
     cpuinfo = Path("/proc/cpuinfo")
-    flags = (
-        next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
-        if cpuinfo.exists()
-        else ""
-    )
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    flags = next((line for line in lines if line.startswith("flags")), "")
     built_from = (SOURCE.read_text(), *FLAGS, compiler, platform.machine(), flags)
     digest = hashlib.sha256("\n".join(built_from).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "parsimony")
@@ -182,13 +179,12 @@ def take_step(layers: list[nn.Module]) -> tuple[nn.Module | None, ...] | None:
     return tuple(found)
 
 
+def fields(kind: type, names: str) -> list[tuple[str, type]]:
+    return [(name, kind) for name in names.split()]
+
+
 class Plane(ctypes.Structure):
-    _fields_ = (
-        ("at", ctypes.c_void_p),
-        ("block", ctypes.c_ssize_t),
-        ("channel", ctypes.c_ssize_t),
-        ("row", ctypes.c_ssize_t),
-    )
+    _fields_ = (*fields(ctypes.c_void_p, "at"), *fields(ctypes.c_ssize_t, "block channel row"))
 
     @classmethod
     def of(cls, x: Tensor) -> Plane:
@@ -200,24 +196,13 @@ class Arguments(ctypes.Structure):
     """What native.cpp knows of a step: in the same order there."""
 
     _fields_ = (
-        *(
-            (name, ctypes.c_int)
-            for name in ("blocks", "in_channels", "channels", "rows", "columns")
-        ),
-        *((name, ctypes.c_int) for name in ("groups", "size", "back_groups", "back_size")),
-        *((name, ctypes.c_int) for name in ("relu", "norm", "pool", "border")),
-        *((name, ctypes.c_float) for name in ("eps", "momentum")),
-        *(
-            (name, Plane)
-            for name in ("input", "activation", "output", "gradient", "input_gradient")
-        ),
-        *((name, ctypes.c_void_p) for name in ("weight", "bias", "gain", "offset")),
-        *((name, ctypes.c_void_p) for name in ("running_mean", "running_var")),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("drop", "factor", "shift", "mean", "deviation", "space")
-        ),
-        *((f"{name}_gradient", ctypes.c_void_p) for name in ("weight", "bias", "gain", "offset")),
+        *fields(ctypes.c_int, "blocks in_channels channels rows columns"),
+        *fields(ctypes.c_int, "groups size back_groups back_size relu norm pool border"),
+        *fields(ctypes.c_float, "eps momentum"),
+        *fields(Plane, "input activation output gradient input_gradient"),
+        *fields(ctypes.c_void_p, "weight bias gain offset running_mean running_var"),
+        *fields(ctypes.c_void_p, "drop factor shift mean deviation space"),
+        *fields(ctypes.c_void_p, "weight_gradient bias_gradient gain_gradient offset_gradient"),
     )
 
 
@@ -244,37 +229,32 @@ class Step:
         groups, size = grouped(channels)
         back_groups, back_size = grouped(conv.in_channels)
         self.activation = bordered(blocks, groups * size, rows, columns, 0)
-        half = 2 if pool else 1
-        self.output = (
-            bordered(blocks, channels, rows // half, columns // half, border)
-            if relu
-            else self.activation[:, :channels]
-        )
-        self.border = border
+        visible = self.output = self.activation[:, :channels]
+        if relu:
+            half = 2 if pool else 1
+            self.output = bordered(blocks, channels, rows // half, columns // half, border)
+            visible = inner(self.output, border)
         self.gradient = bordered(blocks, groups * size, rows, columns, 2 - self.padding)
         whole = torch.zeros(blocks, back_groups * back_size, height, width, LANES)
         self.input_gradient = inner(whole[:, : conv.in_channels], self.padding)
         self.drop = torch.ones(blocks, channels, LANES)
-        self.factor, self.shift = torch.ones_like(self.drop), torch.zeros_like(self.drop)
-        self.mean, self.deviation = torch.zeros(channels), torch.ones(channels)
-        weights = max(groups * size, back_groups * back_size) * 9 * max(channels, conv.in_channels)
-        self.space = torch.zeros(
-            (blocks + 1) * (weights + 2 * groups * size + back_groups * back_size)
+        self.kept = (
+            self.drop,
+            torch.ones_like(self.drop),
+            torch.zeros_like(self.drop),
+            torch.zeros(channels),
+            torch.ones(channels),
+            torch.zeros(space(blocks, conv.in_channels, channels)),
         )
         self.arguments = Arguments(
             *(blocks, conv.in_channels, channels, rows, columns),
             *(groups, size, back_groups, back_size),
             *(relu is not None, norm is not None, pool is not None, 2 - self.padding),
             *((norm.eps, norm.momentum) if norm else (0, 0)),
-            *map(
-                Plane.of, (x, self.activation, inner(self.output, border) if relu else self.output)
-            ),
-            *map(Plane.of, (self.gradient, self.input_gradient)),
+            *map(Plane.of, (x, self.activation, visible, self.gradient, self.input_gradient)),
             *map(pointer, self.parameters),
-            *((pointer(norm.running_mean), pointer(norm.running_var)) if norm else (None, None)),
-            *map(
-                pointer, (self.drop, self.factor, self.shift, self.mean, self.deviation, self.space)
-            ),
+            *map(pointer, (norm.running_mean, norm.running_var) if norm else (None, None)),
+            *map(pointer, self.kept),
         )
 
     def forward(self, kernels: ctypes.CDLL, training: bool) -> None:
@@ -306,6 +286,13 @@ def grouped(channels: int) -> tuple[int, int]:
     """Groups, and channels in each: as few and as even as can be, no more than a kernel takes."""
     groups = math.ceil(channels / WIDEST)
     return groups, math.ceil(channels / groups)
+
+
+def space(blocks: int, in_channels: int, channels: int) -> int:
+    """Floats that a step needs for sums over a batch, and for its weights put in order."""
+    ins, outs = math.prod(grouped(in_channels)), math.prod(grouped(channels))
+    weights = max(outs * (9 * in_channels + 1), ins * (9 * channels + 1))
+    return max(weights, blocks * outs * (9 * in_channels + 2))
 
 
 def pointer(x: Tensor | None) -> int | None:

@@ -7,8 +7,8 @@ from models.augmentation import RandomAffine
 
 def draws(monkeypatch, *values: float) -> None:
     """Let the four uniform draws (angle, size, x, y) be these values from -1 to 1."""
-    column = torch.tensor(values).view(4, 1)
-    monkeypatch.setattr(torch, "rand", lambda _, n, **__: ((column + 1) / 2).expand(4, n))
+    column = torch.tensor(values).view(4, 1, 1, 1)
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: ((column + 1) / 2).expand(size))
 
 
 @pytest.mark.parametrize("part", [-1.0, -0.4, 0.7])
