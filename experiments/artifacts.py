@@ -79,9 +79,10 @@ def _described(cfg: DictConfig) -> list[str]:
 
 def _weights(module: Classifier, checkpoint: Path) -> nn.Sequential:
     """float [N, C, H, W], 0 to 255 -> logits [N, K], with the weights of a checkpoint."""
-    module = copy.deepcopy(module).cpu()
-    module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
-    return nn.Sequential(module.normalize, module.network).eval()
+    network = copy.deepcopy(module.network).cpu()
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    network.load_state_dict({name.removeprefix("network."): state[name] for name in state})
+    return nn.Sequential(module.normalize, network).eval()
 
 
 def _log_model(run: TrackedRun, model: nn.Sequential, images: Tensor) -> None:

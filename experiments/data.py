@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -48,12 +48,36 @@ class Batches:
             yield from zip(images.split(self.size), labels.split(self.size), strict=True)
 
 
+class FusedBatches:
+    """The batches of K networks that are trained at once, [K, N], each in its own order.
+
+    The order follows from the network's seed and from `epoch`, as it does for a network
+    that is trained alone; so does what is drawn after it, if there is only one.
+    """
+
+    def __init__(self, data: Images, size: int, seeds: Sequence[int]) -> None:
+        self.data, self.size, self.seeds = data, size, seeds
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data.labels) / self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        images, labels = self.data
+        orders = []
+        for seed in self.seeds:
+            torch.manual_seed((seed << 16) + self.epoch)
+            orders.append(torch.randperm(len(labels), device=labels.device))
+        for batch in torch.stack(orders).split(self.size, dim=1):
+            yield images[batch], labels[batch]
+
+
 class Handfuls:
     """Iterates over lists of batches, for a training step that takes several."""
 
     SIZE = 32
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches | FusedBatches) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
@@ -72,12 +96,15 @@ class ImageData(pl.LightningDataModule):
         super().__init__()
         self.train, self.val = train, val
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.fused_seeds: Sequence[int] | None = None  # of networks that are trained at once
 
     def setup(self, stage: str) -> None:
         device = self.trainer.strategy.root_device
         self.train, self.val = self.train.to(device), self.val.to(device)
 
     def train_dataloader(self) -> Handfuls:
+        if self.fused_seeds is not None:
+            return Handfuls(FusedBatches(self.train, self.batch_size, self.fused_seeds))
         return Handfuls(Batches(self.train, self.batch_size, shuffle=True))
 
     def val_dataloader(self) -> Batches:

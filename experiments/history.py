@@ -34,19 +34,27 @@ class History(pl.Callback):
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row["lr"] = self.rate
         row["epoch_seconds"] = time.perf_counter() - self.started
-        self.epochs.append(row)
-        self.ended.append(int(time.time() * 1000))
+        self.add(row)
         figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
         log.info("epoch %d of %d: %s", len(self.epochs), trainer.max_epochs, figures)
-        try:
-            self.send()
-        except (MlflowException, OSError) as error:  # it is tried again with the next epoch
-            log.warning("epoch %d is not in the store yet: %s", len(self.epochs), reason(error))
+        self.try_to_send()
         announce(epoch=len(self.epochs), epochs=trainer.max_epochs, val_acc=row["val/acc"])
+
+    def add(self, row: dict[str, float]) -> None:
+        """Keep the metrics of an epoch that has just ended."""
+        self.epochs.append(row)
+        self.ended.append(int(time.time() * 1000))
 
     def send(self) -> None:
         """Log what the store has not yet."""
         self.run.log_history(self.epochs, self.ended)
+
+    def try_to_send(self) -> None:
+        """The same; where the store does not answer, it is tried again with the next epoch."""
+        try:
+            self.send()
+        except (MlflowException, OSError) as error:
+            log.warning("epoch %d is not in the store yet: %s", len(self.epochs), reason(error))
 
     def best(self) -> tuple[float, int]:
         """The highest validation accuracy, and the first epoch that had it, from 1."""

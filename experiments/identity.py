@@ -51,7 +51,7 @@ def name_experiment(step: str | None, experiment: str | None, overrides: Iterabl
     name = step or experiment or "custom"
     if re.fullmatch(r"s\d+", name):
         name = f"step {int(name[1:])}"
-    ignored = (*ELSEWHERE, "step=", "experiment=", "seed=", "launcher=", "hydra", "name=")
+    ignored = (*ELSEWHERE, "fused.", "step=", "experiment=", "seed=", "launcher=", "hydra", "name=")
     changes = (change.lstrip("+") for change in overrides)
     return ", ".join((name, *(change for change in changes if not change.startswith(ignored))))
 

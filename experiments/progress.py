@@ -42,7 +42,7 @@ class ProgressLine(pl.callbacks.ProgressBar):
         if time.monotonic() - self.updated < SECONDS:
             return
         self.updated = time.monotonic()
-        loss, accuracy = module.train_tally.means().tolist()
+        loss, accuracy = module.progress()
         self.progress.update(
             self.task,
             completed=trainer.global_step,
@@ -53,7 +53,7 @@ class ProgressLine(pl.callbacks.ProgressBar):
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.validated = f"  val {float(trainer.callback_metrics['val/acc']):.2%}"
+        self.validated = f"  val {module.progress('val')[1]:.2%}"
 
     def disable(self) -> None:
         self.progress.stop()

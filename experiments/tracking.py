@@ -22,6 +22,7 @@ from experiments.program import UserError, flatten, scrubbed
 
 CONFIG_HASH = "config_hash"
 NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials
+BATCH = 1000  # metrics that MLflow takes at once
 ANSWER = 15  # seconds to wait for a server's answer
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ class TrackedRun:
 
     def __init__(self, store: Store, name: str, tags: dict[str, Any], resume: Run | None) -> None:
         self.store, self.client = store, store.client
+        self.failed = False
         tags = {key: str(value) for key, value in tags.items() if value is not None}
         if resume is None:
             run = self.client.create_run(store.experiment_id, tags=tags, run_name=name)
@@ -151,11 +153,13 @@ class TrackedRun:
         Args:
             ended: when each epoch ended, in milliseconds since 1970.
         """
-        for epoch in range(self.logged_epochs + 1, len(history) + 1):
-            time, row = ended[epoch - 1], history[epoch - 1].items()
-            metrics = [Metric(name, value, time, epoch) for name, value in row]
-            self.client.log_batch(self.id, metrics=metrics)
-            self.logged_epochs = epoch
+        new = range(self.logged_epochs, len(history))
+        metrics = [
+            Metric(name, value, ended[i], i + 1) for i in new for name, value in history[i].items()
+        ]
+        for first in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.id, metrics=metrics[first : first + BATCH])
+        self.logged_epochs = len(history)
 
     def tag(self, name: str, value: Any) -> None:
         self.store.patiently(self.client.set_tag, self.id, name, str(value))
@@ -175,16 +179,22 @@ class TrackedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: Any
     ) -> None:
+        if self.failed:
+            return
         if error is None:
             self.store.patiently(self.client.set_terminated, self.id, "FINISHED")
             return
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         try:
-            text = scrubbed(f"{type(error).__name__}: {error}")
-            self.client.set_tag(self.id, "error", text[:500])
-            self.client.set_terminated(self.id, status)
+            self.fail(f"{type(error).__name__}: {error}", status)
         except (MlflowException, OSError) as away:
             log.warning("%s is not in the store: %s", status, reason(away))
+
+    def fail(self, text: str, status: str = "FAILED") -> None:
+        """Close the run, with the reason as a tag."""
+        self.failed = True
+        self.client.set_tag(self.id, "error", scrubbed(text)[:500])
+        self.client.set_terminated(self.id, status)
 
 
 def parameters(cfg: DictConfig) -> dict[str, str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +34,12 @@ PAYS = 5_000  # batches: torch.compile saves a quarter of 20 ms each, and takes 
 
 @program("train")
 def main(cfg: DictConfig) -> str:
-    return train(identified(cfg))
+    cfg = identified(cfg)
+    if any(values is not None for values in cfg.fused.values()):
+        from experiments.fused import train_together
+
+        return train_together(cfg)
+    return train(cfg)
 
 
 def identified(cfg: DictConfig) -> DictConfig:
@@ -62,16 +69,15 @@ def train(cfg: DictConfig) -> str:
     budget.check(cost, cfg)
     rehearse(cfg)
 
-    from filelock import FileLock, Timeout
-    from mlflow.exceptions import MlflowException
+    from filelock import FileLock
 
     from experiments.family import PARENT, sum_up
-    from experiments.tracking import Store, reason
+    from experiments.tracking import Store
 
     store = Store(cfg.tracking)
     identity = config_hash(cfg)
     folder = Path(cfg.checkpoints.root, identity)
-    try:
+    with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # a sweep that is started again waits for what is left of the one before
         with FileLock(folder / "lock", blocking=is_job()):
@@ -81,6 +87,22 @@ def train(cfg: DictConfig) -> str:
                 outcome = "trained"
                 run = fit(cfg, network, cost, store, folder, run)
         sum_up(cfg, store, run.data.tags[PARENT])
+    announce(val_acc=run.data.metrics["val/acc"])
+    if not is_job():
+        show(cfg, store, run, folder, outcome)
+    return outcome
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn what can go wrong with a lock, a store or a disk into one line."""
+    from filelock import Timeout
+    from mlflow.exceptions import MlflowException
+
+    from experiments.tracking import reason
+
+    try:
+        yield
     except Timeout:
         raise UserError(f"this very run is being trained by another process, in {folder}") from None
     except MlflowException as error:
@@ -90,10 +112,6 @@ def train(cfg: DictConfig) -> str:
         ) from error
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
-    announce(val_acc=run.data.metrics["val/acc"])
-    if not is_job():
-        show(cfg, store, run, folder, outcome)
-    return outcome
 
 
 def fit(
@@ -106,19 +124,48 @@ def fit(
     """
     from experiments.artifacts import log_artifacts
     from experiments.data import load
-    from experiments.family import PARENT, parent_run
     from experiments.history import History
-    from experiments.provenance import provenance
-    from experiments.tracking import CONFIG_HASH, TrackedRun, logged_to
+    from experiments.tracking import TrackedRun, logged_to
     from models.classifier import Diverged
 
     if cfg.force:
-        for path in (*folder.glob("*.ckpt"), *folder.glob(LOG)):
-            path.unlink()
+        start_anew(folder)
     trainer = make_trainer(cfg, folder)
     data, digest = load(cfg)
     module = make_module(cfg, network, len(data.train.labels))
-    tags = {
+    tags = describe(cfg, store, cost, digest, trainer)
+    tracked = TrackedRun(store, run_name(cfg), tags, resume=found)
+    announce(run=tracked.id, checkpoints=str(folder))
+    with tracked as run, logged_to(folder / LOG, run):
+        if found is None or "parameters" not in found.data.metrics:
+            run.describe(cfg, cost.figures())
+        history = History(run)
+        trainer.callbacks.insert(0, history)  # ahead of the checkpoint, which keeps it
+        try:
+            fit_from(folder / "last.ckpt", trainer, module, data)
+        except Diverged as error:
+            advice = f"lower optimizer.lr, now {cfg.optimizer.lr}; the log is {folder / LOG}"
+            raise UserError(f"{error}: {advice}") from error
+        run.tag("arithmetic", module.learn.way)
+        log_artifacts(cfg, run, cost, module, data, history, folder / "best.ckpt")
+    return store.client.get_run(run.id)
+
+
+def start_anew(folder: Path) -> None:
+    """Forget what was trained in a folder."""
+    for path in (*folder.glob("*.ckpt"), *folder.glob(LOG)):
+        path.unlink()
+
+
+def describe(
+    cfg: DictConfig, store: Store, cost: Cost, digest: str, trainer: pl.Trainer
+) -> dict[str, str | None]:
+    """The tags of a run: what it is, and what it came from."""
+    from experiments.family import PARENT, parent_run
+    from experiments.provenance import provenance
+    from experiments.tracking import CONFIG_HASH
+
+    return {
         CONFIG_HASH: config_hash(cfg),
         PARENT: parent_run(cfg, store, cost.figures()),
         "step": cfg.step,
@@ -128,36 +175,26 @@ def fit(
         "mlflow.note.content": cfg.description,
         **provenance(trainer.strategy.root_device),
     }
-    tracked = TrackedRun(store, run_name(cfg), tags, resume=found)
-    announce(run=tracked.id, checkpoints=str(folder))
-    with tracked as run, logged_to(folder / LOG, run):
-        if found is None or "parameters" not in found.data.metrics:
-            run.describe(cfg, cost.figures())
-        history = History(run)
-        trainer.callbacks.insert(0, history)  # ahead of the checkpoint, which keeps it
-        last = folder / "last.ckpt"
-        try:
-            trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
-        except SystemExit:  # Lightning's answer to Ctrl-C
-            if not trainer.interrupted:
-                raise
-            rest = f"goes on from {last}" if last.exists() else "starts it again"
-            raise KeyboardInterrupt(f"; the same command {rest}") from None
-        except Diverged as error:
-            advice = f"lower optimizer.lr, now {cfg.optimizer.lr}; the log is {folder / LOG}"
-            raise UserError(f"{error}: {advice}") from error
-        run.tag("arithmetic", module.learn.way)
-        log_artifacts(cfg, run, cost, module, data, history, folder / "best.ckpt")
-    return store.client.get_run(run.id)
+
+
+def fit_from(
+    last: Path, trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
+) -> None:
+    """Train to the last epoch, from a checkpoint if there is one."""
+    try:
+        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        if not trainer.interrupted:
+            raise
+        rest = f"goes on from {last}" if last.exists() else "starts it again"
+        raise KeyboardInterrupt(f"; the same command {rest}") from None
 
 
 def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     """The Lightning module that trains a network on so many images as the configuration says."""
     from models.classifier import Classifier
 
-    batches = cfg.trainer.max_epochs * (images // cfg.data.batch_size)
-    everything = batches >= PAYS if cfg.compile == "auto" else cfg.compile
-    compiled = "all" if everything else "native" if cfg.compile == "auto" else None
+    compiled = "all" if pays(cfg, images) else "native" if cfg.compile == "auto" else None
 
     return Classifier(
         network,
@@ -172,8 +209,17 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     )
 
 
-def make_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
+def pays(cfg: DictConfig, images: int) -> bool:
+    """Whether torch.compile is to be used where our own kernels are not."""
+    batches = cfg.trainer.max_epochs * (images // cfg.data.batch_size)
+    return batches >= PAYS if cfg.compile == "auto" else cfg.compile
+
+
+def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> pl.Trainer:
     """A Lightning trainer that keeps the last and the best epoch in `folder`.
+
+    Args:
+        together: how many runs it trains as one program; of those, it keeps the last epoch only.
 
     Raises:
         UserError: the accelerator is not there, or a value is refused.
@@ -187,7 +233,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
         ModelCheckpoint(
             folder,
             filename="best",
-            monitor="val/acc",
+            monitor=None if together else "val/acc",
             mode="max",
             save_last=True,
             save_on_train_epoch_end=True,
@@ -196,7 +242,8 @@ def make_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
     ]
     watched = sys.stderr.isatty() and not is_job()
     if watched:
-        callbacks.insert(0, ProgressLine(run_name(cfg)))
+        name = f"{cfg.name}, {together} runs" if together else run_name(cfg)
+        callbacks.insert(0, ProgressLine(name))
     trainer = build(
         cfg,
         "trainer",

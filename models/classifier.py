@@ -104,6 +104,10 @@ class Classifier(pl.LightningModule):
                 loss, accuracy = tally.means()
                 self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})
 
+    def progress(self, stage: str = "train") -> list[float]:
+        """Mean loss and accuracy so far in this epoch; waits for the device."""
+        return (self.train_tally if stage == "train" else self.val_tally).means().tolist()
+
 
 class Tally(nn.Module):
     """Sums loss and correct answers where they arise, so that no batch waits for the host."""

@@ -26,7 +26,15 @@ EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_
 
 
 # minutes each: with these first, both processes end at about the same time
-LONGEST = ("test_tracking", "test_sweep", "test_train", "test_mistakes", "test_epoch", "test_fetch")
+LONGEST = (
+    "test_tracking",
+    "test_sweep",
+    "test_train",
+    "test_fused",
+    "test_mistakes",
+    "test_epoch",
+    "test_fetch",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

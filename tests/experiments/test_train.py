@@ -26,8 +26,17 @@ def test_a_seed_gives_the_same_run_again_and_another_seed_another(workplace, sma
     assert [rate for _, rate in workplace.history(first.info.run_id, "lr")] == [0.019, 0.0019]
 
 
-EPOCHS = 8
-LONG = (f"trainer.max_epochs={EPOCHS}", "scheduler.step_size=2")
+def test_without_a_compiler_it_trains_more_slowly_and_says_so(workplace, small, tmp_path):
+    none = {"CXX": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path)}
+    result = workplace.run("train", *quick(small, "trainer.max_epochs=1"), **none)
+    assert result.returncode == 0, result.stderr
+    assert "slower than it could be: eager, as no-such-compiler failed" in result.stdout
+    [run] = workplace.seeds()
+    assert run.data.tags["arithmetic"].startswith("eager, as ")
+
+
+EPOCHS = 16
+LONG = (f"trainer.max_epochs={EPOCHS}", "scheduler.step_size=4")
 
 
 @pytest.fixture(scope="module")

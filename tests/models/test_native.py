@@ -94,7 +94,7 @@ def test_what_is_no_number_stays_none():
 )
 def test_other_networks_are_refused(layers, size):
     side = 29 if size == 16 else 28
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         NativeNetwork(layers, size, (1, side, side))
 
 

@@ -1,0 +1,121 @@
+"""Several runs as one program: each is what it would have been alone."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+from conftest import EPOCH_METRICS, ONE_THREAD, PROJECT, Workplace, one_line, quick, wait_for_epoch
+
+SHORT = ("trainer.max_epochs=2", "scheduler.step_size=1")
+COMPUTED = EPOCH_METRICS - {"epoch_seconds"}
+
+
+def curves(workplace: Workplace) -> dict:
+    return {
+        run.info.run_name.rpartition(", ")[2]: {
+            name: [value for _, value in workplace.history(run.info.run_id, name)]
+            for name in COMPUTED
+        }
+        for run in workplace.seeds()
+    }
+
+
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory, small) -> tuple[Workplace, subprocess.CompletedProcess]:
+    """Two learning rates, of which one is absurd, by two seeds."""
+    workplace = Workplace(tmp_path_factory.mktemp("fused"))
+    many = ("fused.seed=2", "fused.lr=[0.019,1e30]", *SHORT)
+    return workplace, workplace.run("train", *quick(small, *many))
+
+
+def test_each_is_a_run_of_its_own(fused):
+    workplace, _ = fused
+    finished = [run for run in workplace.seeds() if run.info.status == "FINISHED"]
+    assert sorted(run.data.params["seed"] for run in finished) == ["0", "1"]
+    assert {run.data.params["optimizer.lr"] for run in finished} == {"0.019"}
+    assert len({run.data.tags["config_hash"] for run in finished}) == 2
+    for run in finished:
+        assert run.data.tags["fused"] == "4"
+        assert run.data.metrics["val/acc"] > 0.5
+        artifacts = {file.path for file in workplace.client.list_artifacts(run.info.run_id)}
+        assert {"learning_curves.png", "config.yaml", "train.log"} <= artifacts
+        for name in EPOCH_METRICS:
+            assert [step for step, _ in workplace.history(run.info.run_id, name)] == [1, 2]
+    [parent] = [run for run in workplace.runs() if run.data.metrics.get("seeds") == 2]
+    assert {run.data.tags["mlflow.parentRunId"] for run in finished} == {parent.info.run_id}
+
+
+def test_they_start_and_go_on_differently(fused):
+    one, two = (c for c in curves(fused[0]).values() if c["val/loss"][-1] < 10)
+    assert one["train/loss"] != two["train/loss"]
+
+
+def test_one_that_diverges_fails_alone(fused):
+    workplace, result = fused
+    failed = [run for run in workplace.seeds() if run.info.status == "FAILED"]
+    assert {run.data.params["optimizer.lr"] for run in failed} == {"1e+30"}
+    assert len(failed) == 2
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: the training loss became no number: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_alone_they_were_trained_before(fused, small):
+    again = fused[0].run("train", *quick(small, "seed=1", "optimizer.lr=0.019", *SHORT))
+    assert again.returncode == 0, again.stderr
+    assert "trained before" in again.stdout
+
+
+def test_one_alone_is_what_the_ordinary_way_makes_of_it(tmp_path_factory, small):
+    """Without dropout, whose draws differ, all draws are the same, and so is the arithmetic."""
+    results = []
+    for way in ("fused.seed=1", "compile=false"):
+        workplace = Workplace(tmp_path_factory.mktemp("alone"))
+        result = workplace.run("train", *quick(small, way, "model.dropout=0", *SHORT))
+        assert result.returncode == 0, result.stderr
+        results.append(curves(workplace)["seed 0"])
+    for name in COMPUTED:
+        assert results[0][name] == pytest.approx(results[1][name], abs=0.01), name
+
+
+def test_interrupted_they_go_on_together(tmp_path_factory, small):
+    many = ("fused.dropout=[0.05,0.2]", "trainer.max_epochs=4", "name=step 13")
+    undisturbed = Workplace(tmp_path_factory.mktemp("undisturbed"))
+    assert undisturbed.run("train", *quick(small, *many)).returncode == 0
+    disturbed = Workplace(tmp_path_factory.mktemp("disturbed"))
+    command = disturbed.command("train", *quick(small, *many))
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=os.environ | ONE_THREAD, stderr=subprocess.PIPE, text=True
+    )
+    wait_for_epoch(disturbed, 2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert {run.info.status for run in disturbed.seeds()} == {"KILLED"}
+    assert disturbed.run("train", *quick(small, *many)).returncode == 0
+    by_dropout = [
+        {
+            run.data.params["model.dropout"]: {
+                name: disturbed_or_not.history(run.info.run_id, name) for name in COMPUTED
+            }
+            for run in disturbed_or_not.seeds()
+        }
+        for disturbed_or_not in (undisturbed, disturbed)
+    ]
+    assert set(by_dropout[0]) == {"0.05", "0.2"}
+    assert by_dropout[0] == by_dropout[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("fused.seed=0", "fused.seed must be a list of different values or a number of seeds"),
+        ("fused.lr=0.01", "fused.lr must be a list of different values, not 0.01"),
+        ("fused.dropout=[0,0.1]", "fused.dropout: a network without dropout is another one"),
+        ("fused.seed=[1,1]", "fused.seed must be a list of different values"),
+        ("fused.lr=[0.1,-1]", "optimizer: Invalid learning rate: -1"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(workplace, small, given, said):
+    assert said in one_line(workplace.run("train", *quick(small, given)))
