@@ -6,6 +6,7 @@ python -m experiments.bench what=start rounds=3
 """
 
 import json
+import re
 import statistics
 import sys
 import time
@@ -119,7 +120,7 @@ def keep(cfg: DictConfig, rows: list[dict], turns: dict[str, list[Figures]]) -> 
     run = store.client.create_run(store.experiment_id, tags=machine, run_name=name)
     now = int(time.time() * 1000)
     figures = {
-        f"{str(row['name']).replace(',', '').replace('(', '').replace(')', '')}/{key}": value
+        re.sub("[^a-zA-Z0-9 -]", "", str(row["name"])) + f"/{key}": value
         for row in rows
         for key, value in row.items()
         if key != "name"

@@ -122,7 +122,6 @@ def fit(
     Returns:
         The MLflow run: `found` again, or a new one.
     """
-    from experiments.artifacts import log_artifacts
     from experiments.data import load
     from experiments.history import History
     from experiments.tracking import TrackedRun, logged_to
@@ -147,6 +146,8 @@ def fit(
             advice = f"lower optimizer.lr, now {cfg.optimizer.lr}; the log is {folder / LOG}"
             raise UserError(f"{error}: {advice}") from error
         run.tag("arithmetic", module.learn.way)
+        from experiments.artifacts import log_artifacts  # not before training: it takes a second
+
         log_artifacts(cfg, run, cost, module, data, history, folder / "best.ckpt")
     return store.client.get_run(run.id)
 
