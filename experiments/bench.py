@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.program import UserError, program, whole
 
@@ -26,6 +26,7 @@ Contender = Callable[[], Figures]
 def main(cfg: DictConfig) -> None:
     from experiments import contenders
 
+    OmegaConf.resolve(cfg)  # now: a contender's MLflow changes the environment
     benches = {
         "epoch": contenders.epoch,
         "sweep": contenders.sweep,

@@ -82,8 +82,11 @@ class Store:
         place = Path(tracking.artifacts).absolute().as_uri() if self.embedded else None
         try:
             return self.client.create_experiment(tracking.experiment, artifact_location=place)
-        except MlflowException:  # another process was faster
-            return self.client.get_experiment_by_name(tracking.experiment).experiment_id
+        except MlflowException:
+            found = self.client.get_experiment_by_name(tracking.experiment)
+            if found is None:
+                raise
+            return found.experiment_id  # another process was faster
 
     def find(self, config_hash: str) -> Run | None:
         """The run of this configuration: a finished one, else the latest."""

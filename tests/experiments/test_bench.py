@@ -1,0 +1,49 @@
+"""The bench, on little data: that all contenders run, and where the figures go."""
+
+import json
+
+import pytest
+from conftest import one_line, quick
+
+PLACES = ("rounds=1", "bench.batches=2")
+
+
+def test_an_epoch_is_timed_beside_what_others_do(workplace, small):
+    folder = workplace.folder / "bench"
+    result = workplace.run("bench", *quick(small, *PLACES, f"bench.folder={folder}"))
+    assert result.returncode == 0, result.stderr
+    kept = json.loads((folder / "epoch.json").read_text())
+    names = [row["name"] for row in kept["medians"]]
+    assert names == [
+        "notebook, 0 workers",
+        "notebook, 2 workers",
+        "Lightning, 0 workers",
+        "ours",
+        "bare loop",
+        "floor",
+    ]
+    assert all(name in result.stdout for name in names)
+    assert all(row["ms_a_batch"] > 0 for row in kept["medians"])
+    assert kept["medians"][3]["ratio"] == 1
+    assert kept["machine"]["device.name"]
+    assert (folder / "epoch.png").read_bytes().startswith(b"\x89PNG")
+    [run] = workplace.runs()
+    assert run.info.run_name == "bench epoch, step 13"
+    assert run.data.metrics["ours/ratio"] == 1
+    artifacts = {file.path for file in workplace.client.list_artifacts(run.info.run_id)}
+    assert artifacts == {"epoch.json", "epoch.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["sweep", "start"])
+def test_commands_are_timed_too(workplace, small, what):
+    places = (f"what={what}", f"bench.folder={workplace.folder}", "bench.epochs=1", *PLACES)
+    result = workplace.run("bench", *quick(small, *places), OMP_NUM_THREADS="2")
+    assert result.returncode == 0, result.stderr
+    kept = json.loads((workplace.folder / f"{what}.json").read_text())
+    assert all(row["seconds"] > 0 for row in kept["medians"])
+
+
+def test_what_it_does_not_know_it_says(workplace):
+    line = one_line(workplace.run("bench", "what=nothing"))
+    assert line == "error: what=nothing does not exist; choose one of epoch, sweep, start"
