@@ -29,11 +29,11 @@ class ProgressLine(pl.callbacks.ProgressBar):
         self.updated = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        batches = len(trainer.train_dataloader.batches)
+        steps = len(trainer.train_dataloader)
         self.task = self.progress.add_task(
             self.name,
-            total=batches * trainer.max_epochs,
-            completed=batches * trainer.current_epoch,
+            total=steps * trainer.max_epochs,
+            completed=steps * trainer.current_epoch,
             figures="",
         )
         self.progress.start()

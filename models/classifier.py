@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from models.learner import Learner, Normalize
+
+Batch = tuple[Tensor, Tensor]  # images, labels
 
 
 class Diverged(ArithmeticError):
@@ -74,14 +77,18 @@ class Classifier(pl.LightningModule):
         torch.manual_seed((self.seed << 16) + self.current_epoch)
         self.train_tally.reset()
 
-    def training_step(self, batches: list[tuple[Tensor, Tensor]], _: int) -> None:
-        optimizer = self.optimizers()
-        for images, labels in batches:
-            loss, correct = self.learn(images, labels)
-            self.train_tally.add(loss, correct, len(labels))
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            optimizer.step()
+    def training_step(self, batches: list[Batch], _: int) -> None:
+        counted = self.optimizers()
+        for batch in batches[:-1]:
+            self._step(batch, counted.optimizer)
+        self._step(batches[-1], counted)  # Lightning sees one step of these: seeing takes time
+
+    def _step(self, batch: Batch, optimizer: Optimizer | LightningOptimizer) -> None:
+        loss, correct = self.learn(*batch)
+        self.train_tally.add(loss, correct, len(batch[1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
     def on_train_epoch_end(self) -> None:
         if schedule := self.lr_schedulers():
@@ -93,7 +100,7 @@ class Classifier(pl.LightningModule):
             raise Diverged(f"the training loss became {loss:.3g} in epoch {self.current_epoch + 1}")
         self.val_tally.reset()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def validation_step(self, batch: Batch, _: int) -> None:
         images, labels = batch
         self.val_tally.add(*self.learn.evaluate(images, labels), len(labels))
 

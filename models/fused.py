@@ -8,12 +8,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from models.classifier import Batch
 from models.learner import Normalize
 
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
@@ -116,20 +118,25 @@ class FusedClassifier(pl.LightningModule):
         self.sums.zero_()
         self.images = [0, 0]
 
-    def training_step(self, batches: list[tuple[Tensor, Tensor]], _: int) -> None:
-        optimizer = self.optimizers()
+    def training_step(self, batches: list[Batch], _: int) -> None:
+        counted = self.optimizers()
         if self.program is None:
             mode = "reduce-overhead" if self.device.type == "cuda" else None
             self.program = torch.compile(self._learn, dynamic=False, mode=mode)
-        for images, labels in batches:
-            learn = self.program if labels.shape[1] == self.batch_size else self._learn
-            losses, correct = learn(images, labels)
-            self._count(0, losses, correct, labels.shape[1])
-            optimizer.zero_grad()
-            self.manual_backward(losses.sum())  # the networks share no weight: each gets its own
-            optimizer.step()
+        for batch in batches[:-1]:
+            self._step(batch, counted.optimizer)
+        self._step(batches[-1], counted)  # see Classifier
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def _step(self, batch: Batch, optimizer: Optimizer | LightningOptimizer) -> None:
+        images, labels = batch
+        learn = self.program if labels.shape[1] == self.batch_size else self._learn
+        losses, correct = learn(images, labels)
+        self._count(0, losses, correct, labels.shape[1])
+        optimizer.zero_grad()
+        losses.sum().backward()  # the networks share no weight: each gets its own gradient
+        optimizer.step()
+
+    def validation_step(self, batch: Batch, _: int) -> None:
         images, labels = batch
         self._count(1, *score_each(self(images), labels), len(labels))
 

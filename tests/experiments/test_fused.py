@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import EPOCH_METRICS, ONE_THREAD, PROJECT, Workplace, one_line, quick, wait_for_epoch
+from conftest import EPOCH_METRICS, ONE_THREAD, PROJECT, Workplace, quick, wait_for_epoch
 
 SHORT = ("trainer.max_epochs=2", "scheduler.step_size=1")
 COMPUTED = EPOCH_METRICS - {"epoch_seconds"}
@@ -105,17 +105,3 @@ def test_interrupted_they_go_on_together(tmp_path_factory, small):
     ]
     assert set(by_dropout[0]) == {"0.05", "0.2"}
     assert by_dropout[0] == by_dropout[1]
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ("fused.seed=0", "fused.seed must be a list of different values or a number of seeds"),
-        ("fused.lr=0.01", "fused.lr must be a list of different values, not 0.01"),
-        ("fused.dropout=[0,0.1]", "fused.dropout: a network without dropout is another one"),
-        ("fused.seed=[1,1]", "fused.seed must be a list of different values"),
-        ("fused.lr=[0.1,-1]", "optimizer: Invalid learning rate: -1"),
-    ],
-)
-def test_mistakes_are_told_in_a_line(workplace, small, given, said):
-    assert said in one_line(workplace.run("train", *quick(small, given)))
