@@ -17,7 +17,7 @@ step: setup
 test: setup
 	@$(BIN)/python -m pytest $(ARGS)
 
-# half an hour: kills a sweep twenty times
+# minutes: kills a sweep twenty times, times sweeps
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
