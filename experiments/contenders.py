@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.bench import OURS, Contender, Figures
-from experiments.program import UserError
+from experiments.program import UserError, whole
 from experiments.train import identified, make_module, make_trainer
 
 if TYPE_CHECKING:
@@ -38,13 +38,14 @@ OWN = ("what=", "rounds=", "bench.", "step=")  # keys that are not for the progr
 def epoch(cfg: DictConfig) -> dict[str, Contender]:
     """An epoch of training with validation, in this process, everything warmed up before."""
     from experiments import rivals
-    from experiments.data import load
+    from experiments.data import Handfuls, load
     from experiments.design import design
 
     network, cost = design(identified(cfg))
     data, _ = load(cfg)
     all_batches = math.ceil(len(data.train.labels) / cfg.data.batch_size)
-    batches = min(cfg.bench.batches or all_batches, all_batches)
+    wanted = whole(cfg, "bench.batches", 1) if cfg.bench.batches is not None else all_batches
+    batches = min(math.ceil(wanted / Handfuls.SIZE) * Handfuls.SIZE, all_batches)
     images = min(batches * cfg.data.batch_size, len(data.train.labels))
     folder = tempfile.TemporaryDirectory()
     place = Path(folder.name)
@@ -58,9 +59,9 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
 
         return turn
 
-    def figures(training: float, whole: float) -> Figures:
+    def figures(training: float, seconds: float) -> Figures:
         return {
-            "seconds": whole,
+            "seconds": seconds,
             "ms_a_batch": 1000 * training / batches,
             "images_a_second": images / training,
         }
@@ -95,7 +96,7 @@ def ours(
     clock = clocked()
     with TrackedRun(Store(tracking), "bench", {}, resume=None) as run:
         trainer = make_trainer(cfg, place)
-        trainer.limit_train_batches = math.ceil(batches / Handfuls.SIZE)
+        trainer.limit_train_batches = math.ceil(batches / Handfuls.SIZE)  # which it calls one
         trainer.limit_val_batches = batches
         trainer.callbacks.insert(0, History(run))
         trainer.callbacks.append(clock)

@@ -259,6 +259,9 @@ def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> 
         raise UserError(
             "trainer.devices must be 1: so small a network trains fastest on one device"
         )
+    for name in ("gradient_clip_val", "accumulate_grad_batches"):
+        if cfg.trainer.get(name):
+            raise UserError(f"trainer.{name} is not supported; leave it out")
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         raise UserError("trainer.precision=16-mixed is not supported; use bf16-mixed or 32-true")
     return trainer

@@ -77,7 +77,7 @@ class NativeNetwork:
     Raises:
         NoCompiler: see `library`.
         ValueError: the network does not begin with such convolutions, or the batch
-            size is none for them.
+            size or the parameters are none for them.
     """
 
     def __init__(self, network: nn.Module, batch_size: int, image: tuple[int, int, int]) -> None:
@@ -89,6 +89,8 @@ class NativeNetwork:
             found.append(some)
         if not found:
             raise ValueError("the network does not begin with a convolution of 3x3")
+        if any(p.dtype != torch.float32 for p in network.parameters()):
+            raise ValueError("the parameters are not of 32 bits")
         self.rest = nn.Sequential(*layers)
         paddings = [some[0].padding[0] for some in found] + [0]
         blocks = batch_size // LANES

@@ -93,9 +93,10 @@ def test_what_is_no_number_stays_none():
         (nn.Sequential(nn.Conv2d(1, 4, 5)), 64),
         (nn.Sequential(nn.Conv2d(1, 4, 3, stride=2)), 64),
         (nn.Sequential(nn.Conv2d(1, 4, 3)), 50),
+        (nn.Sequential(nn.Conv2d(1, 4, 3)).double(), 64),
         (nn.Sequential(nn.Conv2d(1, 4, 3, padding=0), nn.ReLU(), nn.MaxPool2d(2)), 16),
     ],
-    ids=["linear", "5x5", "stride", "batch of 50", "odd pool"],
+    ids=["linear", "5x5", "stride", "batch of 50", "64 bits", "odd pool"],
 )
 def test_other_networks_are_refused(layers, size):
     side = 29 if size == 16 else 28
