@@ -25,6 +25,9 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as tests run side by side
 EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_seconds"}
 
 
+# what a shell starts in the background ignores Ctrl-C, and would hand that down to what we start
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # minutes each: with these first, both processes end at about the same time
 LONGEST = (
     "test_tracking",
