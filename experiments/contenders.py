@@ -48,12 +48,11 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
     batches = min(math.ceil(wanted / Handfuls.SIZE) * Handfuls.SIZE, all_batches)
     images = min(batches * cfg.data.batch_size, len(data.train.labels))
     folder = tempfile.TemporaryDirectory()
-    place = Path(folder.name)
 
     def timed(run: Callable[..., tuple[float, float]]) -> Contender:
         run(batches=WARM_UP)
 
-        def turn(_keep: tempfile.TemporaryDirectory = folder) -> Figures:
+        def turn() -> Figures:
             training, rest = run(batches=batches)
             return figures(training, training + rest)
 
@@ -75,15 +74,19 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
     return {
         "notebook, 0 workers": timed(partial(rivals.notebook, cfg, own(), data)),
         "notebook, 2 workers": timed(partial(rivals.notebook, cfg, own(), data, 2)),
-        "Lightning, 0 workers": timed(partial(rivals.lightning, cfg, own(), data, place)),
-        OURS: timed(partial(ours, cfg, module, data, place)),
+        "Lightning, 0 workers": timed(partial(rivals.lightning, cfg, own(), data, folder)),
+        OURS: timed(partial(ours, cfg, module, data, folder)),
         "bare loop": timed(partial(rivals.bare, cfg, other.learn, data)),
         "floor": lambda: figures(*[rivals.floor(cfg, cost.mult_adds, batches)] * 2),
     }
 
 
 def ours(
-    cfg: DictConfig, module: "Classifier", data: "ImageData", place: Path, batches: int
+    cfg: DictConfig,
+    module: "Classifier",
+    data: "ImageData",
+    folder: tempfile.TemporaryDirectory,
+    batches: int,
 ) -> tuple[float, float]:
     """Seconds of training, and of validation, checkpoint and tracking, in an epoch as we do it."""
     from experiments.data import Handfuls
@@ -91,7 +94,7 @@ def ours(
     from experiments.rivals import clocked
     from experiments.tracking import Store, TrackedRun
 
-    tracking = cfg.tracking.copy()
+    place, tracking = Path(folder.name), cfg.tracking.copy()
     tracking.uri, tracking.artifacts = f"sqlite:///{place}/ours.db", str(place)
     clock = clocked()
     with TrackedRun(Store(tracking), "bench", {}, resume=None) as run:
@@ -180,29 +183,28 @@ def full_length(
     }
 
 
-def start(cfg: DictConfig) -> dict[str, Contender]:
+def start(_: DictConfig) -> dict[str, Contender]:
     """From the command to the first training step, against nothing but the imports."""
     folder = tempfile.TemporaryDirectory()
     bare = [sys.executable, "-c", "import torch, pytorch_lightning"]
     seeds = itertools.count()
-    first_step(cfg, folder, next(seeds))  # makes the store, and fills the compiler's cache
+    first_step(folder, next(seeds))  # makes the store, and fills the compiler's cache
     return {
-        OURS: lambda: first_step(cfg, folder, next(seeds)),
+        OURS: lambda: first_step(folder, next(seeds)),
         "import torch, pytorch_lightning": partial(whole_command, bare),
         "gate stage=budget": partial(whole_command, program("gate", "stage=budget")),
         "train --help": partial(whole_command, program("train", "--help")),
     }
 
 
-def first_step(cfg: DictConfig, folder: tempfile.TemporaryDirectory, seed: int) -> Figures:
-    """A run of one batch; what it does after its only epoch is not counted."""
+def first_step(folder: tempfile.TemporaryDirectory, seed: int) -> Figures:
+    """A run of 32 batches; what it does after its only epoch is not counted."""
     short = (
         "trainer.max_epochs=1",
         "+trainer.limit_train_batches=1",
         "+trainer.limit_val_batches=1",
     )
-    compile = () if cfg.compile == "auto" else (f"compile={cfg.compile}",)
-    command = program("train", *given(), *short, *compile, *places(folder.name), f"seed={seed}")
+    command = program("train", *given(), *short, *places(folder.name), f"seed={seed}")
     started = time.time()
     memory = finish(start_process(command))
     newest = max(Path(folder.name).glob("checkpoints/*/train.log"), key=os.path.getmtime)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 from filelock import FileLock
-from mlflow.entities import Run
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from experiments import budget
@@ -25,7 +24,7 @@ from experiments.history import History
 from experiments.identity import config_hash, run_name
 from experiments.program import UserError, build, refuse_password
 from experiments.sweep import announce, is_job
-from experiments.tracking import Store, TrackedRun, logged_to
+from experiments.tracking import FUSED, Store, TrackedRun, logged_to
 from experiments.train import (
     LOG,
     describe,
@@ -39,6 +38,7 @@ from experiments.train import (
 from models.fused import FusedClassifier, unstacked
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from torch import nn
 
     from experiments.budget import Cost
@@ -101,11 +101,13 @@ def train_together(cfg: DictConfig) -> str:
             locks.enter_context(FileLock(folder / "lock", blocking=is_job()))
         found = [None if cfg.force else store.find(config_hash(run)) for run in runs]
         missing = [i for i, run in enumerate(found) if run is None or run.info.status != "FINISHED"]
+        identity = hashlib.sha256("".join(folders[i].name for i in missing).encode()).hexdigest()
+        shared = Path(cfg.checkpoints.root, f"fused-{identity[:12]}")
         if missing:
             networks = [designs[i][0] for i in missing]
             some = [runs[i] for i in missing], [folders[i] for i in missing]
-            fit_together(*some, networks, designs[0][1], store, [found[i] for i in missing])
-        done = [store.find(config_hash(run)) for run in runs]
+            fit_together(*some, networks, designs[0][1], store, shared)
+        done = [store.find(config_hash(run), fused=shared.name) for run in runs]
         parents = {run.data.tags[PARENT]: member for run, member in zip(done, runs, strict=True)}
         for parent, member in parents.items():
             sum_up(member, store, parent)
@@ -123,12 +125,10 @@ def fit_together(
     networks: list[nn.Module],
     cost: Cost,
     store: Store,
-    found: list[Run | None],
+    shared: Path,
 ) -> None:
-    """Train runs to the last epoch, from the last checkpoint that they have in common."""
+    """Train runs to the last epoch, from the checkpoint in `shared` if there is one."""
     cfg = runs[0]
-    identity = hashlib.sha256("".join(folder.name for folder in folders).encode()).hexdigest()[:12]
-    shared = Path(cfg.checkpoints.root, f"fused-{identity}")
     shared.mkdir(parents=True, exist_ok=True)
     if cfg.force:
         start_anew(shared)
@@ -143,17 +143,19 @@ def fit_together(
         mean=cfg.data.mean,
         std=cfg.data.std,
         batch_size=cfg.data.batch_size,
-        compiled=pays(cfg, len(data.train.labels)) and torch.cuda.is_available(),
+        compiled=pays(cfg, len(data.train.labels)) and trainer.strategy.root_device.type == "cuda",
     )
     with ExitStack() as stack:
         tracked = []
-        for run, folder, before in zip(runs, folders, found, strict=True):
-            tags = describe(run, store, cost, digest, trainer) | {"fused": len(runs)}
+        for run, folder in zip(runs, folders, strict=True):
+            tags = describe(run, store, cost, digest, trainer) | {FUSED: shared.name}
+            before = None if cfg.force else store.find(config_hash(run), fused=shared.name)
             one = stack.enter_context(TrackedRun(store, run_name(run), tags, resume=before))
             stack.enter_context(logged_to(folder / LOG, one))
             if before is None or "parameters" not in before.data.metrics:
                 one.describe(run, cost.figures())
             tracked.append(one)
+        announce(runs=[one.id for one in tracked], checkpoints=str(folders[0]))
         histories = Histories([History(one) for one in tracked])
         trainer.callbacks.insert(0, histories)
         fit_from(shared / "last.ckpt", trainer, module, data)
@@ -179,7 +181,7 @@ def finish(
     if not all(abs(row["train/loss"]) < float("inf") for row in history.epochs):
         run.fail("Diverged: the training loss became no number")
         return
-    run.tag("arithmetic", "torch.compile" if module.compiled else "eager")
+    run.tag("arithmetic", module.way)
     alone = make_module(cfg, network, len(data.train.labels))
     names = list(network.state_dict())
     best = folder / "best.ckpt"
@@ -190,7 +192,10 @@ def finish(
 
 
 class Histories(pl.Callback):
-    """The History of every run of the program; they are sent now and then, as they are many."""
+    """The History of every run of the program; they are sent now and then, as they are many.
+
+    An epoch's seconds are a run's share of them.
+    """
 
     SECONDS = 10  # between two
 

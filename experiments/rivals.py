@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -118,7 +118,11 @@ def notebook(
 
 
 def lightning(
-    cfg: DictConfig, network: nn.Module, data: ImageData, place: Path, batches: int | None = None
+    cfg: DictConfig,
+    network: nn.Module,
+    data: ImageData,
+    folder: tempfile.TemporaryDirectory,
+    batches: int | None = None,
 ) -> tuple[float, float]:
     """The same of a usual Lightning project: DataLoader, transforms, torchmetrics, MLFlowLogger."""
     import pytorch_lightning as pl
@@ -159,9 +163,9 @@ def lightning(
         accelerator=cfg.trainer.accelerator,
         devices=1,
         logger=MLFlowLogger(
-            tracking_uri=f"sqlite:///{place}/usual.db", artifact_location=str(place)
+            tracking_uri=f"sqlite:///{folder.name}/usual.db", artifact_location=folder.name
         ),
-        default_root_dir=place,
+        default_root_dir=folder.name,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

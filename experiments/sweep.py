@@ -98,10 +98,7 @@ class Sweep(Callback):
         self.view.stop()
         jobs = read(self.folder)
         self.show(jobs)
-        failed = [job for job in jobs if job["state"] == "failed"]
-        if failed:
-            for job in failed:
-                print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
+        if any(job["state"] == "failed" for job in jobs):
             print("to run again what failed, and nothing else:", shlex.join(self.command))
             sys.exit(1)
 
@@ -111,7 +108,7 @@ class Sweep(Callback):
         for job in jobs:
             if job["state"] == "running":
                 job["state"] = "interrupted"
-                if "run" in job:  # else it had made none yet
+                if "runs" in job:  # else it had made none yet
                     close(job, self.tracking)
         self.show(jobs)
         print("to go on where it stopped:", shlex.join(self.command))
@@ -126,10 +123,13 @@ class Sweep(Callback):
             table.add_row(job["name"], job["state"], accuracy, duration(seconds))
         Console(highlight=False).print(table)
         print(tally(jobs, of=self.view.jobs))
+        for job in jobs:
+            if job["state"] == "failed":
+                print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
 
 
 def close(job: dict[str, Any], tracking: DictConfig) -> None:
-    """Mark the run of an interrupted job as killed, unless the job lives on elsewhere."""
+    """Mark the runs of an interrupted job as killed, unless the job lives on elsewhere."""
     from filelock import FileLock, Timeout
     from mlflow.exceptions import MlflowException
 
@@ -138,12 +138,13 @@ def close(job: dict[str, Any], tracking: DictConfig) -> None:
     try:
         with FileLock(Path(job["checkpoints"], "lock"), timeout=PATIENCE):
             client = Store(tracking).client
-            if client.get_run(job["run"]).info.status == "RUNNING":
-                client.set_terminated(job["run"], "KILLED")
+            for run in job["runs"]:
+                if client.get_run(run).info.status == "RUNNING":
+                    client.set_terminated(run, "KILLED")
     except Timeout:
         job["state"] = "running still"
     except (UserError, MlflowException, OSError) as error:
-        print(f"{job['name']}: its run could not be marked as killed: {reason(error)}")
+        print(f"{job['name']}: its runs could not be marked as killed: {reason(error)}")
 
 
 class View(threading.Thread):

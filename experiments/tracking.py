@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from experiments.program import UserError, flatten, scrubbed
 
 CONFIG_HASH = "config_hash"
+FUSED = "fused"  # the program, if any, that trained the run together with others
 NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials
 BATCH = 1000  # metrics that MLflow takes at once
 ANSWER = 15  # seconds to wait for a server's answer
@@ -88,13 +89,19 @@ class Store:
                 raise
             return found.experiment_id  # another process was faster
 
-    def find(self, config_hash: str) -> Run | None:
-        """The run of this configuration: a finished one, else the latest."""
+    def find(self, config_hash: str, fused: str | None = None) -> Run | None:
+        """The run of this configuration: a finished one, else the latest that can go on.
+
+        Args:
+            fused: the program that it is to go on in. Another draws other random
+                numbers, so that half a run of each would be a run of neither.
+        """
         runs = self.client.search_runs(
             [self.experiment_id], filter_string=f"tags.{CONFIG_HASH} = '{config_hash}'"
         )
-        finished = (run for run in runs if run.info.status == "FINISHED")
-        return next(finished, runs[0] if runs else None)
+        finished = [run for run in runs if run.info.status == "FINISHED"]
+        alike = [run for run in runs if run.data.tags.get(FUSED) == fused]
+        return next(iter(finished + alike), None)
 
     def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Make a call to the store, again and again while the store does not answer.

@@ -134,7 +134,7 @@ def fit(
     module = make_module(cfg, network, len(data.train.labels))
     tags = describe(cfg, store, cost, digest, trainer)
     tracked = TrackedRun(store, run_name(cfg), tags, resume=found)
-    announce(run=tracked.id, checkpoints=str(folder))
+    announce(runs=[tracked.id], checkpoints=str(folder))
     with tracked as run, logged_to(folder / LOG, run):
         if found is None or "parameters" not in found.data.metrics:
             run.describe(cfg, cost.figures())
@@ -196,7 +196,6 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     from models.classifier import Classifier
 
     compiled = "all" if pays(cfg, images) else "native" if cfg.compile == "auto" else None
-
     return Classifier(
         network,
         optimizer=build(cfg, "optimizer"),

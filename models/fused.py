@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from models.classifier import Batch
-from models.learner import Normalize
+from models.learner import Compiled, Normalize
 
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
@@ -80,6 +80,11 @@ class FusedClassifier(pl.LightningModule):
         self.figures: dict[str, list[float]] = {}
         self.best: dict[str, Tensor] = {}
 
+    @property
+    def way(self) -> str:
+        """ "torch.compile" or "eager", whichever it has come to."""
+        return self.program.way if isinstance(self.program, Compiled) else "eager"
+
     def stacked(self) -> dict[str, Tensor]:
         """Parameters and buffers of all networks, by name: [K, ...]."""
         weights = (torch.cat(list(parts)) for parts in zip(*self.arms, strict=True))
@@ -121,8 +126,7 @@ class FusedClassifier(pl.LightningModule):
     def training_step(self, batches: list[Batch], _: int) -> None:
         counted = self.optimizers()
         if self.program is None:
-            mode = "reduce-overhead" if self.device.type == "cuda" else None
-            self.program = torch.compile(self._learn, dynamic=False, mode=mode)
+            self.program = Compiled(self._learn, self.device)
         for batch in batches[:-1]:
             self._step(batch, counted.optimizer)
         self._step(batches[-1], counted)  # see Classifier

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.native import NativeNetwork, NoCompiler
+from models.kernels import NoKernels
+from models.native import NativeNetwork
 
 Network = Callable[[Tensor], Tensor]
 Program = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -33,6 +34,38 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (images / 255 - self.mean) / self.std
+
+
+class Compiled:
+    """What torch.compile makes of a program, or the program itself where it fails.
+
+    Args:
+        program: takes and returns tensors, always of the same shapes.
+        device: that they are on.
+
+    Attributes:
+        way: "torch.compile", or "eager" and why.
+    """
+
+    def __init__(self, program: Program, device: torch.device) -> None:
+        # on a GPU the launches of many small kernels take longer than their work: a CUDA graph
+        mode = "reduce-overhead" if device.type == "cuda" else None
+        self.program, self.way = program, "torch.compile"
+        self.fastest = torch.compile(program, dynamic=False, mode=mode)
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        try:
+            return self.fastest(*tensors)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            self.fastest, self.way = self.program, eager(error)
+            return self.program(*tensors)
+
+
+def eager(error: Exception) -> str:
+    """The way that is left after an error, in words, and in the log."""
+    way = f"eager, as {str(error).splitlines()[0]}"
+    log.warning("training is slower than it could be: %s", way)
+    return way
 
 
 class Learner:
@@ -67,7 +100,14 @@ class Learner:
     ) -> None:
         self.network, self.normalize, self.augmentation = network, normalize, augmentation
         self.batch_size, self.compiled = batch_size, compiled
-        self.way, self.program, self.native = "eager", None, None
+        self.slow_way, self.native = "eager", None
+        self.program: Program | None = None
+
+    @property
+    def way(self) -> str:
+        if self.native is not None:
+            return "native"
+        return self.program.way if isinstance(self.program, Compiled) else self.slow_way
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """A step of training, but for the way back."""
@@ -75,10 +115,7 @@ class Learner:
             return self._learn(self.network, images, labels)
         if self.program is None:
             self.program = self._compile(images)
-        try:
-            return self.program(images, labels)
-        except torch._dynamo.exc.BackendCompilerFailed as error:
-            return self._give_up(error)(images, labels)
+        return self.program(images, labels)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         network = self.native or self.network
@@ -91,28 +128,17 @@ class Learner:
 
     def _compile(self, images: Tensor) -> Program:
         """The fastest program that there is for such images."""
+        plain = partial(self._learn, self.network)
         if images.device.type == "cpu":
             try:
                 self.native = NativeNetwork(self.network, self.batch_size, images.shape[1:])
-            except NoCompiler as error:
-                return self._give_up(error)
-            except ValueError:
-                pass
-            else:
-                self.way = "native"
                 return partial(self._learn, self.native)
-        if self.compiled != "all":
-            return partial(self._learn, self.network)
-        self.way = "torch.compile"
-        # on a GPU the launches of many small kernels take longer than their work: a CUDA graph
-        mode = "reduce-overhead" if images.device.type == "cuda" else None
-        return torch.compile(partial(self._learn, self.network), dynamic=False, mode=mode)
-
-    def _give_up(self, error: Exception) -> Program:
-        self.way = f"eager, as {str(error).splitlines()[0]}"
-        log.warning("training is slower than it could be: %s", self.way)
-        self.program = partial(self._learn, self.network)
-        return self.program
+            except NoKernels as error:
+                self.slow_way = eager(error)
+                return plain
+            except ValueError:  # not a network for them
+                pass
+        return Compiled(plain, images.device) if self.compiled == "all" else plain
 
 
 def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,62 +1,17 @@
-"""Plain convolutional networks trained on a CPU by kernels of our own, see native.cpp.
+"""Plain convolutional networks trained on a CPU by kernels of our own, see kernels.cpp.
 
 With ten channels, libraries leave most lanes of a vector idle, and pass over the same memory
 many times. Here a convolution, its ReLU, BatchNorm, Dropout2d and max pool are one step.
 """
 
-from __future__ import annotations
-
 import ctypes
-import functools
-import hashlib
 import math
-import os
-import platform
-import subprocess
-import tempfile
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-SOURCE = Path(__file__).with_suffix(".cpp")
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
-LANES = 16  # images that are worked on at once
-WIDEST = 8  # channels that are
-
-
-class NoCompiler(RuntimeError):
-    """The kernels cannot be built on this machine."""
-
-
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The kernels, built for this very processor when they are first asked for.
-
-    Raises:
-        NoCompiler: there is no C++ compiler, or it does not do its work.
-    """
-    compiler = os.environ.get("CXX", "g++")
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    built_from = (SOURCE.read_text(), *FLAGS, compiler, platform.machine(), flags)
-    digest = hashlib.sha256("\n".join(built_from).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "parsimony")
-    path = cache / f"native-{digest}.so"
-    if not path.exists():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as temporary:
-                made = Path(temporary, path.name)
-                command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
-                subprocess.run(command, check=True, capture_output=True, text=True)
-                made.replace(path)  # whole or not at all, whoever else is at it
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", None) or str(error)
-            raise NoCompiler(f"{compiler} failed: {reason.strip().splitlines()[0]}") from error
-    return ctypes.CDLL(str(path))
+from models.kernels import LANES, WIDEST, Arguments, Plane, library, pointer
 
 
 class NativeNetwork:
@@ -75,7 +30,7 @@ class NativeNetwork:
         size, in evaluation any number.
 
     Raises:
-        NoCompiler: see `library`.
+        NoKernels: see `library`.
         ValueError: the network does not begin with such convolutions, or the batch
             size or the parameters are none for them.
     """
@@ -181,33 +136,6 @@ def take_step(layers: list[nn.Module]) -> tuple[nn.Module | None, ...] | None:
     return tuple(found)
 
 
-def fields(kind: type, names: str) -> list[tuple[str, type]]:
-    return [(name, kind) for name in names.split()]
-
-
-class Plane(ctypes.Structure):
-    _fields_ = (*fields(ctypes.c_void_p, "at"), *fields(ctypes.c_ssize_t, "block channel row"))
-
-    @classmethod
-    def of(cls, x: Tensor) -> Plane:
-        """Where a tensor [blocks, channels, height, width, 16] lies."""
-        return cls(x.data_ptr(), *x.stride()[:3])
-
-
-class Arguments(ctypes.Structure):
-    """What native.cpp knows of a step: in the same order there."""
-
-    _fields_ = (
-        *fields(ctypes.c_int, "blocks in_channels channels rows columns"),
-        *fields(ctypes.c_int, "groups size back_groups back_size relu norm pool border"),
-        *fields(ctypes.c_float, "eps momentum"),
-        *fields(Plane, "input activation output gradient input_gradient"),
-        *fields(ctypes.c_void_p, "weight bias gain offset running_mean running_var"),
-        *fields(ctypes.c_void_p, "drop factor shift mean deviation space"),
-        *fields(ctypes.c_void_p, "weight_gradient bias_gradient gain_gradient offset_gradient"),
-    )
-
-
 class Step:
     """A convolution with what follows it, and the memory that it works in.
 
@@ -295,7 +223,3 @@ def space(blocks: int, in_channels: int, channels: int) -> int:
     ins, outs = math.prod(grouped(in_channels)), math.prod(grouped(channels))
     weights = max(outs * (9 * in_channels + 1), ins * (9 * channels + 1))
     return max(weights, blocks * outs * (9 * in_channels + 2))
-
-
-def pointer(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()

@@ -36,7 +36,7 @@ def test_each_is_a_run_of_its_own(fused):
     assert {run.data.params["optimizer.lr"] for run in finished} == {"0.019"}
     assert len({run.data.tags["config_hash"] for run in finished}) == 2
     for run in finished:
-        assert run.data.tags["fused"] == "4"
+        assert run.data.tags["fused"].startswith("fused-")
         assert run.data.metrics["val/acc"] > 0.5
         artifacts = {file.path for file in workplace.client.list_artifacts(run.info.run_id)}
         assert {"learning_curves.png", "config.yaml", "train.log"} <= artifacts
@@ -93,6 +93,12 @@ def test_interrupted_they_go_on_together(tmp_path_factory, small):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert {run.info.status for run in disturbed.seeds()} == {"KILLED"}
+    alone = quick(small, "model.dropout=0.05", "trainer.max_epochs=4")
+    begun = {run.info.run_id for run in disturbed.seeds()}
+    assert disturbed.run("train", *alone, "name=alone").returncode == 0
+    [alone] = [run for run in disturbed.seeds() if run.info.status == "FINISHED"]
+    assert alone.info.run_id not in begun, "half of it would be by other random numbers"
+    disturbed.client.delete_run(alone.info.run_id)
     assert disturbed.run("train", *quick(small, *many)).returncode == 0
     by_dropout = [
         {

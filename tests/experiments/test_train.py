@@ -30,7 +30,8 @@ def test_without_a_compiler_it_trains_more_slowly_and_says_so(workplace, small, 
     none = {"CXX": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path)}
     result = workplace.run("train", *quick(small, "trainer.max_epochs=1"), **none)
     assert result.returncode == 0, result.stderr
-    assert "slower than it could be: eager, as no-such-compiler failed" in result.stdout
+    assert "slower than it could be: eager, as " in result.stdout
+    assert "no-such-compiler" in result.stdout
     [run] = workplace.seeds()
     assert run.data.tags["arithmetic"].startswith("eager, as ")
 

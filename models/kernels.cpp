@@ -4,7 +4,7 @@
 // Activations are [blocks][channels][rows][columns][16] floats, a block being 16 images. What a
 // convolution reads has its border of zeros in memory; strides are given in floats. Sums over a
 // batch are kept by block and added up in a fixed order: results do not depend on the threads.
-// native.py says what a step is, and makes its memory.
+// native.py says what a step is, and makes its memory; kernels.py builds and binds this file.
 
 #include <cmath>
 #include <cstddef>
@@ -159,6 +159,26 @@ void pack(const float* weights, bool back, int out, int in, int groups, int size
                                         : weights[(o * in + c) * 9 + k];
 }
 
+// f(block, channel, where its 16 lanes are in [blocks][channels][16]), for all of them
+template <typename F>
+void each_plane(int blocks, int channels, F f) {
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int b = 0; b < blocks; b++)
+        for (int c = 0; c < channels; c++) f(b, c, (b * channels + c) * LANES);
+}
+
+struct Pair { double one, two; };
+
+// what [blocks][channels][2] has of a channel, in a fixed order
+Pair add_up(const float* sums, int blocks, int channels, int c) {
+    Pair total{};
+    for (int b = 0; b < blocks; b++) {
+        total.one += sums[(b * channels + c) * 2];
+        total.two += sums[(b * channels + c) * 2 + 1];
+    }
+    return total;
+}
+
 }  // namespace
 
 extern "C" {
@@ -194,28 +214,22 @@ void forward(const Step* s, int training) {
     const Plane a = s->activation;
     if (s->norm && training) {
         float* sums = s->space;
-#pragma omp parallel for collapse(2) schedule(static)
-        for (int b = 0; b < s->blocks; b++)
-            for (int c = 0; c < channels; c++) {
-                vec one{}, two{};
-                for (int r = 0; r < s->rows; r++) {
-                    const float* p = a.at + b * a.block + c * a.channel + r * a.row;
-                    for (int i = 0; i < s->columns; i++) {
-                        const vec v = load(p + i * LANES);
-                        one += v;
-                        two += v * v;
-                    }
+        each_plane(s->blocks, channels, [&](int b, int c, int at) {
+            vec one{}, two{};
+            for (int r = 0; r < s->rows; r++) {
+                const float* p = a.at + b * a.block + c * a.channel + r * a.row;
+                for (int i = 0; i < s->columns; i++) {
+                    const vec v = load(p + i * LANES);
+                    one += v;
+                    two += v * v;
                 }
-                sums[(b * channels + c) * 2] = sum(one);
-                sums[(b * channels + c) * 2 + 1] = sum(two);
             }
+            sums[at / LANES * 2] = sum(one);
+            sums[at / LANES * 2 + 1] = sum(two);
+        });
         const double count = double(s->blocks) * LANES * s->rows * s->columns;
         for (int c = 0; c < channels; c++) {
-            double one = 0, two = 0;
-            for (int b = 0; b < s->blocks; b++) {
-                one += sums[(b * channels + c) * 2];
-                two += sums[(b * channels + c) * 2 + 1];
-            }
+            const auto [one, two] = add_up(sums, s->blocks, channels, c);
             const double mean = one / count, variance = std::fmax(two / count - mean * mean, 0);
             s->mean[c] = mean;
             s->deviation[c] = std::sqrt(variance + s->eps);
@@ -241,18 +255,15 @@ void forward(const Step* s, int training) {
     }
     const Plane out = s->output;
     const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
-#pragma omp parallel for collapse(2) schedule(static)
-    for (int b = 0; b < s->blocks; b++)
-        for (int c = 0; c < channels; c++) {
-            const int at = (b * channels + c) * LANES;
-            const vec factor = load(s->factor + at), shift = load(s->shift + at);
-            const float* from = a.at + b * a.block + c * a.channel;
-            float* to = out.at + b * out.block + c * out.channel;
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < columns; i++)
-                    store(to + r * out.row + i * LANES,
-                          Window(a, s->pool, from, r, i, factor, shift).highest());
-        }
+    each_plane(s->blocks, channels, [&](int b, int c, int at) {
+        const vec factor = load(s->factor + at), shift = load(s->shift + at);
+        const float* from = a.at + b * a.block + c * a.channel;
+        float* to = out.at + b * out.block + c * out.channel;
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < columns; i++)
+                store(to + r * out.row + i * LANES,
+                      Window(a, s->pool, from, r, i, factor, shift).highest());
+    });
 }
 
 // grad: of the output. Writes all gradients, that of the input only where it is needed.
@@ -265,77 +276,67 @@ void backward(const Step* s, Plane grad, int needs_input) {
     const float count = float(s->blocks) * LANES * s->rows * s->columns;
     float* sums = s->space;
     if (s->norm) {  // of grad * drop, alone and times the activation that it goes to
-#pragma omp parallel for collapse(2) schedule(static)
-        for (int b = 0; b < s->blocks; b++)
-            for (int c = 0; c < channels; c++) {
-                const int at = (b * channels + c) * LANES;
-                const vec factor = load(s->factor + at), shift = load(s->shift + at);
-                const float* from = a.at + b * a.block + c * a.channel;
-                const float* back = grad.at + b * grad.block + c * grad.channel;
-                vec one{}, two{};
-                for (int r = 0; r < rows; r++)
-                    for (int i = 0; i < columns; i++) {
-                        const Window w(a, s->pool, from, r, i, factor, shift);
-                        vec x = w.x[0], best = w.scaled[0];
-                        for (int j = 1; j < w.size; j++) {
-                            x = w.scaled[j] > best ? w.x[j] : x;
-                            best = w.scaled[j] > best ? w.scaled[j] : best;
-                        }
-                        const vec y = load(back + r * grad.row + i * LANES);
-                        one += y;
-                        two += y * x;
+        each_plane(s->blocks, channels, [&](int b, int c, int at) {
+            const vec factor = load(s->factor + at), shift = load(s->shift + at);
+            const float* from = a.at + b * a.block + c * a.channel;
+            const float* back = grad.at + b * grad.block + c * grad.channel;
+            vec one{}, two{};
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < columns; i++) {
+                    const Window w(a, s->pool, from, r, i, factor, shift);
+                    vec x = w.x[0], best = w.scaled[0];
+                    for (int j = 1; j < w.size; j++) {
+                        x = w.scaled[j] > best ? w.x[j] : x;
+                        best = w.scaled[j] > best ? w.scaled[j] : best;
                     }
-                const vec drop = load(s->drop + at);
-                sums[(b * channels + c) * 2] = sum(one * drop);
-                sums[(b * channels + c) * 2 + 1] = sum(two * drop);
-            }
+                    const vec y = load(back + r * grad.row + i * LANES);
+                    one += y;
+                    two += y * x;
+                }
+            const vec drop = load(s->drop + at);
+            sums[at / LANES * 2] = sum(one * drop);
+            sums[at / LANES * 2 + 1] = sum(two * drop);
+        });
         for (int c = 0; c < channels; c++) {
-            double one = 0, two = 0;
-            for (int b = 0; b < s->blocks; b++) {
-                one += sums[(b * channels + c) * 2];
-                two += sums[(b * channels + c) * 2 + 1];
-            }
+            const auto [one, two] = add_up(sums, s->blocks, channels, c);
             s->offset_gradient[c] = one;
             s->gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
         }
     }
-#pragma omp parallel for collapse(2) schedule(static)
-    for (int b = 0; b < s->blocks; b++)
-        for (int c = 0; c < channels; c++) {
-            const float* from = a.at + b * a.block + c * a.channel;
-            const float* back = grad.at + b * grad.block + c * grad.channel;
-            float* to = inside.at + b * inside.block + c * inside.channel;
-            if (!s->relu) {
-                for (int r = 0; r < rows; r++)
-                    for (int i = 0; i < columns; i++)
-                        store(to + r * inside.row + i * LANES,
-                              load(back + r * grad.row + i * LANES));
-                continue;
-            }
-            const int at = (b * channels + c) * LANES;
-            const vec factor = load(s->factor + at), shift = load(s->shift + at);
-            float gain = 1, constant = 0, slope = 0;
-            if (s->norm) {
-                gain = s->gain[c] / s->deviation[c];
-                slope = -gain * s->gain_gradient[c] / (s->deviation[c] * count);
-                constant = -gain * s->offset_gradient[c] / count - slope * s->mean[c];
-            }
-            const vec drop = load(s->drop + at) * gain;
-            const ptrdiff_t step[] = {0, LANES, inside.row, inside.row + LANES};
+    each_plane(s->blocks, channels, [&](int b, int c, int at) {
+        const float* from = a.at + b * a.block + c * a.channel;
+        const float* back = grad.at + b * grad.block + c * grad.channel;
+        float* to = inside.at + b * inside.block + c * inside.channel;
+        if (!s->relu) {
             for (int r = 0; r < rows; r++)
-                for (int i = 0; i < columns; i++) {
-                    const Window w(a, s->pool, from, r, i, factor, shift);
-                    const vec best = w.highest();
-                    vec left = load(back + r * grad.row + i * LANES) * drop;
-                    float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
-                    for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
-                        const vec mine = w.scaled[j] == best ? left : vec{};
-                        left = w.scaled[j] == best ? vec{} : left;
-                        store(o + step[j],
-                              w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
-                    }
-                }
+                for (int i = 0; i < columns; i++)
+                    store(to + r * inside.row + i * LANES,
+                          load(back + r * grad.row + i * LANES));
+            return;
         }
+        const vec factor = load(s->factor + at), shift = load(s->shift + at);
+        float gain = 1, constant = 0, slope = 0;
+        if (s->norm) {
+            gain = s->gain[c] / s->deviation[c];
+            slope = -gain * s->gain_gradient[c] / (s->deviation[c] * count);
+            constant = -gain * s->offset_gradient[c] / count - slope * s->mean[c];
+        }
+        const vec drop = load(s->drop + at) * gain;
+        const ptrdiff_t step[] = {0, LANES, inside.row, inside.row + LANES};
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < columns; i++) {
+                const Window w(a, s->pool, from, r, i, factor, shift);
+                const vec best = w.highest();
+                vec left = load(back + r * grad.row + i * LANES) * drop;
+                float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
+                for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
+                    const vec mine = w.scaled[j] == best ? left : vec{};
+                    left = w.scaled[j] == best ? vec{} : left;
+                    store(o + step[j],
+                          w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
+                }
+            }
+    });
     const int size = s->groups * s->size * s->in_channels * 9;
     correlate_all(s->input, inside, sums, s->blocks, s->in_channels, s->groups, s->size, s->rows,
                   s->columns);
