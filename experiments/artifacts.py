@@ -19,6 +19,7 @@ from experiments.provenance import installed
 from experiments.tracking import TrackedRun
 from models.classifier import Classifier
 
+MISTAKES = "mistakes.csv"
 MODEL_PACKAGES = ("torch", "numpy")  # what the exported model needs to run
 
 
@@ -53,6 +54,7 @@ def log_artifacts(
     }
     texts = {
         "summary.txt": cost.summary,
+        MISTAKES: mistakes(truth, predicted),
         "config.yaml": OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, _described(cfg)), resolve=True),
     }
     with tempfile.TemporaryDirectory() as temporary:
@@ -70,6 +72,13 @@ def predict(module: Classifier, data: Images, batch_size: int) -> Tensor:
     """The class of each image: int64 [N], on the device of the images."""
     module.to(data.images.device).eval()
     return torch.cat([module(batch).argmax(1) for batch in data.images.split(batch_size)])
+
+
+def mistakes(truth: Tensor, predicted: Tensor) -> str:
+    """The images that were read wrong, as CSV: image (from 0), true, predicted. int64 [N] each."""
+    wrong = (truth != predicted).nonzero().flatten()
+    rows = torch.stack((wrong, truth[wrong], predicted[wrong]), dim=1).tolist()
+    return "\n".join(["image,true,predicted", *(",".join(map(str, row)) for row in rows)]) + "\n"
 
 
 def _described(cfg: DictConfig) -> list[str]:
