@@ -17,6 +17,7 @@ from experiments.data import ImageData, Images
 from experiments.history import History
 from experiments.provenance import installed
 from experiments.tracking import TrackedRun
+from experiments.verdict import against
 from models.classifier import Classifier
 
 MISTAKES = "mistakes.csv"
@@ -43,6 +44,8 @@ def log_artifacts(
     seconds = sum(row["epoch_seconds"] for row in history.epochs)
     figures_of_run = {"val/best_acc": accuracy, "val/best_epoch": epoch, "train_seconds": seconds}
     run.log_figures(figures_of_run, time=history.ended[-1])
+    if verdict := against(history.epochs[-1]["val/acc"], cfg.target.val_acc):
+        run.tag("verdict", verdict)
 
     images, truth = data.val
     predicted = predict(module, data.val, data.eval_batch_size).cpu()

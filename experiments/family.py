@@ -10,9 +10,11 @@ from omegaconf import DictConfig
 
 from experiments.identity import config_hash
 from experiments.tracking import CONFIG_HASH, Store, parameters
+from experiments.verdict import held, measured, percent
 
 PARENT = "mlflow.parentRunId"
 SUMMED_UP = "val/acc"
+PUBLISHED = {"last_val_acc": "after the last epoch", "best_val_acc": "after the best"}
 
 
 def parent_run(cfg: DictConfig, store: Store, figures: dict[str, float]) -> str:
@@ -32,7 +34,7 @@ def parent_run(cfg: DictConfig, store: Store, figures: dict[str, float]) -> str:
             CONFIG_HASH: identity,
             "step": cfg.step,
             "experiment": cfg.experiment,
-            "mlflow.note.content": cfg.description,
+            "mlflow.note.content": note(cfg),
         }
         tags = {key: value for key, value in tags.items() if value is not None}
         run = store.client.create_run(store.experiment_id, tags=tags, run_name=cfg.name)
@@ -43,6 +45,33 @@ def parent_run(cfg: DictConfig, store: Store, figures: dict[str, float]) -> str:
         store.client.set_terminated(run.info.run_id)  # nothing runs in it
     # where machines share a store but no folder, two may have been made: all take the older
     return store.client.search_runs([store.experiment_id], **oldest)[0].info.run_id
+
+
+def note(cfg: DictConfig) -> str:
+    """What a configuration changes and why, its target, and what was published; Markdown."""
+    lines = [f"**{cfg.description}**"] if cfg.description else []
+    if cfg.why:
+        lines.append(f"Why: {cfg.why}.")
+    goals = [f"at most {cfg.budget.parameters:,} parameters"] if cfg.budget.parameters else []
+    if cfg.target.val_acc is not None:
+        goals.append(f"{percent(cfg.target.val_acc)} after the last epoch")
+    if goals:
+        lines.append(f"Target: {', '.join(goals)}.")
+    if published := cfg.published:
+        figures = [f"{published.parameters:,} parameters"] if "parameters" in published else []
+        for key, words in PUBLISHED.items():
+            figures += [f"{percent(published[key])} {words}"] if key in published else []
+        lines.append(f"Published ({published.step}, one run): {', '.join(figures)}.")
+    return "\n\n".join(lines)
+
+
+def judged(values: list[float], target: float) -> str:
+    """Whether the mean of the seeds is known to reach the target."""
+    from experiments.statistics import interval  # not before training: scipy takes a second
+
+    found = interval(values)
+    seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
+    return f"{held(found, target)} {percent(target)}: {measured(found)}, {seeds}"
 
 
 def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
@@ -71,4 +100,7 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, len(values)) for name, value in summary.items()]
         store.client.log_batch(parent, metrics=metrics)
+        store.client.set_tag(parent, "mlflow.note.content", note(cfg))
+        if cfg.target.val_acc is not None:
+            store.client.set_tag(parent, "verdict", judged(values, cfg.target.val_acc))
         store.client.set_terminated(parent)  # also of a parent whose making was cut short

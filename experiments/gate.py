@@ -8,36 +8,57 @@ configuration is wrong.
 
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import nullcontext
+from pathlib import Path
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from experiments.program import UserError, program
+from experiments.program import UserError, program, refuse_password
 
 MISSED, NO_VERDICT = 1, 2
-
-
-class Row(NamedTuple):
-    """A step's parameter count, what was published, its limit, and the reasons it fails."""
-
-    step: str
-    parameters: int
-    published: int | None
-    limit: int | None
-    failures: list[str]
+STAGES = ("budget", "evidence", "all")
 
 
 @program("gate", failure=NO_VERDICT)
 def main(cfg: DictConfig) -> None:
+    if cfg.stage not in STAGES:
+        raise UserError(f"stage={cfg.stage} does not exist; choose one of {', '.join(STAGES)}")
+    refuse_password(cfg)
+
+    from experiments import ci, targets
+    from experiments.design import design
+
+    targets.check_targets(cfg)
+    baseline = None
     if cfg.stage != "budget":
-        raise UserError(f"stage={cfg.stage} does not exist; choose budget")
-    rows = [check_budget(name, step) for name, step in chosen_steps()]
-    show(rows)
-    if any(row.failures for row in rows):
+        from experiments import comparison, evidence
+        from experiments.tracking import Store, answered
+
+        if cfg.baseline:
+            baseline = comparison.read_scores(Path(cfg.baseline))
+        store = Store(cfg.tracking, create=False)
+        trained = list(compose("train"))  # keys; the others are the gate's own
+    checks = []
+    with nullcontext() if cfg.stage == "budget" else answered(store):
+        for name, step in chosen_steps():
+            targets.check_targets(step)
+            if cfg.stage != "evidence":
+                checks += targets.costs(name, step, design(step)[1])
+            if cfg.stage != "budget":
+                arm = evidence.of(store, OmegaConf.masked_copy(step, trained), "val/acc")
+                checks += targets.evidence(name, step, arm, baseline)
+    show(checks)
+    if cfg.junit:
+        ci.junit(checks, Path(cfg.junit))
+    ci.on_github(checks)
+    verdicts = {check.verdict for check in checks}
+    if targets.MISSED in verdicts:
         sys.exit(MISSED)
+    if targets.UNKNOWN in verdicts:
+        sys.exit(NO_VERDICT)
 
 
 def chosen_steps() -> Iterator[tuple[str, DictConfig]]:
@@ -49,42 +70,32 @@ def chosen_steps() -> Iterator[tuple[str, DictConfig]]:
     chosen = config.runtime.choices.step
     loader = GlobalHydra.instance().config_loader()
     names = [chosen] if chosen else loader.get_group_options("step")
-    given = [item for item in config.overrides.task if item.split("=")[0] not in ("stage", "step")]
+    given = [item for item in config.overrides.task if item.split("=")[0] != "step"]
     for name in names:
-        yield name, compose("train", overrides=[f"step={name}", *given])
+        cfg = compose("gate", overrides=[f"step={name}", *given])
+        cfg.step = name
+        yield name, cfg
 
 
-def check_budget(name: str, cfg: DictConfig) -> Row:
-    """What the step's network costs, against its budget and its own published count."""
-    from experiments.budget import over
-    from experiments.design import design
-
-    _, cost = design(cfg)
-    failures = over(cost, cfg)
-    published = cfg.published.parameters if (cfg.published or {}).get("step") == name else None
-    if published is not None and cost.parameters != published:
-        failures.append(f"{cost.parameters:,} parameters, {published:,} were published")
-    return Row(name, cost.parameters, published, cfg.budget.parameters, failures)
-
-
-def show(rows: list[Row]) -> None:
-    """Print the table of all steps, then a line for each failure."""
+def show(checks: list) -> None:
+    """Print a line for each check, then the reason of each that does not hold."""
     from rich.console import Console
     from rich.table import Table
 
+    from experiments.ci import HEADER
+    from experiments.targets import HOLDS
+
     table = Table(box=None, padding=(0, 3, 0, 0))
-    for column in ("step", "parameters", "published", "budget", "left"):
-        table.add_column(column, justify="left" if column == "step" else "right")
-    table.add_column("verdict")
-    for row in rows:
-        left = None if row.limit is None else row.limit - row.parameters
-        counts = (row.parameters, row.published, row.limit, left)
-        cells = ("-" if count is None else f"{count:,}" for count in counts)
-        table.add_row(row.step, *cells, "fails" if row.failures else "holds")
-    Console(highlight=False).print(table)
-    for row in rows:
-        for failure in row.failures:
-            print(f"{row.step}: {failure}", file=sys.stderr)
+    for column in HEADER:
+        right = column in ("measured", "margin")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    for check in checks:
+        table.add_row(*check[: len(HEADER)])
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for check in checks:
+        if check.verdict != HOLDS:
+            print(f"{check.step}: {check.reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

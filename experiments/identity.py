@@ -20,6 +20,7 @@ ELSEWHERE = (
     "published",
     "target.",
     "tracking.",
+    "why",
     "data.eval_batch_size",
     "data.root",
     "data.source.",

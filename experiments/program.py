@@ -141,6 +141,18 @@ def refuse_password(cfg: DictConfig) -> None:
         )
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises UserError where it cannot be written."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: {error.strerror}") from error
+
+
 def _explain(error: Exception, name: str) -> str:
     """One line for a configuration that Hydra could not compose."""
     if isinstance(error, MissingConfigException) and error.options:

@@ -13,7 +13,7 @@ from scipy import stats
 CONFIDENCE = 0.95
 POWER = 0.8  # of the comparison that `more_seeds` plans
 ENOUGH = 1000  # seeds; who needs more of them is looking for nothing
-ALIKE = 1e-9  # a deviation that is but rounding
+ALIKE = 1e-6  # a deviation as small as this is but rounding
 BETTER, WORSE, CANNOT_TELL = "better", "worse", "cannot tell"
 
 

@@ -31,22 +31,28 @@ log = logging.getLogger(__name__)
 class Store:
     """An MLflow tracking store and the one experiment in it that we write to.
 
+    Args:
+        create: whether they are made where there are none; else that is an error.
+
     Raises:
         UserError: the store does not answer, or is none.
     """
 
-    def __init__(self, tracking: DictConfig) -> None:
+    def __init__(self, tracking: DictConfig, create: bool = True) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table it makes
         # a server that is away must not hold up training: what it missed is sent again later
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER))
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience
         self.embedded = self.uri.startswith("sqlite:")
+        if not create and self.embedded and not Path(make_url(self.uri).database or "").exists():
+            raise UserError(f"tracking.uri={self.uri}: there is no such store; train first")
         try:
             with self._alone():
                 self.client = MlflowClient(self.uri)
-                self.experiment_id = self._experiment(tracking)
+                self.experiment_id = self._experiment(tracking, create)
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise UserError(
                 f"tracking.uri={self.uri}: cannot be used: {reason(error)}; start it, "
@@ -76,10 +82,15 @@ class Store:
             engine.dispose()
             yield
 
-    def _experiment(self, tracking: DictConfig) -> str:
+    def _experiment(self, tracking: DictConfig, create: bool) -> str:
         found = self.client.get_experiment_by_name(tracking.experiment)
         if found is not None:
             return found.experiment_id
+        if not create:
+            known = ", ".join(sorted(each.name for each in self.client.search_experiments()))
+            raise UserError(
+                f"tracking.experiment={tracking.experiment} is not in {self.uri}; there: {known}"
+            )
         place = Path(tracking.artifacts).absolute().as_uri() if self.embedded else None
         try:
             return self.client.create_experiment(tracking.experiment, artifact_location=place)
@@ -257,6 +268,15 @@ def without_login(uri: str) -> str:
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+@contextmanager
+def answered(store: Store) -> Iterator[None]:
+    """Turn a store that fails while it is read into a UserError."""
+    try:
+        yield
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        raise UserError(f"tracking.uri={store.uri}: failed: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:

@@ -1,8 +1,16 @@
 """The one screen at the end of a run: what it cost and reached, against what was asked."""
 
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from experiments.statistics import Difference, Interval
 
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
@@ -58,6 +66,26 @@ def against(accuracy: float, target: float | None) -> str:
 
 def percent(fraction: float | None) -> str:
     return "" if fraction is None else f"{fraction * 100:.2f} %"
+
+
+def measured(found: Interval) -> str:
+    """A mean accuracy with its interval: "99.30 % (99.24 to 99.35)"."""
+    if math.isinf(found.low):
+        return percent(found.mean)
+    return f"{percent(found.mean)} ({100 * found.low:.2f} to {100 * min(found.high, 1):.2f})"
+
+
+def points(found: Difference) -> str:
+    """A difference with its interval, in points: "+0.04 (-0.02 to +0.10)"."""
+    mean, low, high = (f"{100 * value:+.2f}".replace("-0.00", "+0.00") for value in found[:3])
+    return mean if math.isinf(found.low) else f"{mean} ({low} to {high})"
+
+
+def held(found: Interval, target: float) -> str:
+    """Whether an accuracy is known to reach its target, in words."""
+    if found.low >= target:
+        return "reaches"
+    return "misses" if found.high < target else "cannot tell whether it reaches"
 
 
 def duration(seconds: float) -> str:

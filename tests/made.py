@@ -1,0 +1,65 @@
+"""Runs that were never trained, made by the project's own ways into a store: evidence to judge."""
+
+from functools import cache
+from pathlib import Path
+
+from conftest import PROJECT
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from experiments.artifacts import MISTAKES
+from experiments.design import design
+from experiments.family import PARENT, parent_run, sum_up
+from experiments.identity import config_hash, name_experiment, run_name
+from experiments.tracking import CONFIG_HASH, Store, TrackedRun
+
+EPOCHS = 3
+DIGEST = "1e35582d42a9"  # of MNIST, as a run tags it
+
+
+@cache
+def described(step: str, *overrides: str) -> tuple[DictConfig, dict[str, float]]:
+    """The configuration of a step as `train` has it, and what its network costs."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        cfg = compose("train", overrides=[f"step={step}", *overrides])
+    cfg.step, cfg.name = step, name_experiment(step, None, overrides)
+    return cfg, design(cfg)[1].figures()
+
+
+def make(
+    place: Path,
+    step: str,
+    accuracies: list[float],
+    *overrides: str,
+    first_seed: int = 0,
+    failed: bool = False,
+    mistakes: str = "image,true,predicted\n8,5,6\n",
+) -> str:
+    """Put runs of a step, one a seed, into `place`/mlflow.db; the id of their parent."""
+    cfg, figures = described(step, *overrides)
+    cfg = cfg.copy()
+    cfg.tracking.uri = f"sqlite:///{place}/mlflow.db"
+    cfg.tracking.artifacts, cfg.checkpoints.root = str(place / "artifacts"), str(place / "lock")
+    (place / "lock").mkdir(exist_ok=True)
+    store = Store(cfg.tracking)
+    parent = parent_run(cfg, store, figures)
+    for cfg.seed, accuracy in enumerate(accuracies, first_seed):
+        tags = {
+            CONFIG_HASH: config_hash(cfg),
+            PARENT: parent,
+            "step": step,
+            "mlflow.note.content": cfg.description,
+            "device": "cpu",
+            "device.name": "some processor",
+            "data.digest": DIGEST,
+        }
+        with TrackedRun(store, run_name(cfg), tags, resume=None) as run:
+            run.describe(cfg, figures)
+            curve = [accuracy - 0.01 * (EPOCHS - epoch) for epoch in range(1, EPOCHS + 1)]
+            run.log_history([{"val/acc": value} for value in curve], [run.started] * EPOCHS)
+            store.client.log_text(run.id, mistakes, MISTAKES)
+            if failed:
+                run.fail("Diverged: the training loss became no number")
+    if not failed:
+        sum_up(cfg, store, parent)
+    return parent
