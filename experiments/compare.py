@@ -66,7 +66,7 @@ def show(rows: list) -> None:
         )
     for row in rows:
         table.add_row(*cells(row))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 220)
     console.print(table)
     console.print(f"\n{NOTES} Trained on {devices(rows)}.")
 

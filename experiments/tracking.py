@@ -23,6 +23,10 @@ from experiments.program import UserError, flatten, scrubbed
 CONFIG_HASH = "config_hash"
 FUSED = "fused"  # the program, if any, that trained the run together with others
 NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials
+SHOWN_AS = {  # for the UI: what its charts and columns begin with
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.experiment.primaryMetric.name": "val/acc",
+}
 BATCH = 1000  # metrics that MLflow takes at once
 ANSWER = 15  # seconds to wait for a server's answer
 log = logging.getLogger(__name__)
@@ -93,7 +97,7 @@ class Store:
             )
         place = Path(tracking.artifacts).absolute().as_uri() if self.embedded else None
         try:
-            return self.client.create_experiment(tracking.experiment, artifact_location=place)
+            return self.client.create_experiment(tracking.experiment, place, SHOWN_AS)
         except MlflowException:
             found = self.client.get_experiment_by_name(tracking.experiment)
             if found is None:

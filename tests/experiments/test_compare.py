@@ -1,0 +1,129 @@
+"""Verdicts from a store: the table, the files, and what is said to bad questions."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from conftest import Workplace
+from made import make
+
+from experiments.comparison import read_scores
+from experiments.program import UserError
+
+S10, S12 = [0.9931, 0.9929, 0.9933, 0.9930], [0.9901, 0.9903, 0.9899, 0.9902]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Workplace:
+    """Steps 10, 12 and 13, of which 12 is worse; a variation; and a seed that failed."""
+    workplace = Workplace(tmp_path_factory.mktemp("compare"))
+    make(workplace.folder, "s13", [0.9932, 0.9928, 0.9935], first_seed=7)
+    make(workplace.folder, "s13", [0.99], first_seed=5, failed=True)
+    make(workplace.folder, "s12", S12)
+    make(workplace.folder, "s10", S10)
+    make(workplace.folder, "s10", [0.95], first_seed=3)  # trained again: the latest counts
+    make(workplace.folder, "s10", S10[3:], first_seed=3)
+    make(workplace.folder, "s13", [0.9942, 0.9939, 0.9944], "optimizer.lr=0.03", first_seed=7)
+    return workplace
+
+
+@pytest.fixture(scope="module")
+def compared(store):
+    """What the command printed, and the three files that it wrote."""
+    files = {kind: store.folder / "made" / f"report.{kind}" for kind in ("html", "markdown", "csv")}
+    arguments = [f"{kind}={path}" for kind, path in files.items()]
+    result = store.run("compare", f"tracking.uri={store.uri}", *arguments)
+    assert result.returncode == 0, result.stderr
+    return result, {kind: path.read_text() for kind, path in files.items()}
+
+
+def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
+    result, _ = compared
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()[1:5]]
+    assert rows[0].startswith("step 10 widths 10-10-12-12-12, learning rate decays every 7 epochs")
+    assert rows[0].endswith("5,854 1,284,088 99.38 % 99.31 % (99.28 to 99.33) 4")
+    assert "step 10 -0.30 (-0.35 to -0.24) worse" in rows[1]
+    assert "step 12 +0.30" in rows[2]
+    assert rows[2].endswith("better")
+    assert rows[3].startswith("step 13, optimizer.lr=0.03")
+    assert "3 step 13 +0.10 (+0.08 to +0.12) better" in rows[3], "held against what it varies"
+    assert result.stderr.splitlines() == ["step 13, seed 5 failed, and is not counted"]
+
+
+def test_the_csv_has_every_figure_and_can_be_read_again(compared, tmp_path):
+    _, files = compared
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(files["csv"]))}
+    assert list(rows) == ["step 10", "step 12", "step 13", "step 13, optimizer.lr=0.03"]
+    assert float(rows["step 10"]["mean"]) == pytest.approx(sum(S10) / 4, abs=1e-6)
+    assert rows["step 12"]["verdict"] == "worse"
+    assert rows["step 13"]["seeds"] == "7 8 9"
+    (tmp_path / "again.csv").write_text(files["csv"])
+    scores = read_scores(tmp_path / "again.csv")
+    assert scores["step 12"] == {str(seed): value for seed, value in enumerate(S12)}
+
+
+def test_the_markdown_is_a_table_for_a_pull_request(compared):
+    lines = compared[1]["markdown"].splitlines()
+    assert lines[0].startswith("|  | what changed | parameters |")
+    assert [line.count("|") for line in lines[:6]] == [lines[0].count("|")] * 6
+    assert "Trained on cpu (some processor)." in lines
+
+
+def test_the_page_is_with_the_parent_runs_and_so_is_the_verdict(store, compared):
+    page = compared[1]["html"]
+    parents = [run for run in store.runs() if "seeds" in run.data.metrics]
+    assert len(parents) == 4
+    for parent in parents:
+        files = [file.path for file in store.client.list_artifacts(parent.info.run_id)]
+        assert files == ["report.html"]
+        path = store.client.download_artifacts(parent.info.run_id, files[0], str(store.folder))
+        assert Path(path).read_text(encoding="utf-8") == page
+    tags = {run.info.run_name: run.data.tags for run in parents}
+    assert tags["step 12"]["verdict.difference"] == "worse: -0.30 (-0.35 to -0.24) against step 10"
+    assert tags["step 12"]["verdict"] == "misses 99.40 %: 99.01 % (98.99 to 99.04), 4 seeds"
+    note = tags["step 12"]["mlflow.note.content"]
+    assert "between steps 10 and 11" in note
+    assert "Target: at most 6,500 parameters, 99.40 % after the last epoch." in note
+    assert "99.35 % after the last epoch, 99.40 % after the best" in note
+
+
+def test_any_runs_can_be_grouped_by_any_parameter(store):
+    question = ("group=[optimizer.lr]", "filter='params.step = \"s13\"'", "against=first")
+    result = store.run("compare", f"tracking.uri={store.uri}", *question)
+    assert result.returncode == 0, result.stderr
+    one, other = (" ".join(line.split()) for line in result.stdout.splitlines()[1:3])
+    assert one.startswith("optimizer.lr=0.019 second width 10 again 5,854")
+    assert other.startswith("optimizer.lr=0.03")
+    assert "better" in other
+
+
+@pytest.mark.parametrize(
+    ("question", "complaint"),
+    [
+        ("filter=params.step is 13", "filter=params.step is 13: "),
+        ("filter='params.step = \"s99\"'", "no finished run with val/acc in experiment parsimony"),
+        ("metric=test/acc", "no finished run with test/acc"),
+        ("group=[optimizer.rate]", "group: no run has a parameter optimizer.rate; there are"),
+        ("group=optimizer.lr", "group must be a list of parameters"),
+        ("against=step 14", "against=step 14: choose previous, first, or one of step 10; "),
+        ("tracking.experiment=parsimonious", "tracking.experiment=parsimonious is not in"),
+        ("tracking.uri=sqlite:////tmp/no/such.db", "there is no such store; train first"),
+        ("csv=/proc/report.csv", "/proc/report.csv: "),
+    ],
+)
+def test_a_bad_question_gets_one_clear_line(store, question, complaint):
+    result = store.run("compare", f"tracking.uri={store.uri}", question)
+    assert result.returncode == 1
+    assert complaint in result.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["", "name,step\nstep 13,s13\n", "name,seeds,accuracies\na,1 2,x y"]
+)
+def test_a_baseline_that_is_none_is_refused(tmp_path, text):
+    path = tmp_path / "baseline.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"experiments.compare csv=FILE"):
+        read_scores(path)
