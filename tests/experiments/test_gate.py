@@ -1,18 +1,27 @@
 """The gate as a build calls it."""
 
 import shutil
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from conftest import PROJECT, one_line
+from conftest import PROJECT, Workplace, one_line
+from made import make
+
+S13 = [0.9942, 0.9940, 0.9943]
+
+
+def budgets(output: str) -> list[list[str]]:
+    return [line.split() for line in output.splitlines()[1:]]
 
 
 def test_every_step_holds_its_budget_and_its_published_count(workplace):
     result = workplace.run("gate", "stage=budget")
     assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()[1:]
-    assert [line.split()[0] for line in lines] == [f"s{number:02}" for number in range(1, 14)]
-    assert all(line.split()[1] == line.split()[2] for line in lines)  # ours, published
-    assert lines[12].split() == ["s13", "5,854", "5,854", "6,000", "146", "holds"]
+    rows = budgets(result.stdout)
+    assert [row[0] for row in rows] == [f"s{number:02}" for number in range(1, 14)]
+    assert rows[0] == ["s01", "parameters", "40,202", "holds"]
+    assert rows[12] == ["s13", "parameters", "at", "most", "6,000", "5,854", "146", "holds"]
 
 
 def test_a_wrong_width_misses(tmp_path, workplace):
@@ -23,17 +32,16 @@ def test_a_wrong_width_misses(tmp_path, workplace):
     step.write_text(step.read_text().replace("[10, 11, 12, 12, 12]", "[10, 21, 12, 12, 12]"))
     result = workplace.run("gate", "stage=budget", cwd=tmp_path)
     assert result.returncode == 1
-    assert result.stderr.splitlines() == [
-        "s12: 8,054 parameters, budget.parameters allows 6,500, 1,554 too many",
-        "s12: 8,054 parameters, 6,054 were published",
-    ]
+    over, changed = result.stderr.splitlines()
+    assert over.startswith("s12: 8,054 parameters are 1,554 above 6,500; the largest: ")
+    assert changed == "s12: 8,054 parameters, 6,054 were published"
     assert [line.split()[-1] for line in result.stdout.splitlines()].count("holds") == 12
 
 
 def test_overrides_hold_for_every_step(workplace):
-    result = workplace.run("gate", "budget.parameters=7000")
+    result = workplace.run("gate", "stage=budget", "max_parameters=7000", "max_mult_adds=1_300_000")
     assert result.returncode == 1
-    assert len(result.stderr.splitlines()) == 9  # steps 1 to 9
+    assert len(result.stderr.splitlines()) == 20  # parameters of 9 steps, multiply-adds of 11
 
 
 def test_a_step_of_ones_own_in_five_lines(tmp_path, workplace):
@@ -45,21 +53,122 @@ def test_a_step_of_ones_own_in_five_lines(tmp_path, workplace):
         "model: {widths: [8, 8, 12, 12, 10]}\n"
         "budget: {parameters: 5_000}\n"
     )
-    result = workplace.run("gate", "step=tiny", "--config-dir", str(tmp_path))
+    result = workplace.run("gate", "stage=budget", "step=tiny", "--config-dir", str(tmp_path))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[1].split() == ["tiny", "4,888", "-", "5,000", "112", "holds"]
+    [row] = budgets(result.stdout)
+    assert row == ["tiny", "parameters", "at", "most", "5,000", "4,888", "112", "holds"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Workplace:
+    """Steps 9 to 13: a seed failed, far too low, too few, just as asked; and a baseline."""
+    workplace = Workplace(tmp_path_factory.mktemp("gate"))
+    make(workplace.folder, "s13", S13)
+    make(workplace.folder, "s12", S13[:2])
+    make(workplace.folder, "s11", [0.9902, 0.9899, 0.9903])
+    make(workplace.folder, "s10", S13)
+    make(workplace.folder, "s10", [0.1], first_seed=3, failed=True)
+    row = "{},{},0 1 2,0.9942 0.9940 0.9943\n"
+    rows = [row.format(f"step {number}", f"s{number}") for number in (11, 13)]
+    baseline = "name,step,seeds,accuracies\n" + "".join(rows)
+    (workplace.folder / "baseline.csv").write_text(baseline)
+    return workplace
+
+
+def gate(store: Workplace, *arguments: str, **environment: str):
+    return store.run("gate", f"tracking.uri={store.uri}", *arguments, **environment)
+
+
+def test_evidence_that_reaches_every_target_passes(store):
+    baseline = f"baseline={store.folder}/baseline.csv"
+    result = gate(store, "step=s13", baseline)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()[1:]]
+    assert [row[1] for row in rows] == ["parameters", "seeds", "accuracy", "regression"]
+    assert {row[-1] for row in rows} == {"holds"}
+    assert "99.42 % (99.38 to 99.45)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint", "arguments"),
+    [
+        (1, "the mean, 99.01 %, is 0.39 points below 99.40 %", ["step=s11"]),
+        (1, "the lower bound of the mean, 99.38 %, is", ["step=s13", "judged_by=lower_bound"]),
+        (
+            1,
+            "the lowest run, 99.40 %, is",
+            ["step=s13", "judged_by=last_epoch", "min_accuracy=.9941"],
+        ),
+        (1, "5,854 parameters are 54 above 5,800; the", ["step=s13", "max_parameters=5800"]),
+        (1, "worse than the baseline by -0.40", ["step=s11", "min_accuracy=0.9", "BASELINE"]),
+        (2, "the baseline has no step 12", ["step=s12", "min_seeds=2", "BASELINE"]),
+        (2, "2 finished seeds; python -m experiments.train -m step=s12", ["step=s12"]),
+        (2, "step 10, seed 3 failed: train again", ["step=s10"]),
+        (2, "0 finished seeds", ["step=s09"]),
+        (2, "0 finished seeds", ["step=s13", "optimizer.lr=0.5"]),
+    ],
+)
+def test_what_does_not_hold_is_named(store, status, complaint, arguments):
+    baseline = f"baseline={store.folder}/baseline.csv"
+    result = gate(store, *[baseline if item == "BASELINE" else item for item in arguments])
+    assert result.returncode == status, result.stderr
+    [line] = result.stderr.splitlines()
+    assert complaint in line
+
+
+def test_a_build_is_told(store, tmp_path):
+    """JUnit's XML, and on GitHub an annotation and a summary; a miss outweighs what is unknown."""
+    summary = tmp_path / "summary.md"
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    result = gate(store, "stage=evidence", f"junit={tmp_path}/gate.xml", **github)
+    assert result.returncode == 1
+    suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
+    assert suite.get("errors") == "11"  # too few seeds of ten steps, and a failed one of step 10
+    assert suite.get("failures") == "1"
+    assert len(suite.findall(".//testcase")) == int(suite.get("tests"))
+    [case] = suite.findall(".//testcase[@classname='s11'][@name='accuracy']")
+    assert "0.39 points below" in case.find("failure").get("message")
+    line = (
+        "::error title=gate%3A s11%2C accuracy::the mean, 99.01 %25, is 0.39 points below 99.40 %25"
+    )
+    assert line in result.stdout.splitlines()
+    assert "| s11 | accuracy | the mean at least 99.40 % |" in summary.read_text()
+
+
+def test_an_empty_store_is_no_evidence(workplace):
+    workplace.client.create_experiment("parsimony")
+    result = gate(workplace, "step=s13")
+    assert result.returncode == 2
+    assert "0 finished seeds" in result.stderr
+
+
+def test_no_store_is_no_evidence(tmp_path, workplace):
+    result = workplace.run("gate", f"tracking.uri=sqlite:///{tmp_path}/none.db")
+    assert result.returncode == 2
+    assert "there is no such store; train first" in one_line(result)
+    assert not Path(tmp_path, "none.db").exists()
+
+
+def test_a_broken_store_is_no_evidence(tmp_path, workplace):
+    (tmp_path / "broken.db").write_text("no database at all, but long enough to be looked into")
+    result = workplace.run("gate", f"tracking.uri=sqlite:///{tmp_path}/broken.db")
+    assert result.returncode == 2
+    assert "file is not a database" in one_line(result)
 
 
 @pytest.mark.parametrize(
     ("argument", "complaint"),
     [
-        ("stage=accurracy", "stage=accurracy does not exist; choose budget"),
+        ("stage=accurracy", "stage=accurracy does not exist; choose one of budget"),
         ("step=s14", "step=s14 does not exist; choose one of s01"),
         ("model.widths=[10,-3]", "widths must be positive integers"),
-        ("budget.parameters=many", "budget.parameters must be a whole number"),
+        ("max_parameters=many", "max_parameters must be a whole number"),
+        ("min_accuracy=99.4", "min_accuracy must be a number above 0 and at most 1"),
+        ("judged_by=best", "judged_by=best: choose one of mean"),
+        ("baseline=none.csv", "none.csv: No such file or directory"),
     ],
 )
-def test_what_cannot_be_judged_exits_with_2(workplace, argument, complaint):
-    result = workplace.run("gate", argument)
+def test_what_cannot_be_judged_exits_with_2(store, argument, complaint):
+    result = gate(store, "stage=budget" if "widths" in argument else "stage=all", argument)
     assert result.returncode == 2
     assert complaint in one_line(result)
