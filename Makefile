@@ -1,5 +1,6 @@
 # make step STEP=13   trains that step of the ladder      make test    runs the tests
 # make ui             shows the runs on 127.0.0.1         make setup   what the two do first
+# make gate           holds all steps to their budgets    make trial   a short training, and its gate
 
 PYTHON ?= python3
 STEP ?= 13
@@ -9,7 +10,7 @@ BIN := .venv/bin
 # 13 and s13 are the ladder's step 13; any other name is a step of your own
 NAME := $(shell echo '$(STEP)' | sed -E 's/^0?([0-9])$$/s0\1/; s/^([0-9]+)$$/s\1/')
 
-.PHONY: step test test-slow lint ui setup clean
+.PHONY: step test test-slow lint gate trial ui setup clean
 
 step: setup
 	@$(BIN)/python -m experiments.train step=$(NAME) $(ARGS)
@@ -23,6 +24,20 @@ test-slow: setup
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+gate: setup
+	@$(BIN)/python -m experiments.gate stage=budget
+
+# one epoch with three seeds, in a store of its own: enough to see that training works
+TRIAL := mlruns/trial
+SHORT := step=s13 trainer.max_epochs=1
+trial: export MLFLOW_TRACKING_URI = sqlite:///$(TRIAL)/mlflow.db
+trial: setup
+	@rm -rf $(TRIAL)
+	@$(BIN)/python -m experiments.train -m $(SHORT) 'seed=range(3)' launcher=local \
+	    tracking.artifacts=$(TRIAL)/artifacts checkpoints.root=$(TRIAL)/checkpoints
+	@$(BIN)/python -m experiments.compare html=$(TRIAL)/report.html markdown=$(TRIAL)/report.md
+	@$(BIN)/python -m experiments.gate stage=evidence $(SHORT) min_accuracy=0.975 junit=$(TRIAL)/gate.xml
 
 ui: setup
 	@$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)

@@ -3,6 +3,7 @@
 python -m experiments.bench what=epoch rounds=3
 python -m experiments.bench what=sweep rounds=1
 python -m experiments.bench what=start rounds=3
+python -m experiments.bench what=compare rounds=3
 """
 
 import json
@@ -31,6 +32,7 @@ def main(cfg: DictConfig) -> None:
         "epoch": contenders.epoch,
         "sweep": contenders.sweep,
         "start": contenders.start,
+        "compare": contenders.compare,
     }
     if cfg.what not in benches:
         raise UserError(f"what={cfg.what} does not exist; choose one of {', '.join(benches)}")

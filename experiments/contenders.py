@@ -197,6 +197,19 @@ def start(_: DictConfig) -> dict[str, Contender]:
     }
 
 
+def compare(cfg: DictConfig) -> dict[str, Contender]:
+    """Verdicts from a store with 2,000 runs, and with hardly any."""
+    from experiments.copies import crowded
+
+    contenders = {}
+    for name, arms, seeds in ((OURS, 100, 20), ("of 40 runs", 2, 20)):
+        folder = tempfile.TemporaryDirectory()
+        uri = crowded(identified(cfg), Path(folder.name), arms, seeds)
+        command = program("compare", f"tracking.uri={uri}")
+        contenders[name] = partial(whole_command, command, folder)
+    return contenders
+
+
 def first_step(folder: tempfile.TemporaryDirectory, seed: int) -> Figures:
     """A run of 32 batches; what it does after its only epoch is not counted."""
     short = (
@@ -213,7 +226,10 @@ def first_step(folder: tempfile.TemporaryDirectory, seed: int) -> Figures:
     return {"seconds": stamp - started, "MiB": memory}
 
 
-def whole_command(command: list[str]) -> Figures:
+def whole_command(
+    command: list[str], _folder: tempfile.TemporaryDirectory | None = None
+) -> Figures:
+    """Run a command from its start to its end, in which time its folder stays."""
     started = time.perf_counter()
     memory = finish(start_process(command))
     return {"seconds": time.perf_counter() - started, "MiB": memory}

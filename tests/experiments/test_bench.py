@@ -35,7 +35,7 @@ def test_an_epoch_is_timed_beside_what_others_do(workplace, small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["sweep", "start"])
+@pytest.mark.parametrize("what", ["sweep", "start", "compare"])
 def test_commands_are_timed_too(workplace, small, what):
     places = (f"what={what}", f"bench.folder={workplace.folder}", "bench.epochs=1", *PLACES)
     result = workplace.run("bench", *quick(small, *places), OMP_NUM_THREADS="2")
@@ -46,4 +46,4 @@ def test_commands_are_timed_too(workplace, small, what):
 
 def test_what_it_does_not_know_it_says(workplace):
     line = one_line(workplace.run("bench", "what=nothing"))
-    assert line == "error: what=nothing does not exist; choose one of epoch, sweep, start"
+    assert line == "error: what=nothing does not exist; choose one of epoch, sweep, start, compare"

@@ -10,7 +10,8 @@ from conftest import PROJECT, Workplace, closed_port, serving
 from made import make
 from playwright.sync_api import Browser, expect, sync_playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 PATIENCE = 60_000  # milliseconds until the UI has drawn a page
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
