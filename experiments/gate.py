@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
         trained = list(compose("train"))  # keys; the others are the gate's own
     checks = []
     with nullcontext() if cfg.stage == "budget" else answered(store):
-        for name, step in chosen_steps():
+        for name, step in chosen():
             targets.check_targets(step)
             if cfg.stage != "evidence":
                 checks += targets.costs(name, step, design(step)[1])
@@ -61,19 +61,20 @@ def main(cfg: DictConfig) -> None:
         sys.exit(NO_VERDICT)
 
 
-def chosen_steps() -> Iterator[tuple[str, DictConfig]]:
-    """The configuration of the step that was chosen, or of every step, with its name.
+def chosen() -> Iterator[tuple[str, DictConfig]]:
+    """The configuration of the step or experiment that was chosen, or of every step, with its name.
 
     Whatever else was given on the command line holds for each of them.
     """
     config = HydraConfig.get()
-    chosen = config.runtime.choices.step
+    choices = config.runtime.choices
+    group = "experiment" if choices.experiment else "step"
     loader = GlobalHydra.instance().config_loader()
-    names = [chosen] if chosen else loader.get_group_options("step")
-    given = [item for item in config.overrides.task if item.split("=")[0] != "step"]
+    names = [choices[group]] if choices[group] else loader.get_group_options(group)
+    given = [item for item in config.overrides.task if item.split("=")[0] != group]
     for name in names:
-        cfg = compose("gate", overrides=[f"step={name}", *given])
-        cfg.step = name
+        cfg = compose("gate", overrides=[f"{group}={name}", *given])
+        cfg[group] = name
         yield name, cfg
 
 
