@@ -16,12 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import warm
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from warm import ONE_THREAD
 
 PROJECT = Path(__file__).parents[1]
 MNIST = PROJECT / "data" / "MNIST" / "raw"  # made by `make setup`
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as tests run side by side
 EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_seconds"}
 
 
@@ -95,15 +96,8 @@ class Workplace:
     def run(
         self, program: str, *arguments: str, cwd: Path = PROJECT, **environment: str
     ) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            self.command(program, *arguments),
-            cwd=cwd,
-            env=os.environ | ONE_THREAD | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        _, _, module, *settings = self.command(program, *arguments)
+        return warm.run(module, settings, cwd, os.environ | ONE_THREAD | environment)
 
     @property
     def client(self) -> MlflowClient:
