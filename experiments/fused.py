@@ -30,6 +30,7 @@ from experiments.train import (
     describe,
     explained,
     fit_from,
+    make_loss,
     make_module,
     make_trainer,
     pays,
@@ -143,6 +144,7 @@ def fit_together(
         mean=cfg.data.mean,
         std=cfg.data.std,
         batch_size=cfg.data.batch_size,
+        loss=make_loss(cfg),
         compiled=pays(cfg, len(data.train.labels)) and trainer.strategy.root_device.type == "cuda",
     )
     with ExitStack() as stack:

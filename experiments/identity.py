@@ -17,6 +17,7 @@ ELSEWHERE = (
     "description",
     "force",
     "name",
+    "point",
     "published",
     "target.",
     "tracking.",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # imported where they are needed, so that a typo or a budget 
     from experiments.budget import Cost
     from experiments.tracking import Store
     from models.classifier import Classifier
+    from models.learner import Loss
 
 LOG = "train.log"
 PAYS = 5_000  # batches: torch.compile saves a quarter of 20 ms each, and takes 20 s at first
@@ -205,8 +206,16 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
         std=cfg.data.std,
         batch_size=cfg.data.batch_size,
         compiled=compiled,
+        loss=make_loss(cfg),
         seed=cfg.seed,
     )
+
+
+def make_loss(cfg: DictConfig) -> Loss:
+    """What training minimises: cross entropy, where the configuration names nothing else."""
+    from torch.nn import functional as F
+
+    return build(cfg, "loss") or F.cross_entropy
 
 
 def pays(cfg: DictConfig, images: int) -> bool:

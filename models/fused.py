@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from models.classifier import Batch
-from models.learner import Compiled, Normalize
+from models.learner import Compiled, Loss, Normalize
 
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
@@ -31,7 +31,7 @@ class FusedClassifier(pl.LightningModule):
         networks: of one architecture, but for the p of their Dropout2d; with initial weights.
         optimizers: of each network, from parameters to an optimizer; they may differ in
             their keywords only.
-        scheduler, augmentation, mean, std: see Classifier; the same for all.
+        scheduler, augmentation, mean, std, loss: see Classifier; the same for all.
         batch_size: of training; others run uncompiled.
         compiled: whether torch.compile makes a program of a training step.
 
@@ -51,6 +51,7 @@ class FusedClassifier(pl.LightningModule):
         std: float = 1.0,
         batch_size: int = 1,
         compiled: bool = False,
+        loss: Loss = F.cross_entropy,
     ) -> None:
         super().__init__()
         networks = [with_tensor_dropout(network) for network in networks]
@@ -73,7 +74,7 @@ class FusedClassifier(pl.LightningModule):
         self.make_scheduler, self.augmentation = scheduler, augmentation
         self.normalize = Normalize(mean, std)
         self.automatic_optimization = False
-        self.batch_size, self.compiled = batch_size, compiled
+        self.batch_size, self.compiled, self.loss = batch_size, compiled, loss
         self.program: Callable | None = None if compiled else self._learn
         self.register_buffer("sums", torch.zeros(4, len(networks)), persistent=False)
         self.images = [0, 0]  # seen in training and in validation
@@ -142,7 +143,7 @@ class FusedClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         images, labels = batch
-        self._count(1, *score_each(self(images), labels), len(labels))
+        self._count(1, *score_each(self(images), labels, self.loss), len(labels))
 
     def on_train_epoch_end(self) -> None:
         if schedule := self.lr_schedulers():
@@ -179,7 +180,7 @@ class FusedClassifier(pl.LightningModule):
         if self.augmentation is not None:
             flat = self.augmentation(images.flatten(0, 1).float())
             images = flat.unflatten(0, labels.shape)
-        return score_each(self(images), labels)
+        return score_each(self(images), labels, self.loss)
 
     @torch.no_grad()
     def _count(self, stage: int, losses: Tensor, correct: Tensor, images: int) -> None:
@@ -187,11 +188,16 @@ class FusedClassifier(pl.LightningModule):
         self.images[stage] += images
 
 
-def score_each(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """[K, N, classes], [K, N] or [N] -> mean cross entropy [K], number of correct answers [K]."""
+def score_each(
+    logits: Tensor, labels: Tensor, loss: Loss = F.cross_entropy
+) -> tuple[Tensor, Tensor]:
+    """[K, N, classes], [K, N] or [N] -> mean loss [K], number of correct answers [K]."""
     labels = labels.expand(logits.shape[:2])
+    correct = (logits.argmax(2) == labels).sum(1)
+    if loss is not F.cross_entropy:
+        return torch.stack([loss(*pair) for pair in zip(logits, labels, strict=True)]), correct
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return losses.view(labels.shape).mean(1), (logits.argmax(2) == labels).sum(1)
+    return losses.view(labels.shape).mean(1), correct
 
 
 class TensorDropout2d(nn.Module):
