@@ -55,9 +55,7 @@ class FusedBatches:
     that is trained alone; so does what is drawn after it, if there is only one.
     """
 
-    def __init__(
-        self, data: Images, size: int, seeds: Sequence[int], shuffle: bool = True
-    ) -> None:
+    def __init__(self, data: Images, size: int, seeds: Sequence[int], shuffle: bool = True) -> None:
         self.data, self.size, self.seeds, self.shuffle = data, size, seeds, shuffle
         self.epoch = 0
 

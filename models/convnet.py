@@ -47,25 +47,18 @@ class ConvNet(nn.Sequential):
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        positive = {
-            "widths": widths,
-            "kernels": kernels,
-            "pooled": pooled,
-            "hidden": hidden,
-            "bottleneck": [] if bottleneck is None else [bottleneck],
-            "resize": [] if resize is None else [resize],
-        }
-        for name, values in positive.items():
-            if any(type(value) is not int or value < 1 for value in values):
-                raise ValueError(f"{name} must be positive integers, not {values}")
-        if any(number > len(widths) for number in pooled):
-            raise ValueError(f"pooled must be numbers of the {len(widths)} widths, not {pooled}")
-        if any(type(padding) is not int or padding < 0 for padding in paddings):
-            raise ValueError(f"paddings must be whole numbers from 0, not {paddings}")
-        if not widths or not len(widths) == len(kernels) == len(paddings):
+        one_each = {"widths": (widths, 1), "kernels": (kernels, 1), "paddings": (paddings, 0)}
+        some = {"pooled": (pooled, 1), "hidden": (hidden, 1)}
+        perhaps = {"bottleneck": bottleneck, "resize": resize}
+        some |= {name: ([value], 1) for name, value in perhaps.items() if value is not None}
+        for name, (values, least) in (one_each | some).items():
+            if any(type(value) is not int or value < least for value in values):
+                raise ValueError(f"{name} must be whole numbers from {least}, not {values}")
+        counts = [len(values) for values, _ in one_each.values()]
+        if not widths or len(set(counts)) > 1 or any(number > len(widths) for number in pooled):
             raise ValueError(
-                "widths, kernels and paddings must have a value for each convolution, not "
-                f"{len(widths)}, {len(kernels)} and {len(paddings)} values"
+                "widths, kernels and paddings must have a value for each convolution, "
+                f"and pooled be numbers of some; here are {counts} values, and {pooled}"
             )
         dense = [*hidden, *([] if bottleneck is None else [bottleneck]), num_classes]
         if len(dropout) > len(dense) or any(
@@ -79,9 +72,8 @@ class ConvNet(nn.Sequential):
         side, channels = resize or image_size, in_channels
         if resize is not None:
             layers["resize"] = nn.Upsample((resize, resize), mode="bilinear")
-        for i, (width, kernel, padding) in enumerate(
-            zip(widths, kernels, paddings, strict=True), start=1
-        ):
+        shapes = zip(widths, kernels, paddings, strict=True)
+        for i, (width, kernel, padding) in enumerate(shapes, start=1):
             layers[f"conv{i}"] = nn.Conv2d(channels, width, kernel, padding=padding)
             if batch_norm:
                 layers[f"norm{i}"] = nn.BatchNorm2d(width)
@@ -95,11 +87,9 @@ class ConvNet(nn.Sequential):
             channels = width
         layers["flatten"] = nn.Flatten()
         inputs = channels * side**2
-        for i, (width, p) in enumerate(
-            zip(dense, [*dropout, *[0] * (len(dense) - len(dropout))], strict=True), start=1
-        ):
-            if p:
-                layers[f"drop{i}"] = nn.Dropout(p)
+        for i, width in enumerate(dense, start=1):
+            if dropout[i - 1 : i] and dropout[i - 1]:
+                layers[f"drop{i}"] = nn.Dropout(dropout[i - 1])
             layers[f"linear{i}"] = nn.Linear(inputs, width)
             if i <= len(hidden):
                 layers[f"relu{len(widths) + i}"] = nn.ReLU()

@@ -78,6 +78,7 @@ class FusedClassifier(pl.LightningModule):
         self.program: Callable | None = None if compiled else self._learn
         self.register_buffer("sums", torch.zeros(4, len(networks)), persistent=False)
         self.images = [0, 0]  # seen in training and in validation
+        self.losses: list[Tensor] = []  # of each batch of this epoch, [K] each
         self.figures: dict[str, list[float]] = {}
         self.best: dict[str, Tensor] = {}
 
@@ -123,6 +124,7 @@ class FusedClassifier(pl.LightningModule):
         self.trainer.train_dataloader.batches.epoch = self.current_epoch
         self.sums.zero_()
         self.images = [0, 0]
+        self.losses = []
 
     def training_step(self, batches: list[Batch], _: int) -> None:
         counted = self.optimizers()
@@ -137,6 +139,7 @@ class FusedClassifier(pl.LightningModule):
         learn = self.program if labels.shape[1] == self.batch_size else self._learn
         losses, correct = learn(images, labels)
         self._count(0, losses, correct, labels.shape[1])
+        self.losses.append(losses.detach().clone())
         optimizer.zero_grad()
         losses.sum().backward()  # the networks share no weight: each gets its own gradient
         optimizer.step()

@@ -145,8 +145,6 @@ class Learner:
         return Compiled(plain, images.device) if self.compiled == "all" else plain
 
 
-def score(
-    logits: Tensor, labels: Tensor, loss: Loss = F.cross_entropy
-) -> tuple[Tensor, Tensor]:
+def score(logits: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> tuple[Tensor, Tensor]:
     """[N, K], [N] -> mean loss, and how many of the highest logits are right."""
     return loss(logits, labels), (logits.argmax(1) == labels).sum()
