@@ -18,10 +18,10 @@ from experiments.budget import Cost
 from experiments.data import ImageData, Images
 from experiments.history import History
 from experiments.provenance import installed
-from experiments.tracking import TrackedRun
+from experiments.tracking import CONFIG, WEIGHTS, TrackedRun
 from models.classifier import Classifier
 
-CONFIG, MISTAKES, PER_CLASS, WEIGHTS = "config.yaml", "mistakes.csv", "per_class.csv", "weights.pt"
+MISTAKES, PER_CLASS = "mistakes.csv", "per_class.csv"
 MODEL_PACKAGES = ("torch", "numpy")  # what the exported model needs to run
 
 
