@@ -151,6 +151,8 @@ def _read(cfg: DictConfig, split: str) -> Images:
     if cfg.data.classes is not None:
         chosen = torch.isin(labels, torch.tensor(list(cfg.data.classes)))
         images, labels = images[chosen], labels[chosen]
+        if not len(labels):
+            raise UserError(f"data.classes={cfg.data.classes}: none of the {split} images is such")
     data, where = cfg.data, f"the {split} images of {cfg.data.root}"
     shape = (data.in_channels, data.image_size, data.image_size)
     if tuple(images.shape[1:]) != shape:

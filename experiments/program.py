@@ -55,6 +55,8 @@ def program(
                 task(cfg)
             except UserError as error:
                 fail(str(error))
+            except OmegaConfBaseException as error:  # a value that refers to another that is not
+                fail(_one_line(error))
 
         @functools.wraps(task)
         def main() -> None:

@@ -28,7 +28,7 @@ class FusedClassifier(pl.LightningModule):
     that diverges disturbs no other.
 
     Args:
-        networks: of one architecture, but for the p of their Dropout2d; with initial weights.
+        networks: of one architecture, but for the p of their dropout; with initial weights.
         optimizers: of each network, from parameters to an optimizer; they may differ in
             their keywords only.
         scheduler, augmentation, mean, std, loss: see Classifier; the same for all.
@@ -203,26 +203,33 @@ def score_each(
     return losses.view(labels.shape).mean(1), correct
 
 
-class TensorDropout2d(nn.Module):
-    """Dropout2d whose p is a tensor, so that it can differ between networks of one program."""
+class TensorDropout(nn.Module):
+    """Dropout whose p is a tensor, so that it can differ between networks of one program.
 
-    def __init__(self, p: float) -> None:
+    Args:
+        p: probability that one is dropped.
+        whole: whether whole channels are, as Dropout2d does, or single values.
+    """
+
+    def __init__(self, p: float, whole: bool) -> None:
         super().__init__()
         self.register_buffer("p", torch.tensor(p))
+        self.whole = whole
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return images
-        kept = torch.rand(*images.shape[:2], 1, 1, device=images.device) >= self.p
-        return images * (kept / (1 - self.p))
+            return x
+        shape = (*x.shape[:2], 1, 1) if self.whole else x.shape
+        kept = torch.rand(shape, device=x.device) >= self.p
+        return x * (kept / (1 - self.p))
 
 
 def with_tensor_dropout(network: nn.Module) -> nn.Module:
-    """A copy of a network in which every Dropout2d holds its p in a tensor."""
+    """A copy of a network in which every Dropout and Dropout2d holds its p in a tensor."""
     network = copy.deepcopy(network)
     for name, layer in list(network.named_modules()):
-        if isinstance(layer, nn.Dropout2d):
-            network.set_submodule(name, TensorDropout2d(layer.p))
+        if isinstance(layer, nn.Dropout | nn.Dropout2d):
+            network.set_submodule(name, TensorDropout(layer.p, isinstance(layer, nn.Dropout2d)))
     return network
 
 
