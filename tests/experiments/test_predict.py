@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from experiments import competition, predict, trained
+from experiments.data import load
 from experiments.program import UserError
 from experiments.tracking import Store
 
@@ -88,6 +89,14 @@ def test_from_the_competition_s_files_to_a_score(place, files, tmp_path):
     assert accuracy > 0.85
     truth = dict(list(csv.reader((files / "truth.csv").open()))[1:])
     assert accuracy == sum(truth[number] == label for number, label in rows[1:]) / 500
+
+
+def test_no_row_is_trained_on_and_validated_on(files):
+    given = ("experiment=kaggle_digits", f"data.root={files}", "data.held_out=200")
+    data, _ = load(configure("train", *given))
+    assert data.train.images.shape == (1800, 3, 28, 28)
+    labels = [int(line.split(",")[0]) for line in (files / "train.csv").open().readlines()[1:]]
+    assert [*data.train.labels.tolist(), *data.val.labels.tolist()] == labels
 
 
 def test_a_labelled_file_is_scored(files, run_predict):
