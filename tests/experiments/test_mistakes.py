@@ -18,6 +18,10 @@ from experiments.train import main
             "data=mnits does not exist; choose one of csv, emnist, fashion_mnist",
         ),
         (["sead=1"], "there is no key sead in the configuration; did you mean seed?"),
+        (
+            ["name=a (1).b"],
+            "try quotes of two kinds: \"name='a (1).b'\"",
+        ),
         (["model.withs=[1]"], "there is no key model.withs in the configuration; did you mean"),
         (["step=s13", "seed=-1"], "seed must be a whole number of at least 0, not -1"),
         (["step=s13", "seed=one"], "seed must be a whole number of at least 0, not one"),
