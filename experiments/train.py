@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -182,9 +183,19 @@ def describe(
 def fit_from(
     last: Path, trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
 ) -> None:
-    """Train to the last epoch, from a checkpoint if there is one."""
+    """Train to the last epoch, from a checkpoint if there is one.
+
+    Raises:
+        UserError: there is one that is damaged, or holds programs.
+    """
+    start = str(last) if last.exists() else None
     try:
-        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
+        trainer.fit(module, data, ckpt_path=start, weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(
+            f"{last} is damaged, or holds more than figures and is not trusted; remove it, or "
+            "train anew with force=true"
+        ) from error
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise

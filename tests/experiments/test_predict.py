@@ -17,8 +17,10 @@ from PIL import Image
 
 from experiments import competition, predict, trained
 from experiments.data import load
+from experiments.design import design
 from experiments.program import UserError
 from experiments.tracking import Store
+from experiments.train import fit_from, make_module, make_trainer
 
 
 def configure(name: str, *overrides: str):
@@ -354,6 +356,18 @@ def test_a_stranger_s_files_run_no_code(
     assert (status, printed) == (1, "")
     assert complaint in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_a_stranger_s_checkpoint_runs_no_code(tmp_path, small):
+    """Where training is to go on from it."""
+    marker, last = tmp_path / "marker", tmp_path / "last.ckpt"
+    torch.save({"state_dict": {}, "callbacks": Evil(marker)}, last)
+    cfg = configure("train", "data=idx", f"data.root={small}", "trainer.accelerator=cpu")
+    data, _ = load(cfg)
+    module = make_module(cfg, design(cfg)[0], len(data.train.labels))
+    with pytest.raises(UserError, match=r"last.ckpt is damaged, or holds more than figures"):
+        fit_from(last, make_trainer(cfg, tmp_path), module, data)
+    assert not marker.exists()
 
 
 def test_a_run_without_weights_in_the_store_has_those_of_its_checkpoint(
