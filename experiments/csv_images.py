@@ -3,6 +3,8 @@
 import csv
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,7 +82,7 @@ def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
 def _header(path: Path) -> list[str]:
     """The names of the columns, which must be those of images."""
     with _rows(path) as rows:
-        columns = [name.strip() for name in next(rows, [])]
+        columns = next(rows, [])
     if not columns:
         raise UserError(f"{path}: is empty")
     if len(columns) == 1:
@@ -139,20 +141,13 @@ def _shown(cell: str) -> str:
     return repr(cell if len(cell) <= SHOWN else f"{cell[:SHOWN]}...")
 
 
-class _rows:
-    """A context with the rows of a CSV file, in which what cannot be read is a UserError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self):
-        try:
-            self.file = self.path.open(newline="", encoding="utf-8-sig")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read: {error.strerror or error}") from error
-        return csv.reader(self.file)
-
-    def __exit__(self, kind, error, _) -> None:
-        self.file.close()
-        if isinstance(error, UnicodeDecodeError | csv.Error):
-            raise UserError(f"{self.path}: is not a text file of comma-separated values") from error
+@contextmanager
+def _rows(path: Path) -> Iterator[Iterator[list[str]]]:
+    """The rows of a CSV file as texts."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield csv.reader(file)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: is not a text file of comma-separated values") from error

@@ -29,7 +29,7 @@ def path(tmp_path):
         GOOD.replace("\n", "\r\n"),
         "\ufeff" + GOOD,
         GOOD.replace("9,1,1,1,1", "\n9, 1,1,1,1"),
-        GOOD.replace("0,255", '"0","255"'),
+        GOOD.replace("0,255", '"0","255"').replace("label,pixel0", '"label","pixel0"'),
     ],
     ids=["plain", "no last newline", "Windows", "byte order mark", "spaces", "quotes"],
 )
@@ -62,6 +62,7 @@ def with_row(row: str) -> str:
         (GOOD.replace("pixel2", "pixel1"), "has the column 'pixel1' twice"),
         (GOOD.replace("pixel2", "weight"), "has a column 'weight'; there must be none but label"),
         (GOOD.replace("label", "Label"), "has a column 'Label'"),
+        (GOOD.replace(",pixel2", ", pixel2"), "has a column ' pixel2'"),
         ("label,pixel0,pixel1\n1,2,3\n", "has 2 pixels, which are no square image"),
         ("label\n1\n", "no header of columns with commas between them: 'label'"),
         (GOOD.replace(",", ";"), "no header of columns with commas between them"),
