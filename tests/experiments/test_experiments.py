@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from experiments.data import Images, load
-from experiments.design import design
+from experiments.design import design, rehearse
 from experiments.identity import config_hash, name_experiment
 from experiments.program import UserError, build
 from experiments.train import make_module, pays
@@ -65,6 +65,14 @@ def test_an_experiment_is_the_published_one(name):
     assert (cfg.data.batch_size, cfg.trainer.max_epochs) == (batch, epochs)
     assert (cfg.data.mean, cfg.data.std) == (mean, std)
     assert cfg.augmentation is None
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "conf" / "experiment").glob("*.yaml")))
+def test_every_experiment_can_start(path):
+    cfg = configure(f"experiment={path.stem}")
+    rehearse(cfg)
+    assert cfg.description
+    assert isinstance(build(cfg, "model"), nn.Module)
 
 
 def test_the_rows_of_the_competition_s_ablation_are_overrides():
