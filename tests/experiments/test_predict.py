@@ -275,13 +275,18 @@ EVIL_MODELS = {
         "_args_": ["touch {marker}"],
     },
     "our program": {"_target_": "experiments.provenance._git", "_args_": ["touch {marker}"]},
+    "a class": {"_target_": "logging.FileHandler", "_args_": ["{marker}"]},  # Hydra allows that
+    "a class of ours": {
+        "_target_": "models.learner.logging.FileHandler",
+        "_args_": ["{marker}"],
+    },
     "nested": {
         "_target_": "torch.nn.Sequential",
-        "_args_": [{"_target_": "os.system", "_args_": ["touch {marker}"]}],
+        "_args_": [{"_target_": "logging.FileHandler", "_args_": ["{marker}"]}],
     },
     "deeper": {
         "_target_": "models.mlp.MLP",
-        "widths": [{"a": {"_target_": "os.system", "_args_": ["touch {marker}"]}}],
+        "widths": [{"a": {"_target_": "logging.FileHandler", "_args_": ["{marker}"]}}],
     },
     "partial": {"_target_": "models.mlp.MLP", "_partial_": True},
     "environment": {"_target_": "models.mlp.MLP", "widths": "${oc.env:HOME}"},
