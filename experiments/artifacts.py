@@ -1,6 +1,7 @@
 """What a run leaves for people to look at, and the model that it leaves for programs."""
 
 import copy
+import math
 import tempfile
 from pathlib import Path
 
@@ -10,17 +11,18 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_stat_scores
 
 from experiments import figures
 from experiments.budget import Cost
 from experiments.data import ImageData, Images
 from experiments.history import History
 from experiments.provenance import installed
-from experiments.tracking import TrackedRun
+from experiments.tracking import CONFIG, WEIGHTS, TrackedRun
 from experiments.verdict import against
 from models.classifier import Classifier
 
-MISTAKES = "mistakes.csv"
+MISTAKES, PER_CLASS = "mistakes.csv", "per_class.csv"
 MODEL_PACKAGES = ("torch", "numpy")  # what the exported model needs to run
 
 
@@ -54,20 +56,28 @@ def log_artifacts(
         "learning_curves": figures.learning_curves(history.epochs),
         "confusion_matrix": figures.confusion_matrix(truth, predicted, cfg.data.num_classes),
         "misclassified": figures.misclassified(images, truth, predicted),
+        "predictions": figures.predictions(images, truth, predicted),
     }
+    if history.losses:
+        points = torch.cat(history.losses)
+        iterations = len(history.losses) * math.ceil(len(data.train.labels) / data.batch_size)
+        pictures["loss"] = figures.loss_curve(points, round(iterations / len(points)))
     texts = {
         "summary.txt": cost.summary,
         MISTAKES: mistakes(truth, predicted),
-        "config.yaml": OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, _described(cfg)), resolve=True),
+        PER_CLASS: per_class(truth, predicted, cfg.data.num_classes),
+        CONFIG: OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, _described(cfg)), resolve=True),
     }
     with tempfile.TemporaryDirectory() as temporary:
         for name, figure in pictures.items():
             figure.savefig(Path(temporary, f"{name}.png"), dpi=120)
         for name, text in texts.items():
             Path(temporary, name).write_text(text, encoding="utf-8")
+        model = _weights(module, best)
+        torch.save(model[-1].state_dict(), Path(temporary, WEIGHTS))
         run.store.patiently(run.client.log_artifacts, run.id, temporary)
     if cfg.tracking.model and not run.models():
-        run.store.patiently(_log_model, run, _weights(module, best), data.val.images)
+        run.store.patiently(_log_model, run, model, data.val.images)
 
 
 @torch.inference_mode()
@@ -82,6 +92,27 @@ def mistakes(truth: Tensor, predicted: Tensor) -> str:
     wrong = (truth != predicted).nonzero().flatten()
     rows = torch.stack((wrong, truth[wrong], predicted[wrong]), dim=1).tolist()
     return "\n".join(["image,true,predicted", *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def per_class(truth: Tensor, predicted: Tensor, num_classes: int) -> str:
+    """How well each class is read, as CSV, and the mean over the classes. int64 [N] each.
+
+    Of a class, `right` of `support` images were read as it; that is the recall, or accuracy
+    of the class. A class that neither occurs nor is predicted is left out.
+    """
+    scores = multiclass_stat_scores(predicted, truth, num_classes, average=None)
+    right, false, _, missed, support = scores.double().T
+    shares = (right / (right + false), right / support, 2 * right / (2 * right + false + missed))
+    table = torch.stack((right, support, *shares), dim=1).nan_to_num()[right + false + missed > 0]
+    names = (right + false + missed).nonzero().flatten().tolist()
+    means = torch.cat((table[:, :2].sum(0), table[:, 2:].mean(0)))
+    rows = [
+        f"{name},{counted:.0f},{of:.0f},{precision:.4f},{recall:.4f},{f1:.4f}"
+        for name, (counted, of, precision, recall, f1) in zip(
+            [*names, "mean"], [*table.tolist(), means.tolist()], strict=True
+        )
+    ]
+    return "\n".join(["class,right,support,precision,recall,f1", *rows]) + "\n"
 
 
 def _described(cfg: DictConfig) -> list[str]:

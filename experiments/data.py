@@ -55,8 +55,8 @@ class FusedBatches:
     that is trained alone; so does what is drawn after it, if there is only one.
     """
 
-    def __init__(self, data: Images, size: int, seeds: Sequence[int]) -> None:
-        self.data, self.size, self.seeds = data, size, seeds
+    def __init__(self, data: Images, size: int, seeds: Sequence[int], shuffle: bool = True) -> None:
+        self.data, self.size, self.seeds, self.shuffle = data, size, seeds, shuffle
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -67,7 +67,8 @@ class FusedBatches:
         orders = []
         for seed in self.seeds:
             torch.manual_seed((seed << 16) + self.epoch)
-            orders.append(torch.randperm(len(labels), device=labels.device))
+            order = torch.randperm if self.shuffle else torch.arange
+            orders.append(order(len(labels), device=labels.device))
         for batch in torch.stack(orders).split(self.size, dim=1):
             yield images[batch], labels[batch]
 
@@ -92,8 +93,16 @@ class Handfuls:
 class ImageData(pl.LightningDataModule):
     """Training and validation images, moved once to the device that trains on them."""
 
-    def __init__(self, train: Images, val: Images, batch_size: int, eval_batch_size: int) -> None:
+    def __init__(
+        self,
+        train: Images,
+        val: Images,
+        batch_size: int,
+        eval_batch_size: int,
+        shuffle: bool = True,
+    ) -> None:
         super().__init__()
+        self.shuffle = shuffle
         self.train, self.val = train, val
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.fused_seeds: Sequence[int] | None = None  # of networks that are trained at once
@@ -104,8 +113,9 @@ class ImageData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Handfuls:
         if self.fused_seeds is not None:
-            return Handfuls(FusedBatches(self.train, self.batch_size, self.fused_seeds))
-        return Handfuls(Batches(self.train, self.batch_size, shuffle=True))
+            seeds = self.fused_seeds
+            return Handfuls(FusedBatches(self.train, self.batch_size, seeds, self.shuffle))
+        return Handfuls(Batches(self.train, self.batch_size, self.shuffle))
 
     def val_dataloader(self) -> Batches:
         return Batches(self.val, self.eval_batch_size)
@@ -122,7 +132,8 @@ def load(cfg: DictConfig) -> tuple[ImageData, str]:
     digest = hashlib.sha256()
     for tensor in (*train, *val):
         digest.update(tensor.numpy())
-    module = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size)
+    shuffle = cfg.data.shuffle is not False
+    module = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size, shuffle)
     return module, digest.hexdigest()[:12]
 
 
@@ -135,6 +146,13 @@ def _read(cfg: DictConfig, split: str) -> Images:
         images = images.mT
     if labels.ndim == 2:  # QMNIST: the class, then who wrote it
         labels = labels[:, 0]
+    if images.shape[1] == 1:  # grey: the same in each channel
+        images = images.expand(-1, cfg.data.in_channels, -1, -1)
+    if cfg.data.classes is not None:
+        chosen = torch.isin(labels, torch.tensor(list(cfg.data.classes)))
+        images, labels = images[chosen], labels[chosen]
+        if not len(labels):
+            raise UserError(f"data.classes={cfg.data.classes}: none of the {split} images is such")
     data, where = cfg.data, f"the {split} images of {cfg.data.root}"
     shape = (data.in_channels, data.image_size, data.image_size)
     if tuple(images.shape[1:]) != shape:

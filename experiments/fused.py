@@ -30,6 +30,7 @@ from experiments.train import (
     describe,
     explained,
     fit_from,
+    make_loss,
     make_module,
     make_trainer,
     pays,
@@ -143,6 +144,7 @@ def fit_together(
         mean=cfg.data.mean,
         std=cfg.data.std,
         batch_size=cfg.data.batch_size,
+        loss=make_loss(cfg),
         compiled=pays(cfg, len(data.train.labels)) and trainer.strategy.root_device.type == "cuda",
     )
     with ExitStack() as stack:
@@ -211,9 +213,11 @@ class Histories(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: FusedClassifier) -> None:
         share = (time.perf_counter() - self.started) / len(self.each)
+        losses = torch.stack(module.losses).cpu()
         for index, history in enumerate(self.each):
             row = {name: values[index] for name, values in module.figures.items()}
-            history.add({**row, "lr": self.rates[index], "epoch_seconds": share})
+            row |= {"lr": self.rates[index], "epoch_seconds": share}
+            history.add(row, losses[:, index])
         accuracies = module.figures["val/acc"]
         epoch = len(self.each[0].epochs)
         low, high = min(accuracies), max(accuracies)

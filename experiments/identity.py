@@ -17,6 +17,7 @@ ELSEWHERE = (
     "description",
     "force",
     "name",
+    "point",
     "published",
     "target.",
     "tracking.",
@@ -52,7 +53,8 @@ def name_experiment(step: str | None, experiment: str | None, overrides: Iterabl
     name = step or experiment or "custom"
     if re.fullmatch(r"s\d+", name):
         name = f"step {int(name[1:])}"
-    ignored = (*ELSEWHERE, "fused.", "step=", "experiment=", "seed=", "launcher=", "hydra", "name=")
+    unnamed = (key for key in ELSEWHERE if key != "point")
+    ignored = (*unnamed, "fused.", "step=", "experiment=", "seed=", "launcher=", "hydra", "name=")
     changes = (change.lstrip("+") for change in overrides)
     return ", ".join((name, *(change for change in changes if not change.startswith(ignored))))
 

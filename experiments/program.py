@@ -14,7 +14,12 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -55,6 +60,8 @@ def program(
                 task(cfg)
             except UserError as error:
                 fail(str(error))
+            except OmegaConfBaseException as error:  # a value that refers to another that is not
+                fail(_one_line(error))
 
         @functools.wraps(task)
         def main() -> None:
@@ -158,6 +165,9 @@ def _explain(error: Exception, name: str) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return f"{key}={value} is not understood; try quotes of two kinds: \"{key}='{value}'\""
     key = getattr(error.__cause__, "full_key", None)
     if isinstance(error, ConfigCompositionException) and key and "Could not override" in str(error):
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):

@@ -22,6 +22,7 @@ from experiments.program import UserError, flatten, scrubbed
 
 CONFIG_HASH = "config_hash"
 FUSED = "fused"  # the program, if any, that trained the run together with others
+CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is built again from
 NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials
 SHOWN_AS = {  # for the UI: what its charts and columns begin with
     "mlflow.experimentKind": "custom_model_development",

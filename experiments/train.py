@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # imported where they are needed, so that a typo or a budget 
     from experiments.budget import Cost
     from experiments.tracking import Store
     from models.classifier import Classifier
+    from models.learner import Loss
 
 LOG = "train.log"
 PAYS = 5_000  # batches: torch.compile saves a quarter of 20 ms each, and takes 20 s at first
@@ -181,9 +183,19 @@ def describe(
 def fit_from(
     last: Path, trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
 ) -> None:
-    """Train to the last epoch, from a checkpoint if there is one."""
+    """Train to the last epoch, from a checkpoint if there is one.
+
+    Raises:
+        UserError: there is one that is damaged, or holds programs.
+    """
+    start = str(last) if last.exists() else None
     try:
-        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None)
+        trainer.fit(module, data, ckpt_path=start, weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(
+            f"{last} is damaged, or holds more than figures and is not trusted; remove it, or "
+            "train anew with force=true"
+        ) from error
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise
@@ -205,8 +217,16 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
         std=cfg.data.std,
         batch_size=cfg.data.batch_size,
         compiled=compiled,
+        loss=make_loss(cfg),
         seed=cfg.seed,
     )
+
+
+def make_loss(cfg: DictConfig) -> Loss:
+    """What training minimises: cross entropy, where the configuration names nothing else."""
+    from torch.nn import functional as F
+
+    return build(cfg, "loss") or F.cross_entropy
 
 
 def pays(cfg: DictConfig, images: int) -> bool:

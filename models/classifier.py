@@ -6,10 +6,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from models.learner import Learner, Normalize
+from models.learner import Learner, Loss, Normalize
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
@@ -19,7 +20,7 @@ class Diverged(ArithmeticError):
 
 
 class Classifier(pl.LightningModule):
-    """Trains a network by cross entropy; counts loss and accuracy on the device.
+    """Trains a network by cross entropy, or another loss; counts loss and accuracy on the device.
 
     Logs train/loss, train/acc, val/loss and val/acc once an epoch, as means over
     all images; train/acc is what the network scored while it was being trained,
@@ -33,6 +34,7 @@ class Classifier(pl.LightningModule):
         augmentation: float [N, C, H, W], 0 to 255 -> the same; active in training only.
         mean, std: see Normalize.
         batch_size, compiled: see Learner.
+        loss: from outputs [N, K] and labels [N] to the mean loss.
         seed: each epoch's data order, augmentation and dropout follow from the
             seed and the epoch's number alone, so that a resumed run repeats what
             an uninterrupted one does.
@@ -51,6 +53,7 @@ class Classifier(pl.LightningModule):
         std: float = 1.0,
         batch_size: int = 1,
         compiled: str | None = None,
+        loss: Loss = F.cross_entropy,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -60,7 +63,8 @@ class Classifier(pl.LightningModule):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.automatic_optimization = False
         self.seed = seed
-        self.learn = Learner(network, self.normalize, augmentation, batch_size, compiled)
+        self.learn = Learner(network, self.normalize, augmentation, batch_size, compiled, loss)
+        self.losses: list[Tensor] = []  # of each batch of this epoch
         self.train_tally, self.val_tally = Tally(), Tally()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -76,6 +80,7 @@ class Classifier(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         torch.manual_seed((self.seed << 16) + self.current_epoch)
         self.train_tally.reset()
+        self.losses = []
 
     def training_step(self, batches: list[Batch], _: int) -> None:
         counted = self.optimizers()
@@ -86,6 +91,7 @@ class Classifier(pl.LightningModule):
     def _step(self, batch: Batch, optimizer: Optimizer | LightningOptimizer) -> None:
         loss, correct = self.learn(*batch)
         self.train_tally.add(loss, correct, len(batch[1]))
+        self.losses.append(loss.detach().clone())  # a CUDA graph writes over the loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

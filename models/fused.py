@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from models.classifier import Batch
-from models.learner import Compiled, Normalize
+from models.learner import Compiled, Loss, Normalize
 
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
@@ -28,10 +28,10 @@ class FusedClassifier(pl.LightningModule):
     that diverges disturbs no other.
 
     Args:
-        networks: of one architecture, but for the p of their Dropout2d; with initial weights.
+        networks: of one architecture, but for the p of their dropout; with initial weights.
         optimizers: of each network, from parameters to an optimizer; they may differ in
             their keywords only.
-        scheduler, augmentation, mean, std: see Classifier; the same for all.
+        scheduler, augmentation, mean, std, loss: see Classifier; the same for all.
         batch_size: of training; others run uncompiled.
         compiled: whether torch.compile makes a program of a training step.
 
@@ -51,6 +51,7 @@ class FusedClassifier(pl.LightningModule):
         std: float = 1.0,
         batch_size: int = 1,
         compiled: bool = False,
+        loss: Loss = F.cross_entropy,
     ) -> None:
         super().__init__()
         networks = [with_tensor_dropout(network) for network in networks]
@@ -73,10 +74,11 @@ class FusedClassifier(pl.LightningModule):
         self.make_scheduler, self.augmentation = scheduler, augmentation
         self.normalize = Normalize(mean, std)
         self.automatic_optimization = False
-        self.batch_size, self.compiled = batch_size, compiled
+        self.batch_size, self.compiled, self.loss = batch_size, compiled, loss
         self.program: Callable | None = None if compiled else self._learn
         self.register_buffer("sums", torch.zeros(4, len(networks)), persistent=False)
         self.images = [0, 0]  # seen in training and in validation
+        self.losses: list[Tensor] = []  # of each batch of this epoch, [K] each
         self.figures: dict[str, list[float]] = {}
         self.best: dict[str, Tensor] = {}
 
@@ -122,6 +124,7 @@ class FusedClassifier(pl.LightningModule):
         self.trainer.train_dataloader.batches.epoch = self.current_epoch
         self.sums.zero_()
         self.images = [0, 0]
+        self.losses = []
 
     def training_step(self, batches: list[Batch], _: int) -> None:
         counted = self.optimizers()
@@ -136,13 +139,14 @@ class FusedClassifier(pl.LightningModule):
         learn = self.program if labels.shape[1] == self.batch_size else self._learn
         losses, correct = learn(images, labels)
         self._count(0, losses, correct, labels.shape[1])
+        self.losses.append(losses.detach().clone())
         optimizer.zero_grad()
         losses.sum().backward()  # the networks share no weight: each gets its own gradient
         optimizer.step()
 
     def validation_step(self, batch: Batch, _: int) -> None:
         images, labels = batch
-        self._count(1, *score_each(self(images), labels), len(labels))
+        self._count(1, *score_each(self(images), labels, self.loss), len(labels))
 
     def on_train_epoch_end(self) -> None:
         if schedule := self.lr_schedulers():
@@ -179,7 +183,7 @@ class FusedClassifier(pl.LightningModule):
         if self.augmentation is not None:
             flat = self.augmentation(images.flatten(0, 1).float())
             images = flat.unflatten(0, labels.shape)
-        return score_each(self(images), labels)
+        return score_each(self(images), labels, self.loss)
 
     @torch.no_grad()
     def _count(self, stage: int, losses: Tensor, correct: Tensor, images: int) -> None:
@@ -187,33 +191,45 @@ class FusedClassifier(pl.LightningModule):
         self.images[stage] += images
 
 
-def score_each(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """[K, N, classes], [K, N] or [N] -> mean cross entropy [K], number of correct answers [K]."""
+def score_each(
+    logits: Tensor, labels: Tensor, loss: Loss = F.cross_entropy
+) -> tuple[Tensor, Tensor]:
+    """[K, N, classes], [K, N] or [N] -> mean loss [K], number of correct answers [K]."""
     labels = labels.expand(logits.shape[:2])
+    correct = (logits.argmax(2) == labels).sum(1)
+    if loss is not F.cross_entropy:
+        return torch.stack([loss(*pair) for pair in zip(logits, labels, strict=True)]), correct
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return losses.view(labels.shape).mean(1), (logits.argmax(2) == labels).sum(1)
+    return losses.view(labels.shape).mean(1), correct
 
 
-class TensorDropout2d(nn.Module):
-    """Dropout2d whose p is a tensor, so that it can differ between networks of one program."""
+class TensorDropout(nn.Module):
+    """Dropout whose p is a tensor, so that it can differ between networks of one program.
 
-    def __init__(self, p: float) -> None:
+    Args:
+        p: probability that one is dropped.
+        whole: whether whole channels are, as Dropout2d does, or single values.
+    """
+
+    def __init__(self, p: float, whole: bool) -> None:
         super().__init__()
         self.register_buffer("p", torch.tensor(p))
+        self.whole = whole
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return images
-        kept = torch.rand(*images.shape[:2], 1, 1, device=images.device) >= self.p
-        return images * (kept / (1 - self.p))
+            return x
+        shape = (*x.shape[:2], 1, 1) if self.whole else x.shape
+        kept = torch.rand(shape, device=x.device) >= self.p
+        return x * (kept / (1 - self.p))
 
 
 def with_tensor_dropout(network: nn.Module) -> nn.Module:
-    """A copy of a network in which every Dropout2d holds its p in a tensor."""
+    """A copy of a network in which every Dropout and Dropout2d holds its p in a tensor."""
     network = copy.deepcopy(network)
     for name, layer in list(network.named_modules()):
-        if isinstance(layer, nn.Dropout2d):
-            network.set_submodule(name, TensorDropout2d(layer.p))
+        if isinstance(layer, nn.Dropout | nn.Dropout2d):
+            network.set_submodule(name, TensorDropout(layer.p, isinstance(layer, nn.Dropout2d)))
     return network
 
 

@@ -13,6 +13,7 @@ from models.native import NativeNetwork
 
 Network = Callable[[Tensor], Tensor]
 Program = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +82,7 @@ class Learner:
             worth a program of its own.
         compiled: "native": on a CPU, our own kernels where the network is made for
             them; "all": those, or what torch.compile makes; None: plain PyTorch.
+        loss: outputs [N, K], labels [N] -> mean loss [].
 
     Shapes:
         uint8 [N, C, H, W], int64 [N] -> mean loss [], number of correct answers [].
@@ -97,8 +99,10 @@ class Learner:
         augmentation: nn.Module | None = None,
         batch_size: int = 1,
         compiled: str | None = None,
+        loss: Loss = F.cross_entropy,
     ) -> None:
         self.network, self.normalize, self.augmentation = network, normalize, augmentation
+        self.loss = loss
         self.batch_size, self.compiled = batch_size, compiled
         self.slow_way, self.native = "eager", None
         self.program: Program | None = None
@@ -119,12 +123,12 @@ class Learner:
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         network = self.native or self.network
-        return score(network(self.normalize(images)), labels)
+        return score(network(self.normalize(images)), labels, self.loss)
 
     def _learn(self, network: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self.augmentation is not None:
             images = self.augmentation(images.float())
-        return score(network(self.normalize(images)), labels)
+        return score(network(self.normalize(images)), labels, self.loss)
 
     def _compile(self, images: Tensor) -> Program:
         """The fastest program that there is for such images."""
@@ -141,6 +145,6 @@ class Learner:
         return Compiled(plain, images.device) if self.compiled == "all" else plain
 
 
-def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """[N, K], [N] -> mean cross entropy, and how many of the highest logits are right."""
-    return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()
+def score(logits: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> tuple[Tensor, Tensor]:
+    """[N, K], [N] -> mean loss, and how many of the highest logits are right."""
+    return loss(logits, labels), (logits.argmax(1) == labels).sum()

@@ -35,6 +35,7 @@ LONGEST = (
     "test_sweep",
     "test_train",
     "test_fused",
+    "test_predict",
     "test_mistakes",
     "test_epoch",
     "test_fetch",

@@ -93,10 +93,14 @@ def test_its_parameters_hold_no_places_and_no_credentials(run):
 
 
 def test_its_artifacts_are_there_to_look_at(run, artifacts):
-    for name in ("learning_curves", "confusion_matrix", "misclassified"):
+    for name in ("learning_curves", "confusion_matrix", "misclassified", "predictions", "loss"):
         png = (artifacts / f"{name}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
         assert len(png) > 10_000
+    table = (artifacts / "per_class.csv").read_text().splitlines()
+    assert len(table) == 12
+    right = sum(int(line.split(",")[1]) for line in table[1:-1])
+    assert right == round(run.data.metrics["val/acc"] * 10_000)
     assert "Total params: 5,854" in (artifacts / "summary.txt").read_text()
     assert "epoch 1 of 1" in (artifacts / "train.log").read_text()
     config = OmegaConf.load(artifacts / "config.yaml")

@@ -13,8 +13,15 @@ from experiments.train import main
     ("arguments", "complaint"),
     [
         (["step=s99"], "step=s99 does not exist; choose one of s01, s02"),
-        (["data=mnits"], "data=mnits does not exist; choose one of emnist, fashion_mnist, idx"),
+        (
+            ["data=mnits"],
+            "data=mnits does not exist; choose one of csv, emnist, fashion_mnist",
+        ),
         (["sead=1"], "there is no key sead in the configuration; did you mean seed?"),
+        (
+            ["name=a (1).b"],
+            "try quotes of two kinds: \"name='a (1).b'\"",
+        ),
         (["model.withs=[1]"], "there is no key model.withs in the configuration; did you mean"),
         (["step=s13", "seed=-1"], "seed must be a whole number of at least 0, not -1"),
         (["step=s13", "seed=one"], "seed must be a whole number of at least 0, not one"),
@@ -40,6 +47,19 @@ from experiments.train import main
         (["fused.lr=[0.1,-1]"], "optimizer: Invalid learning rate: -1"),
         (["fused.dropout=[0,0.1]"], "fused.dropout: a network without dropout is another one"),
         (["step=s01", "budget.parameters=8000"], "over budget: 40,202 parameters"),
+        (["loss=hinge"], "loss=hinge does not exist; choose one of cross_entropy, squared_error"),
+        (
+            ["loss=squared_error", "loss.gradient=all"],
+            "loss: gradient must be mean or sum, not",
+        ),
+        (["model=mlp", "model.activation=swoosh"], "model: activation must be one of relu, sigm"),
+        (["model=convnet", "model.kernels=[5]"], "model: widths, kernels and paddings must have a"),
+        (["data.classes=0"], "data.classes must be a list of labels, such as [0,5], not 0"),
+        (["data.classes=[zero]"], "data.classes must be a list of labels, such as [0,5], not ["),
+        (["data.shuffle=maybe"], "data.shuffle must be true or false, not maybe"),
+        (["experiment=zero_vs_fife"], "experiment=zero_vs_fife does not exist; choose one of drop"),
+        (["experiment=zero_vs_five", "point=[1e-3]"], "point[1]"),
+        (["experiment=kaggle_vgg16"], "over budget: 15,479,765,002 mult_adds, budget.mult_adds al"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -1,8 +1,14 @@
 import pytest
 import torch
-from torchvision.transforms.functional import InterpolationMode, affine, rotate
+from torchvision.transforms.functional import (
+    InterpolationMode,
+    affine,
+    gaussian_blur,
+    resize,
+    rotate,
+)
 
-from models.augmentation import RandomAffine
+from models.augmentation import GaussianBlur, RandomAffine, Resize
 
 
 def draws(monkeypatch, *values: float) -> None:
@@ -63,3 +69,38 @@ def test_corners_are_black_and_evaluation_changes_nothing():
 def test_amounts_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         RandomAffine(**options)
+
+
+def test_blur_is_that_of_torchvision_with_a_deviation_for_each_image():
+    torch.manual_seed(0)
+    images = torch.rand(3, 2, 20, 20) * 255
+    blur = GaussianBlur([5, 9], [0.3, 5.0])
+    blurred = blur(images)
+    torch.manual_seed(0)
+    torch.rand(3, 2, 20, 20)
+    sigmas = 0.3 + torch.rand(3, 1) * (5.0 - 0.3)
+    for image, sigma, ours in zip(images, sigmas, blurred, strict=True):
+        theirs = gaussian_blur(image, [5, 9], [sigma.item()] * 2)
+        assert torch.allclose(ours, theirs, atol=1e-3)
+    blur.eval()
+    assert torch.equal(blur(images), images)
+
+
+def test_resize_is_that_of_torchvision_and_smooths_what_it_shrinks():
+    images = torch.rand(3, 1, 28, 28) * 255
+    for size in (56, 14):
+        assert torch.allclose(Resize(size)(images), resize(images, [size, size]), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sigma", "complaint"),
+    [
+        ([4, 9], [1, 2], "kernel must be two odd numbers"),
+        ([5], [1, 2], "kernel must be two odd numbers"),
+        ([5, 9], [2, 1], "sigma must be two numbers above 0, the lesser first"),
+        ([5, 9], [0, 1], "sigma must be two numbers above 0"),
+    ],
+)
+def test_a_blur_that_is_none_is_refused(kernel, sigma, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        GaussianBlur(kernel, sigma)

@@ -1,0 +1,163 @@
+"""What a trained network reads in images.
+
+python -m experiments.predict run=ID input=FILE_OR_FOLDER
+python -m experiments.predict model=best input=test.csv output=submission.csv format=submission
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from experiments.program import UserError, program, refuse_password, whole
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ROWS = 50  # shown on the terminal
+BEST = "best"
+FULL, SUBMISSION = "full", "submission"
+
+
+@program("predict")
+def main(cfg: DictConfig) -> None:
+    check(cfg)
+    from experiments import trained
+    from experiments.tracking import Store
+    from experiments.verdict import percent
+
+    store = Store(cfg.tracking)
+    run = trained.best(store, cfg.where) if cfg.run == BEST else trained.find(store, str(cfg.run))
+    found = trained.load(store, run, Path(cfg.checkpoints.root))
+    names, images, labels = read(Path(cfg.input), found.data)
+    probabilities = predict(found.network, images, cfg.batch_size)
+    predicted = probabilities.argmax(1)
+    if cfg.output is None:
+        show(names, probabilities)
+    else:
+        form = {FULL: full, SUBMISSION: submission}[cfg.format]
+        write(Path(cfg.output), form(names, probabilities))
+        print(f"{cfg.output}: {len(names):,} images")
+    if labels is not None:
+        right = int((predicted == labels).sum())
+        print(f"{right:,} of {len(labels):,} right, {right / len(labels) * 100:.2f} %")
+    accuracy = percent(run.data.metrics.get("val/best_acc"))
+    print(f"by {run.info.run_name}, {accuracy} in validation: {store.url(run.info.run_id)}")
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what cannot be done, ahead of all that takes time.
+
+    Raises:
+        UserError: a key is missing or has a value that it cannot have.
+    """
+    if cfg.run is None:
+        raise UserError("give run=ID, of a run or a registered model, or model=best")
+    if cfg.input is None:
+        raise UserError("give input=FILE_OR_FOLDER: an image, a folder of images, or a CSV file")
+    if not Path(str(cfg.input)).exists():
+        raise UserError(f"input={cfg.input}: there is no such file or folder")
+    if cfg.format not in (FULL, SUBMISSION):
+        raise UserError(f"format must be {FULL} or {SUBMISSION}, not {cfg.format}")
+    if cfg.output is not None:
+        output = Path(str(cfg.output))
+        if not output.absolute().parent.is_dir() or output.is_dir():
+            raise UserError(f"output={output}: is not the name of a file in a folder that exists")
+        if output.exists() and output.samefile(cfg.input):
+            raise UserError("output and input must not be the same file")
+    whole(cfg, "batch_size", 1)
+    refuse_password(cfg)
+
+
+def read(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None]:
+    """The names of the images, uint8 [N, C, H, W], and labels [N] where the file has them.
+
+    Raises:
+        UserError: they cannot be read, or are not of the size that the network takes.
+    """
+    from experiments import csv_images, pictures
+
+    size, labels = data["image_size"], None
+    if path.suffix.lower() == ".csv":
+        images, labels = csv_images.read(path, data["num_classes"])
+        if images.shape[1] != size:
+            side = images.shape[1]
+            raise UserError(f"{path}: has images of {side}x{side}, the network takes {size}x{size}")
+        names = [str(number) for number in range(1, len(images) + 1)]
+    else:
+        paths = pictures.find(path)
+        images, notes = pictures.read(paths, size)
+        names = [file.name for file in paths]
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+    return names, images[:, None].expand(-1, data["in_channels"], -1, -1), labels
+
+
+def predict(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    """uint8 [N, C, H, W] -> probabilities [N, K]."""
+    import torch
+
+    with torch.inference_mode():
+        return torch.cat([network(batch) for batch in images.split(batch_size)])
+
+
+def show(names: list[str], probabilities: Tensor) -> None:
+    """Print the most and the second most probable class of each image."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("image", "predicted", "probability", "else", "probability"):
+        table.add_column(column, justify="left" if column == "image" else "right")
+    values, classes = probabilities[:ROWS].topk(min(2, probabilities.shape[1]))
+    for name, chances, kinds in zip(names, values.tolist(), classes.tolist(), strict=False):
+        cells = zip(map(str, kinds), (f"{chance * 100:.2f} %" for chance in chances), strict=True)
+        table.add_row(name, *(cell for pair in cells for cell in pair))
+    Console(highlight=False, markup=False).print(table)
+    if len(names) > ROWS:
+        print(f"and {len(names) - ROWS:,} more; output=FILE.csv has all")
+
+
+def full(names: list[str], probabilities: Tensor) -> Iterator[list[str]]:
+    """Each image with its class, the probability of that, and of each class."""
+    kinds = [f"p{kind}" for kind in range(probabilities.shape[1])]
+    yield ["image", "predicted", "probability", *kinds]
+    rows = zip(names, probabilities.argmax(1).tolist(), probabilities.tolist(), strict=True)
+    for name, kind, chances in rows:
+        yield [name, str(kind), *(f"{chance:.6f}" for chance in (chances[kind], *chances))]
+
+
+def submission(names: list[str], probabilities: Tensor) -> Iterator[list[str]]:
+    """What the Digit Recognizer competition takes."""
+    yield ["ImageId", "Label"]
+    for number, kind in enumerate(probabilities.argmax(1).tolist(), start=1):
+        yield [str(number), str(kind)]
+
+
+def write(path: Path, rows: Iterable[list[str]]) -> None:
+    """Write a CSV file, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    import csv
+
+    try:
+        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".") as temporary:
+            made = Path(temporary, path.name)
+            with made.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
+            made.replace(path)
+    except OSError as error:
+        raise UserError(f"output={path}: cannot be written: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    # model=best is what one says; to Hydra, though, model is a group of configurations
+    sys.argv = [f"run={item[6:]}" if item.startswith("model=") else item for item in sys.argv]
+    main()

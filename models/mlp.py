@@ -1,0 +1,79 @@
+"""Networks of dense layers only."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+from torch import nn
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "softmax": partial(nn.Softmax, dim=1),
+}
+
+
+class MLP(nn.Sequential):
+    """Dense layers, each but the last one followed by an activation, BatchNorm1d and Dropout.
+
+    Args:
+        widths: outputs of each hidden layer, positive integers.
+        activation: of the hidden layers: relu, sigmoid, tanh or softmax.
+        output: the same for the last layer; None: none.
+        batch_norm: whether BatchNorm1d follows each hidden layer's activation.
+        dropout: probability that Dropout drops an output of a hidden layer, in [0, 1).
+        uniform: initial weights and biases are drawn from -uniform to uniform;
+            None: as PyTorch draws them.
+        num_classes: outputs per image.
+        in_channels: channels of the images.
+        image_size: height and width of the images, in pixels.
+
+    Shapes:
+        float [N, in_channels, image_size, image_size] -> [N, num_classes].
+
+    Raises:
+        ValueError: a value cannot be built.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: str = "relu",
+        output: str | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        uniform: float | None = None,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        image_size: int = 28,
+    ) -> None:
+        if any(type(width) is not int or width < 1 for width in widths):
+            raise ValueError(f"widths must be positive integers, not {widths}")
+        for name, value in (("activation", activation), ("output", output)):
+            if value not in ACTIVATIONS and (name, value) != ("output", None):
+                raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)}, not {value}")
+        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be a number from 0 to below 1, not {dropout}")
+        if uniform is not None and (type(uniform) not in (int, float) or not uniform > 0):
+            raise ValueError(f"uniform must be a number above 0, not {uniform}")
+
+        layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+        inputs = in_channels * image_size**2
+        for i, width in enumerate(widths, start=1):
+            layers[f"linear{i}"] = nn.Linear(inputs, width)
+            layers[f"{activation}{i}"] = ACTIVATIONS[activation]()
+            if batch_norm:
+                layers[f"norm{i}"] = nn.BatchNorm1d(width)
+            if dropout:
+                layers[f"drop{i}"] = nn.Dropout(dropout)
+            inputs = width
+        layers[f"linear{len(widths) + 1}"] = nn.Linear(inputs, num_classes)
+        if output is not None:
+            layers["output"] = ACTIVATIONS[output]()
+        super().__init__(layers)
+        if uniform is not None:
+            for layer in self.children():
+                if isinstance(layer, nn.Linear):
+                    nn.init.uniform_(layer.weight, -uniform, uniform)
+                    nn.init.uniform_(layer.bias, -uniform, uniform)
