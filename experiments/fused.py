@@ -34,6 +34,7 @@ from experiments.train import (
     make_trainer,
     pays,
     start_anew,
+    whole_training,
 )
 from models.fused import FusedClassifier, unstacked
 
@@ -144,6 +145,7 @@ def fit_together(
         std=cfg.data.std,
         batch_size=cfg.data.batch_size,
         compiled=pays(cfg, len(data.train.labels)) and trainer.strategy.root_device.type == "cuda",
+        batches=whole_training(cfg, len(data.train.labels)),
     )
     with ExitStack() as stack:
         tracked = []

@@ -6,6 +6,7 @@ python -m experiments.train step=s13 seed=0
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,7 +164,6 @@ def describe(
 ) -> dict[str, str | None]:
     """The tags of a run: what it is, and what it came from."""
     from experiments.family import PARENT, parent_run
-    from experiments.provenance import provenance
     from experiments.tracking import CONFIG_HASH
 
     return {
@@ -171,8 +171,19 @@ def describe(
         PARENT: parent_run(cfg, store, cost.figures()),
         "step": cfg.step,
         "experiment": cfg.experiment,
-        "data.digest": digest,
         "mlflow.source.name": "experiments.train",
+        **origin(cfg, digest, trainer),
+    }
+
+
+def origin(cfg: DictConfig, digest: str, trainer: pl.Trainer) -> dict[str, str | None]:
+    """The tags that say what a run came from."""
+    from experiments.provenance import provenance
+
+    held = cfg.data.holdout
+    return {
+        "data.digest": digest,
+        "validated_on": "test images" if held is None else f"{held} of the training images",
         "mlflow.note.content": cfg.description,
         **provenance(trainer.strategy.root_device),
     }
@@ -206,7 +217,13 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
         batch_size=cfg.data.batch_size,
         compiled=compiled,
         seed=cfg.seed,
+        batches=whole_training(cfg, images),
     )
+
+
+def whole_training(cfg: DictConfig, images: int) -> int:
+    """Batches of a run on so many images; the last, smaller one of each epoch counts."""
+    return cfg.trainer.max_epochs * math.ceil(images / cfg.data.batch_size)
 
 
 def pays(cfg: DictConfig, images: int) -> bool:
