@@ -52,10 +52,22 @@ def identified(cfg: DictConfig) -> DictConfig:
 
 
 def train(cfg: DictConfig) -> str:
+    """Train the run that a configuration describes, and show it.
+
+    Returns, and raises: see `ensure`.
+    """
+    outcome, store, run, folder = ensure(cfg)
+    announce(val_acc=run.data.metrics["val/acc"])
+    if not is_job():
+        show(cfg, store, run, folder, outcome)
+    return outcome
+
+
+def ensure(cfg: DictConfig) -> tuple[str, Store, Run, Path]:
     """Train the run that a configuration describes, unless the store has it already.
 
     Returns:
-        "trained", or "trained before".
+        "trained" or "trained before", the store, the run, and its checkpoints' folder.
 
     Raises:
         UserError: the configuration, the budget, the data or the store forbids it,
@@ -88,10 +100,7 @@ def train(cfg: DictConfig) -> str:
                 outcome = "trained"
                 run = fit(cfg, network, cost, store, folder, run)
         sum_up(cfg, store, run.data.tags[PARENT])
-    announce(val_acc=run.data.metrics["val/acc"])
-    if not is_job():
-        show(cfg, store, run, folder, outcome)
-    return outcome
+    return outcome, store, run, folder
 
 
 @contextmanager
