@@ -60,19 +60,21 @@ def best_trials(study: Study, count: int) -> list[FrozenTrial]:
     return chosen[:count]
 
 
-def write_step(cfg: DictConfig, trial: FrozenTrial, study: str, tried: int) -> str:
+def write_step(
+    cfg: DictConfig, final: DictConfig, trial: FrozenTrial, study: str, tried: int
+) -> str:
     """Write a step file that trains a trial's network on all training images.
 
     Args:
         cfg: the configuration of the trial.
+        final: where step files go, and the epochs in them.
         tried: how many networks the search has tried.
 
     Returns:
         The name of the step.
     """
-    folder = Path(cfg.final.steps)
     cfg = cfg.copy()
-    cfg.trainer.max_epochs, cfg.data.holdout = cfg.final.max_epochs, None
+    cfg.trainer.max_epochs, cfg.data.holdout = final.max_epochs, None
     choices = HydraConfig.get().runtime.choices
     usual = compose("train", return_hydra_config=True)
     groups = {
@@ -104,8 +106,8 @@ def write_step(cfg: DictConfig, trial: FrozenTrial, study: str, tried: int) -> s
             yaml.safe_dump(changes, sort_keys=False, default_flow_style=None, width=98),
         )
     )
-    path = folder / f"{study}-{trial.number}.yaml"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = Path(final.steps, f"{study}-{trial.number}.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
     return step_name(path)

@@ -70,7 +70,7 @@ class BlockNet(nn.Sequential):
             _chosen("blocks", kind, BLOCKS)
         _whole("kernels", [*sides, head], odd=True)
         _whole("uses", [uses])
-        if isinstance(dropout, bool) or not 0 <= dropout < 1:
+        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
             raise ValueError(f"dropout must be a number from 0 to below 1, not {dropout}")
         make_pool = _chosen("pool", pool, POOLS)
         activate, normalize = (

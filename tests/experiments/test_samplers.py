@@ -1,0 +1,186 @@
+"""What is proposed: within the budget always, and better than at random where it should be."""
+
+import statistics
+import warnings
+
+import numpy as np
+import optuna
+import pytest
+from conftest import PROJECT
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from experiments.budget import check
+from experiments.design import design
+from experiments.program import UserError, build
+from experiments.samplers import Evolution, Within
+from experiments.space import Space
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def configure(*overrides: str):
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        cfg = compose("search", overrides=list(overrides))
+        return cfg, OmegaConf.masked_copy(cfg, [key for key in cfg if key in compose("train")])
+
+
+def proposals(cfg, space: Space, count: int) -> tuple[list[dict], int]:
+    """Trials of a study with made scores, as a worker would have them; and how many were rejected.
+
+    The wider the network the better, so that a sampler learns to press against the budget.
+    """
+    study, params, rejected = optuna.create_study(direction="maximize"), [], 0
+    for number in range(count):
+        study.sampler = Within(
+            build(cfg, "sampler", seed=number), space.distributions, (space.objection,)
+        )
+        trial = study.ask(space.distributions)
+        params.append(trial.params)
+        rejected += study.sampler.rejected
+        study.tell(trial, sum(trial.params[f"model.widths.{i}"] for i in range(6)))
+    return params, rejected
+
+
+def test_of_1000_samples_of_the_default_space_none_is_over_budget():
+    cfg, base = configure("sampler=random", "budget.parameters=8000")
+    space = Space(base, cfg.space)
+    params, rejected = proposals(cfg, space, 1000)
+    assert rejected > 100  # else this tells nothing
+    for one in params[::25]:  # by the budget that a run is held to
+        trial = space.configure(one)
+        check(design(trial)[1], trial)
+    assert all(space.objection(one) is None for one in params)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "evolution"])
+def test_what_learns_stays_within_the_budget(sampler):
+    cfg, base = configure(f"sampler={sampler}", "budget.parameters=6000")
+    space = Space(base, cfg.space)
+    params, _ = proposals(cfg, space, 70)
+    assert all(space.objection(one) is None for one in params)
+
+
+def test_a_network_is_weighed_as_it_will_be():
+    cfg, base = configure("budget.parameters=null")
+    space = Space(base, cfg.space)
+    for one in proposals(cfg, space, 20)[0]:
+        parameters = design(space.configure(one))[1].parameters
+        space.cfg.budget.parameters = parameters
+        assert space.objection(one) is None
+        space.cfg.budget.parameters = parameters - 1
+        assert space.objection(one).endswith(f"allows {parameters - 1:,}, 1 too many")
+
+
+def test_multiply_adds_and_bytes_are_held_to_their_limits_too():
+    cfg, base = configure("search=plain")
+    space = Space(base, cfg.space)
+    start = space.start()
+    assert start["model.widths.0"] == 8
+    cost = design(space.configure(start))[1]
+    for name in ("mult_adds", "bytes"):
+        space.cfg.budget[name] = getattr(cost, name)
+        assert space.objection(start) is None
+        space.cfg.budget[name] -= 1
+        assert name in space.objection(start)
+        space.cfg.budget[name] = None
+
+
+def test_where_nothing_fits_it_says_so(monkeypatch):
+    monkeypatch.setattr(Within, "LIMIT", 50)
+    cfg, base = configure("budget.parameters=50")
+    with pytest.raises(
+        UserError, match=r"none of 50 proposals can be trained; the last: .*allows 50"
+    ):
+        proposals(cfg, Space(base, cfg.space), 1)
+
+
+@pytest.mark.parametrize(
+    ("space", "complaint"),
+    [
+        ({"model.withs.0": [1, 2]}, "no key model.withs.0 in the configuration; did you mean"),
+        ({"model.widths.9": [1, 2]}, "no key model.widths.9"),
+        ({"model.head": 3}, "space.model.head: give a list of choices, or low and high; it is 3"),
+        ({"model.head": {"low": 1}}, "space.model.head: give a list of choices"),
+        ({"model.head": {"low": 5, "high": 1}}, "space.model.head: "),
+        ({"optimizer.lr": {"low": 0, "high": 1.0, "log": True}}, "space.optimizer.lr: "),
+        ({}, "space is empty"),
+    ],
+)
+def test_a_mistake_in_a_space(space, complaint):
+    _, base = configure()
+    with pytest.raises(UserError) as error:
+        Space(base, OmegaConf.create(space))
+    assert complaint in str(error.value)
+
+
+def test_whole_numbers_floats_and_choices():
+    _, base = configure()
+    space = {
+        "model.head": {"low": 1, "high": 5, "step": 2},
+        "optimizer.lr": {"low": 0.01, "high": 1.0, "log": True},
+        "model.norm": ["batch", None],
+    }
+    assert list(Space(base, OmegaConf.create(space)).distributions.values()) == [
+        IntDistribution(1, 5, step=2),
+        FloatDistribution(0.01, 1.0, log=True),
+        CategoricalDistribution(["batch", None]),
+    ]
+
+
+MADE = {
+    **{f"x{i}": FloatDistribution(-1, 1) for i in range(4)},
+    **{f"n{i}": IntDistribution(0, 20) for i in range(3)},
+    **{f"c{i}": CategoricalDistribution(["a", "b", "c", "d"]) for i in range(3)},
+}
+
+
+def made_score(params: dict) -> float:
+    """Highest, 0, at one place: a cheap stand-in for training."""
+    far = sum((params[f"x{i}"] - 0.3 * i + 0.4) ** 2 for i in range(4))
+    far += sum(((params[f"n{i}"] - 5 * i - 3) / 10) ** 2 for i in range(3))
+    return -far - sum(0.5 * (params[f"c{i}"] != "abd"[i]) for i in range(3))
+
+
+def best_of_100(sampler: str, seed: int) -> float:
+    cfg, _ = configure(f"sampler={sampler}")
+    study = optuna.create_study(direction="maximize")
+    seeds = np.random.SeedSequence(seed).generate_state(100)
+    for one in seeds:
+        study.sampler = Within(build(cfg, "sampler", seed=int(one)), MADE, ())
+        trial = study.ask(MADE)
+        study.tell(trial, made_score(trial.params))
+    return study.best_value
+
+
+def test_evolution_and_tpe_beat_random_search():
+    """At 100 trials, by the median of 10 studies."""
+    warnings.simplefilter("ignore")
+    median = {
+        sampler: statistics.median(best_of_100(sampler, seed) for seed in range(10))
+        for sampler in ("random", "tpe", "evolution")
+    }
+    print(median)
+    assert median["tpe"] > median["random"] + 0.2
+    assert median["evolution"] > median["random"] + 0.2
+
+
+def test_evolution_changes_at_least_one_value_of_a_recent_trial():
+    study = optuna.create_study(direction="maximize", sampler=Evolution(5, 2, seed=0))
+    for _ in range(30):
+        trial = study.ask(MADE)
+        recent = [one.params for one in study.get_trials()[-6:-1]]
+        if trial.number >= 5:
+            alike = [sum(one[k] == trial.params[k] for k in MADE) for one in recent]
+            assert 5 <= max(alike)
+        study.tell(trial, made_score(trial.params))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [({"tournament": 40}, "tournament must be from 1"), ({"changes": 0}, "changes must be")],
+)
+def test_evolution_refuses(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Evolution(**options)
