@@ -3,7 +3,10 @@
 python -m experiments.search budget.parameters=5000
 """
 
+from __future__ import annotations
+
 import re
+from typing import TYPE_CHECKING
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.program import UserError, build, number, program, refuse_password, whole
 from experiments.sweep import announce
+
+if TYPE_CHECKING:
+    from experiments.space import Space
 
 
 @program("search")
@@ -29,6 +35,7 @@ def main(cfg: DictConfig) -> str:
 
     base = trial_base(cfg)
     space = Space(base, cfg.space)
+    rehearse(cfg, space)
     with train.explained(base.checkpoints.root), storage.explained(str(cfg.storage)):
         worker = Worker(cfg, base, str(name), space)
         worker.work()
@@ -51,8 +58,27 @@ def check(cfg: DictConfig) -> None:
         number(cfg, "smallest_above", above=0, to=1)
     if any(value is not None for value in cfg.fused.values()):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
-    build(cfg, "sampler", seed=0)
-    build(cfg, "pruner")
+
+
+def rehearse(cfg: DictConfig, space: Space) -> None:
+    """Go through a study in memory, to learn now of values that sampler or pruner refuse.
+
+    Raises:
+        UserError: such a value.
+    """
+    import optuna
+
+    sampler, pruner = build(cfg, "sampler", seed=0), build(cfg, "pruner")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    try:
+        for _ in range(3):
+            trial = study.ask(space.distributions)
+            trial.report(0.5, step=1)
+            trial.should_prune()
+            study.tell(trial, 0.5)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"sampler or pruner: {' '.join(str(error).split())}") from error
 
 
 def trial_base(cfg: DictConfig) -> DictConfig:

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class Space:
     Args:
         cfg: the configuration that they change.
         space: by dotted key, what it may be: a list of choices, or low and high, with
-            step or log where wanted, whole numbers if both are whole.
+            step or log where wanted, whole numbers if both are whole; null: not searched.
 
     Raises:
         UserError: a key does not exist, or its values are none.
@@ -38,7 +39,10 @@ class Space:
 
     def __init__(self, cfg: DictConfig, space: DictConfig) -> None:
         self.cfg = cfg
-        self.distributions = {key: distribution(key, value) for key, value in space.items()}
+        leaves = dict(walk(OmegaConf.to_container(space, resolve=True)))
+        self.distributions = {
+            key: distribution(key, value) for key, value in leaves.items() if value is not None
+        }
         if not self.distributions:
             raise UserError("space is empty; choose one, such as search=blocks")
         for key in self.distributions:
@@ -103,9 +107,17 @@ def put(tree: Any, path: list[str], value: Any) -> None:
     tree[int(path[-1]) if isinstance(tree, list) else path[-1]] = value
 
 
-def distribution(key: str, value: Any) -> BaseDistribution:
+def walk(space: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a space with their values; the command line nests what it adds."""
+    if isinstance(space, dict) and not RANGE & space.keys():
+        for name, value in space.items():
+            yield from walk(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, space
+
+
+def distribution(key: str, plain: Any) -> BaseDistribution:
     """Optuna's distribution of what a key may be."""
-    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     try:
         if isinstance(plain, list):
             return CategoricalDistribution(plain)

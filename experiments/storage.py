@@ -51,5 +51,6 @@ def explained(storage: str) -> Iterator[None]:
         raise UserError(
             f"storage={storage}: failed: {reason(cause)}; the same command goes on from there"
         ) from error
-    except ModuleNotFoundError as error:
-        raise UserError(f"storage={storage}: needs the package {error.name}; install it") from error
+    except ImportError as error:
+        missing = getattr(error.__cause__ or error, "name", None) or "of its database"
+        raise UserError(f"storage={storage}: needs the package {missing}; install it") from error

@@ -3,6 +3,7 @@
 import csv
 import io
 import tempfile
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -99,11 +100,17 @@ def pictures(study: Study, finalists: list[Finalist]) -> dict[str, Figure]:
     if not trials:
         return {}
     drawn = {"pareto": pareto(study, finalists)}
-    labelled = {"target": accuracy, "target_name": "accuracy"}
-    drawn["history"] = plots.plot_optimization_history(study, **labelled).figure
+    axes = plots.plot_optimization_history(study, target=accuracy, target_name="accuracy")
+    drawn["history"] = axes.figure
     if len(trials) >= ENOUGH and len({accuracy(trial) for trial in trials}) > 1:
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        axes = plots.plot_param_importances(study, evaluator=evaluator, **labelled)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it looks at low values: it shall
+            axes = plots.plot_param_importances(
+                study,
+                evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+                target=lambda trial: 1 - accuracy(trial),
+                target_name="the error",
+            )
         axes.figure.set_size_inches(9, 0.3 * len(trials[0].params) + 1.5)
         drawn["importance"] = axes.figure
     for figure in drawn.values():
