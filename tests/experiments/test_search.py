@@ -224,6 +224,14 @@ def test_the_smallest_network_above_a_target(place, monkeypatch, capsys):
     assert f"(trial {smallest.number})" in capsys.readouterr().out.splitlines()[3]
 
 
+def test_a_study_in_postgresql(place, postgresql, monkeypatch, capsys):
+    for trials in (1, 2):
+        search_here(place, monkeypatch, f"trials={trials}", f"storage={postgresql}")
+        assert f"{trials} networks tried: {trials} trained" in capsys.readouterr().out
+    assert len(optuna.load_study(study_name="plain", storage=postgresql).get_trials()) == 2
+    assert len(place.trials()) == 2
+
+
 def test_a_pruner_stops_trials_early(place, monkeypatch, capsys):
     strict = ("pruner._target_=optuna.pruners.ThresholdPruner", "+pruner.lower=0.999")
     search_here(place, monkeypatch, "trials=2", "trainer.max_epochs=2", *strict)
