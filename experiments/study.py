@@ -4,10 +4,11 @@ import csv
 import io
 import tempfile
 import warnings
+from itertools import accumulate
 from pathlib import Path
 
-import matplotlib
 import optuna
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -80,10 +81,8 @@ def pareto(study: Study, finalists: list[Finalist]) -> Figure:
         means = [finalist.mean * 100 for finalist in finalists]
         label = "finalists, in full, on test images: mean"
         axes.plot(sizes, means, marker="*", markersize=12, linestyle="", label=label)
-    best = [accuracy(trial) * 100 for trial in trials]
-    if best:
-        low, high = sorted(best)[len(best) // 5], max([*best, *(f.mean * 100 for f in finalists)])
-        axes.set_ylim(low - 0.1 * (high - low) - 0.01, high + 0.1 * (high - low) + 0.01)
+    means = [finalist.mean * 100 for finalist in finalists]
+    focus(axes, [*(accuracy(trial) * 100 for trial in trials), *means])
     axes.set(xlabel="parameters", ylabel="accuracy, %, last epoch")
     axes.set_title(f"{len(trials)} trials on images held out; the worst fifth is not shown")
     axes.grid(alpha=0.3)
@@ -91,30 +90,57 @@ def pareto(study: Study, finalists: list[Finalist]) -> Figure:
     return figure
 
 
-def pictures(study: Study, finalists: list[Finalist]) -> dict[str, Figure]:
-    """By name: history, importance where there are trials enough, pareto."""
-    matplotlib.use("Agg")
-    from optuna.visualization import matplotlib as plots
+def history(study: Study) -> Figure:
+    """Accuracy of each trial in its turn, and the best so far."""
+    trials = [trial for trial in complete(study) if accuracy(trial) > 0]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    numbers, values = [t.number for t in trials], [accuracy(t) * 100 for t in trials]
+    axes.plot(numbers, values, marker=".", linestyle="", color="tab:gray", label="trials")
+    axes.plot(numbers, list(accumulate(values, max)), drawstyle="steps-post", label="best so far")
+    focus(axes, values)
+    axes.set(xlabel="trial", ylabel="accuracy, %, last epoch", title=in_words(study))
+    axes.title.set_fontsize(9)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
 
+
+def importance(study: Study) -> Figure:
+    """How much of what sets the best tenth of the trials apart is due to each key (Watanabe,
+    Bansal and Hutter, "PED-ANOVA", 2023)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it looks at low values: it shall
+        shares = optuna.importance.get_param_importances(
+            study,
+            evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+            target=lambda trial: 1 - accuracy(trial),
+        )
+    figure = Figure(figsize=(8, 0.3 * len(shares) + 1), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(list(shares), [share * 100 for share in shares.values()])
+    axes.invert_yaxis()
+    axes.set(xlabel="importance, %", title="what sets the best trials apart")
+    axes.grid(alpha=0.3, axis="x")
+    return figure
+
+
+def focus(axes: Axes, accuracies: list[float]) -> None:
+    """Leave the worst fifth out of sight: failures would squeeze the rest."""
+    if accuracies:
+        low, high = sorted(accuracies)[len(accuracies) // 5], max(accuracies)
+        margin = 0.1 * (high - low) + 0.01
+        axes.set_ylim(low - margin, high + margin)
+
+
+def pictures(study: Study, finalists: list[Finalist]) -> dict[str, Figure]:
+    """By name: history, pareto, and importance where there are trials enough."""
     trials = complete(study)
     if not trials:
         return {}
-    drawn = {"pareto": pareto(study, finalists)}
-    axes = plots.plot_optimization_history(study, target=accuracy, target_name="accuracy")
-    drawn["history"] = axes.figure
+    drawn = {"history": history(study), "pareto": pareto(study, finalists)}
     if len(trials) >= ENOUGH and len({accuracy(trial) for trial in trials}) > 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that it looks at low values: it shall
-            axes = plots.plot_param_importances(
-                study,
-                evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
-                target=lambda trial: 1 - accuracy(trial),
-                target_name="the error",
-            )
-        axes.figure.set_size_inches(9, 0.3 * len(trials[0].params) + 1.5)
-        drawn["importance"] = axes.figure
-    for figure in drawn.values():
-        figure.set_layout_engine("constrained")
+        drawn["importance"] = importance(study)
     return drawn
 
 

@@ -31,6 +31,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # minutes each: with these first, both processes end at about the same time
 LONGEST = (
+    "test_search",
     "test_tracking",
     "test_sweep",
     "test_train",

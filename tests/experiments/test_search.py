@@ -33,7 +33,8 @@ class SearchPlace(Workplace):
         return [
             *("search=plain", *self.places, *self.data, f"storage={self.storage}"),
             *(self.path, f"final.steps={self.found}", "data.holdout=500", "model.widths.0=4"),
-            *("trainer.max_epochs=1", "pruner=none", "final.networks=0", *overrides),
+            *("trainer.max_epochs=1", "pruner=none", "final.networks=0"),
+            *("tracking.model=false", *overrides),
         ]
 
     def start(self, *overrides: str) -> subprocess.Popen:
@@ -194,11 +195,13 @@ def test_finalists_are_steps_that_train_as_they_are(searched):
     assert len(finals) == 4
     assert {run.data.tags["validated_on"] for run in finals} == {"test images"}
     assert {run.data.params["trainer.max_epochs"] for run in finals} == {"2"}
-    for file in place.found.glob("*.yaml"):
-        step = f"step=found/{file.stem}"
-        again = place.run("train", step, "seed=1", place.path, *place.data[1:])
-        assert again.returncode == 0, again.stderr
-        assert "trained before" in again.stdout
+    assert {f"found/{file.stem}" for file in place.found.glob("*.yaml")} == {
+        run.data.tags["step"] for run in finals
+    }
+    step = f"step={finals[0].data.tags['step']}"
+    again = place.run("train", step, "seed=1", place.path, *place.data[1:])
+    assert again.returncode == 0, again.stderr
+    assert "trained before" in again.stdout
 
 
 def test_a_study_is_held_to_what_it_was_begun_with(searched, monkeypatch, capsys):
