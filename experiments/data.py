@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from experiments.fetch import fetch
-from experiments.program import UserError, build
+from experiments.program import UserError, build, whole
 
 
 class Images(NamedTuple):
@@ -124,17 +124,38 @@ class ImageData(pl.LightningDataModule):
 def load(cfg: DictConfig) -> tuple[ImageData, str]:
     """Fetch and read the data of a configuration; with the digest of what was read.
 
+    With `data.holdout`, so many of the training images are kept back and validated on; the
+    test images are not read.
+
     Raises:
         UserError: it cannot be fetched or read, or is not what `data` states.
     """
     fetch(cfg.data)
-    train, val = (_read(cfg, split) for split in ("train", "val"))
+    train = _read(cfg, "train")
+    if cfg.data.holdout is None:
+        val = _read(cfg, "val")
+    else:
+        train, val = hold_out(train, whole(cfg, "data.holdout", 1))
     digest = hashlib.sha256()
     for tensor in (*train, *val):
         digest.update(tensor.numpy())
     shuffle = cfg.data.shuffle is not False
     module = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size, shuffle)
     return module, digest.hexdigest()[:12]
+
+
+def hold_out(images: Images, count: int) -> tuple[Images, Images]:
+    """All but so many images, and those: the same ones for all seeds.
+
+    Raises:
+        UserError: none would be left to train on.
+    """
+    total = len(images.labels)
+    if count >= total:
+        raise UserError(f"data.holdout is {count:,}, but there are {total:,} training images")
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+    kept, held = order[count:].sort().values, order[:count].sort().values
+    return Images(*(part[kept] for part in images)), Images(*(part[held] for part in images))
 
 
 def _read(cfg: DictConfig, split: str) -> Images:

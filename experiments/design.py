@@ -8,6 +8,7 @@ from torch import nn
 
 from experiments.budget import Cost, measure
 from experiments.program import UserError, build, number, whole
+from models.schedule import make_schedule
 
 WHOLE = {
     "seed": 0,
@@ -60,8 +61,8 @@ def rehearse(cfg: DictConfig) -> None:
         optimizer = build(cfg, part)([nn.Parameter(torch.zeros(1))])
         optimizer.step()
         part = "scheduler"
-        if make_scheduler := build(cfg, part):
-            scheduler = make_scheduler(optimizer)
+        if make := build(cfg, part):
+            scheduler = make_schedule(make, optimizer, batches=10)
             optimizer.step()
             scheduler.step()
     except (ValueError, TypeError, ArithmeticError) as error:

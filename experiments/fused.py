@@ -35,6 +35,7 @@ from experiments.train import (
     make_trainer,
     pays,
     start_anew,
+    whole_training,
 )
 from models.fused import FusedClassifier, unstacked
 
@@ -146,6 +147,7 @@ def fit_together(
         batch_size=cfg.data.batch_size,
         loss=make_loss(cfg),
         compiled=pays(cfg, len(data.train.labels)) and trainer.strategy.root_device.type == "cuda",
+        batches=whole_training(cfg, len(data.train.labels)),
     )
     with ExitStack() as stack:
         tracked = []

@@ -26,6 +26,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+# URIs that may hold one, and where they may come from then
+PASSWORDS = {"tracking.uri": "MLFLOW_TRACKING_URI", "storage": "OPTUNA_STORAGE"}
 INTERRUPTED = 128 + signal.SIGINT
 at_interrupt: list[Callable[[], None]] = []  # what is left to do after Ctrl-C
 
@@ -138,14 +140,15 @@ def refuse_password(cfg: DictConfig) -> None:
     """Keep a password off the command line, and so out of histories, process lists and dumps.
 
     Raises:
-        UserError: the tracking URI has one, and does not come from the environment.
+        UserError: a URI has one, and does not come from the environment.
     """
-    uri = str(cfg.tracking.uri)
-    if scrubbed(uri) != uri and uri != os.environ.get("MLFLOW_TRACKING_URI"):
-        raise UserError(
-            f"tracking.uri={scrubbed(uri)}: a password does not belong on the command line; "
-            "set MLFLOW_TRACKING_URI in the environment instead"
-        )
+    for key, variable in PASSWORDS.items():
+        uri = str(OmegaConf.select(cfg, key))
+        if scrubbed(uri) != uri and uri != os.environ.get(variable):
+            raise UserError(
+                f"{key}={scrubbed(uri)}: a password does not belong on the command line; "
+                f"set {variable} in the environment instead"
+            )
 
 
 def write(path: Path, text: str) -> None:

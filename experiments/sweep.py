@@ -35,7 +35,7 @@ from experiments.verdict import duration, percent
 STATE, ERROR = "job.json", "error.log"
 SECONDS = 0.5  # between looks at the jobs
 PATIENCE = 5  # seconds until a job that was told to stop is taken to live on
-DONE = ("trained", "trained before", "failed")
+DONE = ("trained", "trained before", "searched", "failed")
 
 
 def is_job() -> bool:
@@ -85,7 +85,8 @@ class Sweep(Callback):
         self.folder = Path(config.hydra.sweep.dir)
         for old in self.folder.glob(f"*/{STATE}"):  # where a sweep was told to use the folder again
             old.unlink()
-        self.command = ["python", "-m", "experiments.train", "-m", *config.hydra.overrides.task]
+        program = f"experiments.{config.hydra.job.config_name}"
+        self.command = ["python", "-m", program, "-m", *config.hydra.overrides.task]
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         overrides = parser.parse_overrides(list(config.hydra.overrides.task))
         jobs = sum(map(len, BasicSweeper.split_arguments(overrides, None)))
@@ -108,7 +109,7 @@ class Sweep(Callback):
         for job in jobs:
             if job["state"] == "running":
                 job["state"] = "interrupted"
-                if "runs" in job:  # else it had made none yet
+                if job.get("runs"):  # else it had made none yet
                     close(job, self.tracking)
         self.show(jobs)
         print("to go on where it stopped:", shlex.join(self.command))
@@ -126,6 +127,8 @@ class Sweep(Callback):
         for job in jobs:
             if job["state"] == "failed":
                 print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
+        for report in {job["report"]: None for job in jobs if "report" in job}:
+            print(report)
 
 
 def close(job: dict[str, Any], tracking: DictConfig) -> None:

@@ -6,6 +6,7 @@ python -m experiments.train step=s13 seed=0
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,10 +54,22 @@ def identified(cfg: DictConfig) -> DictConfig:
 
 
 def train(cfg: DictConfig) -> str:
+    """Train the run that a configuration describes, and show it.
+
+    Returns, and raises: see `ensure`.
+    """
+    outcome, store, run, folder = ensure(cfg)
+    announce(val_acc=run.data.metrics["val/acc"])
+    if not is_job():
+        show(cfg, store, run, folder, outcome)
+    return outcome
+
+
+def ensure(cfg: DictConfig) -> tuple[str, Store, Run, Path]:
     """Train the run that a configuration describes, unless the store has it already.
 
     Returns:
-        "trained", or "trained before".
+        "trained" or "trained before", the store, the run, and its checkpoints' folder.
 
     Raises:
         UserError: the configuration, the budget, the data or the store forbids it,
@@ -89,10 +102,7 @@ def train(cfg: DictConfig) -> str:
                 outcome = "trained"
                 run = fit(cfg, network, cost, store, folder, run)
         sum_up(cfg, store, run.data.tags[PARENT])
-    announce(val_acc=run.data.metrics["val/acc"])
-    if not is_job():
-        show(cfg, store, run, folder, outcome)
-    return outcome
+    return outcome, store, run, folder
 
 
 @contextmanager
@@ -165,7 +175,6 @@ def describe(
 ) -> dict[str, str | None]:
     """The tags of a run: what it is, and what it came from."""
     from experiments.family import PARENT, parent_run
-    from experiments.provenance import provenance
     from experiments.tracking import CONFIG_HASH
 
     return {
@@ -173,8 +182,19 @@ def describe(
         PARENT: parent_run(cfg, store, cost.figures()),
         "step": cfg.step,
         "experiment": cfg.experiment,
-        "data.digest": digest,
         "mlflow.source.name": "experiments.train",
+        **origin(cfg, digest, trainer),
+    }
+
+
+def origin(cfg: DictConfig, digest: str, trainer: pl.Trainer) -> dict[str, str | None]:
+    """The tags that say what a run came from."""
+    from experiments.provenance import provenance
+
+    held = cfg.data.holdout
+    return {
+        "data.digest": digest,
+        "validated_on": "test images" if held is None else f"{held} of the training images",
         "mlflow.note.content": cfg.description,
         **provenance(trainer.strategy.root_device),
     }
@@ -219,6 +239,7 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
         compiled=compiled,
         loss=make_loss(cfg),
         seed=cfg.seed,
+        batches=whole_training(cfg, images),
     )
 
 
@@ -227,6 +248,11 @@ def make_loss(cfg: DictConfig) -> Loss:
     from torch.nn import functional as F
 
     return build(cfg, "loss") or F.cross_entropy
+
+
+def whole_training(cfg: DictConfig, images: int) -> int:
+    """Batches of a run on so many images; the last, smaller one of each epoch counts."""
+    return cfg.trainer.max_epochs * math.ceil(images / cfg.data.batch_size)
 
 
 def pays(cfg: DictConfig, images: int) -> bool:

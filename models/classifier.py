@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from models.learner import Learner, Loss, Normalize
+from models.schedule import make_schedule, moves_with_each_batch
 
 Batch = tuple[Tensor, Tensor]  # images, labels
 
@@ -30,7 +31,9 @@ class Classifier(pl.LightningModule):
     Args:
         network: normalised float [N, C, H, W] -> logits [N, K].
         optimizer: from parameters to an optimizer.
-        scheduler: from an optimizer to a schedule that steps once an epoch.
+        scheduler: from an optimizer to a schedule that steps once an epoch, or with
+            each batch, see `moves_with_each_batch`.
+        batches: of the whole training, for a schedule of the second kind.
         augmentation: float [N, C, H, W], 0 to 255 -> the same; active in training only.
         mean, std: see Normalize.
         batch_size, compiled: see Learner.
@@ -55,12 +58,14 @@ class Classifier(pl.LightningModule):
         compiled: str | None = None,
         loss: Loss = F.cross_entropy,
         seed: int = 0,
+        batches: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
         self.normalize = Normalize(mean, std)
         self.augmentation = augmentation
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.batches, self.batchwise = batches, moves_with_each_batch(scheduler)
         self.automatic_optimization = False
         self.seed = seed
         self.learn = Learner(network, self.normalize, augmentation, batch_size, compiled, loss)
@@ -75,7 +80,8 @@ class Classifier(pl.LightningModule):
         optimizer = self.make_optimizer(self.network.parameters())
         if self.make_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+        schedule = make_schedule(self.make_scheduler, optimizer, self.batches)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed((self.seed << 16) + self.current_epoch)
@@ -95,9 +101,12 @@ class Classifier(pl.LightningModule):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if self.batchwise:
+            self.lr_schedulers().step()
 
     def on_train_epoch_end(self) -> None:
-        if schedule := self.lr_schedulers():
+        schedule = self.lr_schedulers()
+        if schedule and not self.batchwise:
             schedule.step()
 
     def on_validation_epoch_start(self) -> None:

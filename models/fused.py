@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from models.classifier import Batch
 from models.learner import Compiled, Loss, Normalize
+from models.schedule import make_schedule, moves_with_each_batch
 
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
@@ -31,7 +32,7 @@ class FusedClassifier(pl.LightningModule):
         networks: of one architecture, but for the p of their dropout; with initial weights.
         optimizers: of each network, from parameters to an optimizer; they may differ in
             their keywords only.
-        scheduler, augmentation, mean, std, loss: see Classifier; the same for all.
+        scheduler, batches, augmentation, mean, std, loss: see Classifier; the same for all.
         batch_size: of training; others run uncompiled.
         compiled: whether torch.compile makes a program of a training step.
 
@@ -52,6 +53,7 @@ class FusedClassifier(pl.LightningModule):
         batch_size: int = 1,
         compiled: bool = False,
         loss: Loss = F.cross_entropy,
+        batches: int = 0,
     ) -> None:
         super().__init__()
         networks = [with_tensor_dropout(network) for network in networks]
@@ -72,6 +74,7 @@ class FusedClassifier(pl.LightningModule):
         for i, tensor in enumerate(state.values()):
             self.register_buffer(f"state{i}", tensor)
         self.make_scheduler, self.augmentation = scheduler, augmentation
+        self.batches, self.batchwise = batches, moves_with_each_batch(scheduler)
         self.normalize = Normalize(mean, std)
         self.automatic_optimization = False
         self.batch_size, self.compiled, self.loss = batch_size, compiled, loss
@@ -118,7 +121,8 @@ class FusedClassifier(pl.LightningModule):
         optimizer = self.arm_optimizers[0](groups)
         if self.make_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+        schedule = make_schedule(self.make_scheduler, optimizer, self.batches)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_epoch_start(self) -> None:
         self.trainer.train_dataloader.batches.epoch = self.current_epoch
@@ -143,13 +147,16 @@ class FusedClassifier(pl.LightningModule):
         optimizer.zero_grad()
         losses.sum().backward()  # the networks share no weight: each gets its own gradient
         optimizer.step()
+        if self.batchwise:
+            self.lr_schedulers().step()
 
     def validation_step(self, batch: Batch, _: int) -> None:
         images, labels = batch
         self._count(1, *score_each(self(images), labels, self.loss), len(labels))
 
     def on_train_epoch_end(self) -> None:
-        if schedule := self.lr_schedulers():
+        schedule = self.lr_schedulers()
+        if schedule and not self.batchwise:
             schedule.step()
 
     def on_validation_epoch_end(self) -> None:

@@ -11,8 +11,8 @@ def receptive_field(layers: Iterable[nn.Module], image_size: int) -> int:
     Each convolution or pool adds (kernel - 1) x dilation steps of the size that
     the strides before it have multiplied up to (Araujo, Norris and Sim,
     "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
-    It may exceed the image, whose surroundings are padding. A linear layer sees
-    all of its input.
+    It may exceed the image, whose surroundings are padding. A linear layer, or a
+    pool to one pixel as in squeeze and excitation, sees all of its input.
 
     Args:
         layers: the leaf modules in the order in which they run, one after another.
@@ -24,7 +24,7 @@ def receptive_field(layers: Iterable[nn.Module], image_size: int) -> int:
             dilation = getattr(layer, "dilation", 1)
             field += (_side(layer.kernel_size) - 1) * _side(dilation) * jump
             jump *= _side(layer.stride)
-        elif isinstance(layer, nn.Linear):
+        elif isinstance(layer, nn.Linear | nn.AdaptiveAvgPool2d):
             field = max(field, image_size)
     return field
 

@@ -23,6 +23,7 @@ from warm import ONE_THREAD
 
 PROJECT = Path(__file__).parents[1]
 MNIST = PROJECT / "data" / "MNIST" / "raw"  # made by `make setup`
+POSTGRESQL = Path("/usr/lib/postgresql").glob("*/bin/initdb")
 EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_seconds"}
 
 
@@ -31,6 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # minutes each: with these first, both processes end at about the same time
 LONGEST = (
+    "test_search",
     "test_tracking",
     "test_sweep",
     "test_train",
@@ -172,6 +174,43 @@ def serving(command: list[str], port: int, **options) -> Iterator[str]:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory) -> Iterator[str]:
+    """The URI of a PostgreSQL database on the loopback address."""
+    found = shutil.which("initdb") or next(iter(sorted(map(str, POSTGRESQL))), None)
+    if found is None:
+        pytest.skip("PostgreSQL is not installed")
+    binaries, folder, port = (
+        Path(found).resolve().parent,
+        tmp_path_factory.mktemp("db"),
+        closed_port(),
+    )
+    user = []
+    if os.geteuid() == 0:  # which PostgreSQL refuses
+        user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        shutil.chown(folder, "nobody", "nogroup")
+        for parent in folder.parents[:3]:
+            parent.chmod(0o755) if parent != Path("/tmp") else None
+    data = folder / "data"
+    command = [*user, str(binaries / "initdb"), "-D", str(data), "-U", "parsimony", "-A", "trust"]
+    subprocess.run(command, check=True, capture_output=True, cwd="/")
+    server = subprocess.Popen(
+        [*user, str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder)],
+        cwd="/",
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
+        deadline = time.monotonic() + 30
+        while subprocess.run(ready, capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline, "PostgreSQL does not answer"
+            time.sleep(0.1)
+        yield f"postgresql://parsimony@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)  # at once, whoever is connected
+        server.wait()
 
 
 def answers(url: str) -> bool:

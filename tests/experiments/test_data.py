@@ -100,3 +100,19 @@ def test_an_epoch_has_each_image_once_in_an_order_of_its_seed():
 def test_validation_keeps_its_order():
     data = Images(torch.arange(10).view(10, 1, 1, 1), torch.arange(10))
     assert torch.cat([labels for _, labels in Batches(data, 4)]).tolist() == list(range(10))
+
+
+def test_images_held_out_are_training_images_and_the_same_for_all(small):
+    cfg = configure("data=idx", f"data.root={small}", "data.holdout=500")
+    data, _ = load(cfg)
+    assert (len(data.train.labels), len(data.val.labels)) == (1500, 500)
+    both = torch.cat((data.train.images, data.val.images)).flatten(1)
+    training = load(configure("data=idx", f"data.root={small}"))[0].train.images.flatten(1)
+    assert sorted(both.tolist()) == sorted(training.tolist())
+    assert torch.equal(load(cfg)[0].val.images, data.val.images)
+
+
+@pytest.mark.parametrize("holdout", [0, 2000, "half"])
+def test_so_many_images_cannot_be_held_out(small, holdout):
+    with pytest.raises(UserError, match=r"data\.holdout"):
+        load(configure("data=idx", f"data.root={small}", f"data.holdout={holdout}"))

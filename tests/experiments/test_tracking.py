@@ -1,7 +1,6 @@
 """Stores that many write to at once, that go away, and that keep a password."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -71,46 +70,6 @@ def test_eight_processes_write_to_sqlite_at_once(tmp_path):
 
 PASSWORD = "correct-horse-battery"
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory) -> Iterator[str]:
-    """The URI of a PostgreSQL database on the loopback address."""
-    found = shutil.which("initdb") or next(iter(sorted(map(str, POSTGRESQL))), None)
-    if found is None:
-        pytest.skip("PostgreSQL is not installed")
-    binaries, folder, port = (
-        Path(found).resolve().parent,
-        tmp_path_factory.mktemp("db"),
-        closed_port(),
-    )
-    user = []
-    if os.geteuid() == 0:  # which PostgreSQL refuses
-        user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-        shutil.chown(folder, "nobody", "nogroup")
-        for parent in folder.parents[:3]:
-            parent.chmod(0o755) if parent != Path("/tmp") else None
-    data = folder / "data"
-    command = [*user, str(binaries / "initdb"), "-D", str(data), "-U", "parsimony", "-A", "trust"]
-    subprocess.run(command, check=True, capture_output=True, cwd="/")
-    server = subprocess.Popen(
-        [*user, str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder)],
-        cwd="/",
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-        deadline = time.monotonic() + 30
-        while subprocess.run(ready, capture_output=True, check=False).returncode:
-            assert time.monotonic() < deadline, "PostgreSQL does not answer"
-            time.sleep(0.1)
-        yield f"postgresql://parsimony@127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-POSTGRESQL = Path("/usr/lib/postgresql").glob("*/bin/initdb")
 
 
 class Server:

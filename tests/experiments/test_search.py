@@ -1,0 +1,278 @@
+"""Searches as a user starts them: workers that die, studies that go on, steps that come out."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from conftest import ONE_THREAD, PROJECT, Workplace
+from hydra.core.global_hydra import GlobalHydra
+from mlflow.entities import Run
+from optuna.trial import TrialState
+
+from experiments.search import main
+
+
+class SearchPlace(Workplace):
+    """A workplace with a study's storage, and a folder for the steps that it finds."""
+
+    def __init__(self, folder: Path, small: Path) -> None:
+        super().__init__(folder)
+        (folder / "conf").mkdir()
+        self.storage = f"sqlite:///{folder}/search.db"
+        self.found = folder / "conf" / "step" / "found"
+        self.data = ("data=idx", f"data.root={small}")
+        self.path = f"hydra.searchpath=[file://{folder}/conf]"
+
+    def search(self, *overrides: str) -> list[str]:
+        return [
+            *("search=plain", *self.places, *self.data, f"storage={self.storage}"),
+            *(self.path, f"final.steps={self.found}", "data.holdout=500", "model.widths.0=4"),
+            *("trainer.max_epochs=1", "pruner=none", "final.networks=0"),
+            *("tracking.model=false", *overrides),
+        ]
+
+    def start(self, *overrides: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.command("search", *self.search(*overrides)),
+            cwd=PROJECT,
+            env=os.environ | ONE_THREAD,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def study(self, name: str = "plain") -> optuna.Study:
+        return optuna.load_study(study_name=name, storage=self.storage)
+
+    def trials(self) -> list[Run]:
+        """The MLflow runs of trials."""
+        return [run for run in self.runs() if "trial" in run.data.tags]
+
+
+@pytest.fixture
+def place(tmp_path, small) -> SearchPlace:
+    return SearchPlace(tmp_path, small)
+
+
+def search_here(place: SearchPlace, monkeypatch, *overrides: str) -> None:
+    """In this process, as each would take seconds to start."""
+    monkeypatch.setattr("sys.argv", ["search", *place.search(*overrides)])
+    torch.set_num_threads(1)
+    GlobalHydra.instance().clear()
+    main()
+
+
+def exactly(place: SearchPlace, count: int, epochs: int) -> None:
+    """Each trial was trained once and to the end, and has one MLflow run."""
+    trials = place.study().get_trials()
+    assert Counter(trial.state for trial in trials) == {TrialState.COMPLETE: count}
+    runs = place.trials()
+    assert sorted(int(run.data.tags["trial"]) for run in runs) == list(range(count))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        steps = [step for step, _ in place.history(run.info.run_id, "val/acc")]
+        assert steps == list(range(1, epochs + 1))
+        trial = trials[int(run.data.tags["trial"])]
+        assert trial.value == run.data.metrics["val/acc"]
+        assert trial.user_attrs["run"] == run.info.run_id
+
+
+def wait_for_trials(place: SearchPlace, count: int) -> dict[int, int]:
+    """Wait until so many trials are at work at a time; their workers, by trial."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        logs = list(place.folder.glob("checkpoints/search-plain/*/train.log"))
+        begun = [log for log in logs if log.exists() and "epoch 2 of" in log.read_text()]
+        if len(begun) == count:
+            return {int(log.parent.name): holder(log.parent / "lock") for log in begun}
+        time.sleep(0.05)
+    raise TimeoutError(f"not {count} trials at a time")
+
+
+def holder(lock: Path) -> int:
+    """The process that has a file open."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(file.resolve() == lock.resolve() for file in (process / "fd").iterdir()):
+                return int(process.name)
+        except OSError:
+            continue
+    raise LookupError(lock)
+
+
+def test_two_workers_one_killed(place):
+    """The other one takes up the dead one's trial, and ends with just as many as were asked for."""
+    options = ("trials=4", "trainer.max_epochs=12")
+    workers = [place.start(*options) for _ in range(2)]
+    try:
+        at_work = wait_for_trials(place, 2)
+        assert set(at_work.values()) == {worker.pid for worker in workers}
+        victim = at_work[min(at_work)]
+        os.kill(victim, signal.SIGKILL)
+        survivor = next(worker for worker in workers if worker.pid != victim)
+        output, errors = survivor.communicate(timeout=300)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    assert survivor.returncode == 0, errors
+    assert "4 networks tried: 4 trained to the end" in output
+    exactly(place, 4, epochs=12)
+
+
+def test_all_workers_gone_and_started_again(place, monkeypatch):
+    """After Ctrl-C, then after a crash between a trial's birth and its values."""
+    worker = place.start("trials=2", "trainer.max_epochs=12")
+    try:
+        wait_for_trials(place, 1)
+        worker.send_signal(signal.SIGINT)
+        _, errors = worker.communicate(timeout=60)
+    finally:
+        worker.kill()
+    assert worker.returncode == 130
+    assert errors.startswith("interrupted; the same command goes on from ")
+    assert [run.info.status for run in place.trials()] == ["KILLED"]
+    place.study().ask()
+    search_here(place, monkeypatch, "trials=2", "trainer.max_epochs=12")
+    exactly(place, 2, epochs=12)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, small) -> tuple[SearchPlace, subprocess.CompletedProcess]:
+    """A whole search by two workers that a launcher started."""
+    place = SearchPlace(tmp_path_factory.mktemp("search"), small)
+    options = ("trials=10", "final.networks=2", "final.seeds=2", "final.max_epochs=2")
+    command = ("-m", *place.search(*options), "worker=range(2)", "launcher=local")
+    return place, place.run("search", *command)
+
+
+def test_a_launcher_starts_workers_and_a_report_ends_the_search(searched):
+    place, result = searched
+    assert result.returncode == 0, result.stdout + result.stderr
+    exactly(place, 10, epochs=1)
+    assert "2 searched" in result.stdout
+    assert result.stdout.count("10 networks tried: 10 trained to the end, 0 stopped early") == 1
+    assert "the winner is the best of 2 finalists on the test images" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "Warning" not in result.stderr
+
+
+def test_a_trial_is_a_nested_run_that_says_what_it_is(searched):
+    place, _ = searched
+    [parent] = [run for run in place.runs() if run.data.tags.get("kind") == "study"]
+    for run in place.trials():
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags["validated_on"] == "500 of the training images"
+        assert "config_hash" not in run.data.tags  # it is no evidence for a step
+        number = int(run.data.tags["trial"])
+        assert run.data.params["seed"] == str(number)
+        values = place.study().get_trials()[number].params
+        assert run.data.params["optimizer.lr"] == str(values["optimizer.lr"])
+        assert f"'{values['model.blocks.1']}'" in run.data.params["model.blocks"]
+        assert run.data.metrics["parameters"] <= 5000
+    metrics = parent.data.metrics
+    assert metrics["trials/tried"] == metrics["trials/trained"] == 10
+    files = {file.path for file in place.client.list_artifacts(parent.info.run_id)}
+    pictures = {"history.png", "importance.png", "pareto.png"}
+    assert files == {*pictures, "trials.csv", "finalists.txt"}
+
+
+def test_the_first_trial_is_what_the_configuration_says(searched):
+    first = searched[0].study().get_trials()[0].params
+    assert [first[f"model.widths.{i}"] for i in range(5)] == [4, 8, 12, 12, 10]
+    assert first["optimizer.lr"] == 0.1
+
+
+def test_finalists_are_steps_that_train_as_they_are(searched):
+    place, _ = searched
+    finals = [run for run in place.seeds() if run.data.tags.get("step", "").startswith("found/")]
+    assert len(finals) == 4
+    assert {run.data.tags["validated_on"] for run in finals} == {"test images"}
+    assert {run.data.params["trainer.max_epochs"] for run in finals} == {"2"}
+    assert {f"found/{file.stem}" for file in place.found.glob("*.yaml")} == {
+        run.data.tags["step"] for run in finals
+    }
+    step = f"step={finals[0].data.tags['step']}"
+    again = place.run("train", step, "seed=1", place.path, *place.data[1:])
+    assert again.returncode == 0, again.stderr
+    assert "trained before" in again.stdout
+
+
+def test_a_study_is_held_to_what_it_was_begun_with(searched, monkeypatch, capsys):
+    place, _ = searched
+    with pytest.raises(SystemExit) as exit:
+        search_here(place, monkeypatch, "trials=10", "trainer.max_epochs=2")
+    assert exit.value.code == 1
+    complaint = "the study plain was begun with trainer.max_epochs=1, which is now 2"
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_smallest_network_above_a_target(place, monkeypatch, capsys):
+    search_here(place, monkeypatch, "trials=4", "smallest_above=0.1", f"storage={place.folder}/j")
+    trials = optuna.load_study(
+        study_name="plain",
+        storage=optuna.storages.JournalStorage(
+            optuna.storages.journal.JournalFileBackend(f"{place.folder}/j")
+        ),
+    ).get_trials()
+    above = [trial for trial in trials if trial.user_attrs["val_acc"] >= 0.1]
+    smallest = min(above, key=lambda trial: trial.user_attrs["parameters"])
+    assert max(trials, key=lambda trial: trial.value) == smallest
+    assert f"(trial {smallest.number})" in capsys.readouterr().out.splitlines()[3]
+
+
+def test_a_study_in_postgresql(place, postgresql, monkeypatch, capsys):
+    for trials in (1, 2):
+        search_here(place, monkeypatch, f"trials={trials}", f"storage={postgresql}")
+        assert f"{trials} networks tried: {trials} trained" in capsys.readouterr().out
+    assert len(optuna.load_study(study_name="plain", storage=postgresql).get_trials()) == 2
+    assert len(place.trials()) == 2
+
+
+def test_a_pruner_stops_trials_early(place, monkeypatch, capsys):
+    strict = ("pruner._target_=optuna.pruners.ThresholdPruner", "+pruner.lower=0.999")
+    search_here(place, monkeypatch, "trials=2", "trainer.max_epochs=2", *strict)
+    assert "2 networks tried: 0 trained to the end, 2 stopped early" in capsys.readouterr().out
+    runs = place.trials()
+    assert {run.info.status for run in runs} == {"KILLED"}
+    assert {run.data.tags["error"] for run in runs} == {
+        "stopped after epoch 1: other trials did better"
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["trials=0"], "trials must be a whole number of at least 1, not 0"),
+        (["search=plane"], "search=plane does not exist; choose one of blocks, plain"),
+        (["sampler=tpee"], "sampler=tpee does not exist; choose one of evolution, nsga2"),
+        (["study=a/b"], "study=a/b: give letters, digits"),
+        (["data.holdout=null"], "data.holdout must be a whole number of at least 1, not None"),
+        (["data.holdout=2000"], "data.holdout is 2,000, but there are 2,000 training images"),
+        (["smallest_above=99"], "smallest_above must be a number above 0 and at most 1, not 99"),
+        (["+space.model.withs=[1]"], "space: there is no key model.withs in the configuration"),
+        (["sampler.n_startup_trials=x", "sampler=tpe"], "sampler"),
+        (["model.blocks=plane"], "model: blocks must be one of plain, separable"),
+        (["fused.seed=2"], "fused is for experiments.train"),
+        (["storage=postgresql://me:secret@host/db"], "storage=postgresql://me:***@host/db: a pass"),
+        (["storage=sqlite:////dev/null/a.db"], "/dev/null"),
+        (["storage=oracle://host/db"], "storage=oracle://host/db"),
+        (["budget.parameters=100"], "none of 100 proposals can be trained"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake(place, monkeypatch, capsys, arguments, complaint):
+    monkeypatch.setattr("experiments.samplers.Within.LIMIT", 100)
+    with pytest.raises(SystemExit) as exit:
+        search_here(place, monkeypatch, *arguments)
+    errors = capsys.readouterr().err
+    assert exit.value.code == 1
+    assert complaint in errors
+    assert len(errors.splitlines()) == 1
+    assert not place.trials()
