@@ -7,6 +7,7 @@ environment. As a module: `run`, which is subprocess.run for such a process.
 
 import gc
 import json
+import logging
 import os
 import runpy
 import signal
@@ -68,6 +69,7 @@ def become(
     os.environ.clear()
     os.environ.update(environment)
     sys.path[0], sys.argv = cwd, [module, *arguments]
+    logging.getLogger().handlers.clear()  # an import has left one there
     signal.alarm(TIMEOUT)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
