@@ -20,11 +20,14 @@ def main(cfg: DictConfig) -> None:
 
     from experiments import comparison
     from experiments.evidence import gather, search
-    from experiments.tracking import Store, answered
+    from experiments.tracking import STUDY, Store, answered
 
     store = Store(cfg.tracking, create=False)
     with answered(store):
-        arms = gather(search(store, cfg.filter), cfg.metric, group)
+        runs = search(store, cfg.filter)
+    if cfg.filter is None:  # trials of a search are no evidence, unless one asks for them
+        runs = [run for run in runs if STUDY not in run.data.tags]
+    arms = gather(runs, cfg.metric, group)
     rows = comparison.compare(arms, cfg.against)
     for line in comparison.failures(arms):
         print(line, file=sys.stderr)

@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from experiments.program import UserError, flatten, scrubbed
 
 CONFIG_HASH = "config_hash"
+STUDY = "study"  # the search, if any, that the run is a trial of
 FUSED = "fused"  # the program, if any, that trained the run together with others
 CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is built again from
 NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials

@@ -16,11 +16,11 @@ from experiments.design import design
 from experiments.family import PARENT
 from experiments.history import History
 from experiments.sweep import announce
-from experiments.tracking import Store, TrackedRun, logged_to
+from experiments.tracking import STUDY, Store, TrackedRun, logged_to
 from experiments.train import LOG, fit_from, make_module, make_trainer, origin
 from models.classifier import Diverged
 
-STUDY, TRIAL = "study", "trial"  # tags
+TRIAL = "trial"  # a tag
 log = logging.getLogger(__name__)
 
 

@@ -24,8 +24,8 @@ from experiments.space import Space
 from experiments.storage import open_storage
 from experiments.study import in_words, log_study, report
 from experiments.sweep import announce, is_job
-from experiments.tracking import Store
-from experiments.trial import STUDY, Place, run_trial
+from experiments.tracking import STUDY, Store
+from experiments.trial import Place, run_trial
 from experiments.verdict import percent
 
 SECONDS = 1  # between looks at the trials of other workers
