@@ -126,6 +126,7 @@ def test_two_workers_one_killed(place):
     exactly(place, 4, epochs=12)
 
 
+@pytest.mark.slow
 def test_all_workers_gone_and_started_again(place, monkeypatch):
     """After Ctrl-C, then after a crash between a trial's birth and its values."""
     worker = place.start("trials=2", "trainer.max_epochs=12")
@@ -213,6 +214,7 @@ def test_a_study_is_held_to_what_it_was_begun_with(searched, monkeypatch, capsys
     assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_smallest_network_above_a_target(place, monkeypatch, capsys):
     search_here(place, monkeypatch, "trials=4", "smallest_above=0.1", f"storage={place.folder}/j")
     trials = optuna.load_study(
@@ -227,6 +229,7 @@ def test_the_smallest_network_above_a_target(place, monkeypatch, capsys):
     assert f"(trial {smallest.number})" in capsys.readouterr().out.splitlines()[3]
 
 
+@pytest.mark.slow
 def test_a_study_in_postgresql(place, postgresql, monkeypatch, capsys):
     for trials in (1, 2):
         search_here(place, monkeypatch, f"trials={trials}", f"storage={postgresql}")
