@@ -40,7 +40,7 @@ trial: setup
 	@$(BIN)/python -m experiments.gate stage=evidence $(SHORT) min_accuracy=0.975 junit=$(TRIAL)/gate.xml
 
 ui: setup
-	@$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT) --workers 1
 
 setup: .venv/installed data/MNIST
 

@@ -79,6 +79,7 @@ def test_one_alone_is_what_the_ordinary_way_makes_of_it(tmp_path_factory, small)
         assert results[0][name] == pytest.approx(results[1][name], abs=0.01), name
 
 
+@pytest.mark.slow
 def test_interrupted_they_go_on_together(tmp_path_factory, small):
     many = ("fused.dropout=[0.05,0.2]", "trainer.max_epochs=4", "name=step 13")
     undisturbed = Workplace(tmp_path_factory.mktemp("undisturbed"))

@@ -108,7 +108,7 @@ def holder(lock: Path) -> int:
 
 def test_two_workers_one_killed(place):
     """The other one takes up the dead one's trial, and ends with just as many as were asked for."""
-    options = ("trials=4", "trainer.max_epochs=12")
+    options = ("trials=3", "trainer.max_epochs=12")
     workers = [place.start(*options) for _ in range(2)]
     try:
         at_work = wait_for_trials(place, 2)
@@ -122,8 +122,8 @@ def test_two_workers_one_killed(place):
             worker.kill()
             worker.communicate()
     assert survivor.returncode == 0, errors
-    assert "4 networks tried: 4 trained to the end" in output
-    exactly(place, 4, epochs=12)
+    assert "3 networks tried: 3 trained to the end" in output
+    exactly(place, 3, epochs=12)
 
 
 @pytest.mark.slow
@@ -153,6 +153,7 @@ def searched(tmp_path_factory, small) -> tuple[SearchPlace, subprocess.Completed
     return place, place.run("search", *command)
 
 
+@pytest.mark.slow
 def test_a_launcher_starts_workers_and_a_report_ends_the_search(searched):
     place, result = searched
     assert result.returncode == 0, result.stdout + result.stderr
@@ -164,6 +165,7 @@ def test_a_launcher_starts_workers_and_a_report_ends_the_search(searched):
     assert "Warning" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_trial_is_a_nested_run_that_says_what_it_is(searched):
     place, _ = searched
     [parent] = [run for run in place.runs() if run.data.tags.get("kind") == "study"]
@@ -184,12 +186,14 @@ def test_a_trial_is_a_nested_run_that_says_what_it_is(searched):
     assert files == {*pictures, "trials.csv", "finalists.txt"}
 
 
+@pytest.mark.slow
 def test_the_first_trial_is_what_the_configuration_says(searched):
     first = searched[0].study().get_trials()[0].params
     assert [first[f"model.widths.{i}"] for i in range(5)] == [4, 8, 12, 12, 10]
     assert first["optimizer.lr"] == 0.1
 
 
+@pytest.mark.slow
 def test_finalists_are_steps_that_train_as_they_are(searched):
     place, _ = searched
     finals = [run for run in place.seeds() if run.data.tags.get("step", "").startswith("found/")]
@@ -205,6 +209,7 @@ def test_finalists_are_steps_that_train_as_they_are(searched):
     assert "trained before" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_study_is_held_to_what_it_was_begun_with(searched, monkeypatch, capsys):
     place, _ = searched
     with pytest.raises(SystemExit) as exit:
