@@ -18,13 +18,20 @@ def main(cfg: DictConfig) -> None:
     if group is not None and not (isinstance(group, ListConfig) and len(group)):
         raise UserError(f"group must be a list of parameters, such as [optimizer.lr], not {group}")
 
+    from mlflow.exceptions import MlflowException
+
     from experiments import comparison
     from experiments.evidence import gather, search
     from experiments.tracking import STUDY, Store, answered
 
     store = Store(cfg.tracking, create=False)
     with answered(store):
-        runs = search(store, cfg.filter)
+        try:
+            runs = search(store, cfg.filter)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            raise UserError(f"filter={cfg.filter}: {error.message}") from error
     if cfg.filter is None:  # trials of a search are no evidence, unless one asks for them
         runs = [run for run in runs if STUDY not in run.data.tags]
     arms = gather(runs, cfg.metric, group)

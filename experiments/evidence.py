@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlflow.exceptions import MlflowException
-
 from experiments.family import PARENT
 from experiments.identity import config_hash
 from experiments.program import UserError
@@ -63,7 +61,7 @@ def search(store: Store, query: str | None) -> list[Run]:
     """All runs of the store's experiment that a filter lets through, the oldest first.
 
     Raises:
-        UserError: MLflow does not understand the filter.
+        MlflowException: the store does not answer, or does not understand the filter.
     """
     runs, token = [], None
     gc.disable()  # it would look at each of MLflow's many rows again and again
@@ -78,10 +76,6 @@ def search(store: Store, query: str | None) -> list[Run]:
             )
             runs += page
             token = page.token or ""
-    except MlflowException as error:
-        if error.error_code != "INVALID_PARAMETER_VALUE":
-            raise
-        raise UserError(f"filter={query}: {error.message}") from error
     finally:
         gc.enable()
     return runs

@@ -15,9 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from experiments.charts import front
 from experiments.finals import Finalist
+from experiments.statistics import interval
 from experiments.tracking import Store
-from experiments.verdict import percent
+from experiments.verdict import measured, percent
 
 ENOUGH = 10  # trials, below which no importance can be told
 
@@ -53,29 +55,20 @@ def in_words(study: Study) -> str:
     )
 
 
-def pareto_front(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that no other one beats in accuracy with as few parameters, smallest first."""
-    front: list[FrozenTrial] = []
-    for trial in sorted(trials, key=lambda one: (one.user_attrs["parameters"], -accuracy(one))):
-        if not front or accuracy(trial) > accuracy(front[-1]):
-            front.append(trial)
-    return front
-
-
 def pareto(study: Study, finalists: list[Finalist]) -> Figure:
     """Accuracy against parameters, with the front, and the finalists by their means."""
     trials = [trial for trial in complete(study) if accuracy(trial) > 0]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
+    points = [(trial.user_attrs["parameters"], accuracy(trial) * 100) for trial in trials]
     for some, style in (
-        (trials, {"marker": ".", "linestyle": "", "color": "tab:gray", "label": "trials"}),
+        (points, {"marker": ".", "linestyle": "", "color": "tab:gray", "label": "trials"}),
         (
-            pareto_front(trials),
+            front(points),
             {"marker": "o", "drawstyle": "steps-post", "label": "none smaller is better"},
         ),
     ):
-        sizes = [trial.user_attrs["parameters"] for trial in some]
-        axes.plot(sizes, [accuracy(trial) * 100 for trial in some], **style)
+        axes.plot([size for size, _ in some], [value for _, value in some], **style)
     if finalists:
         sizes = [finalist.trial.user_attrs["parameters"] for finalist in finalists]
         means = [finalist.mean * 100 for finalist in finalists]
@@ -180,26 +173,20 @@ def log_study(study: Study, store: Store, parent: str, finalists: list[Finalist]
 
 def report(study: Study, finalists: list[Finalist]) -> str:
     """The finalists as a table, the best first, and of how many they are the best."""
-    from scipy import stats
-
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("step", "parameters", "as a trial", "seeds", "mean", "95 % interval"):
+    for column in ("step", "parameters", "as a trial", "seeds", "mean, 95 % interval"):
         table.add_column(column, justify="left" if column == "step" else "right")
     table.add_column("lowest to highest", justify="right")
     for finalist in finalists:
         values = finalist.finished
-        interval = ""
-        if len(values) > 1 and len(set(values)) > 1:
-            low, high = stats.t.interval(0.95, len(values) - 1, finalist.mean, stats.sem(values))
-            interval = f"{max(low, 0) * 100:.2f} to {min(high, 1) * 100:.2f}"
+        known = measured(interval(values)) if values else ""
         diverged = len(finalist.accuracies) - len(values)
         table.add_row(
             finalist.step,
             f"{finalist.trial.user_attrs['parameters']:,}",
             percent(accuracy(finalist.trial)),
             f"{len(values)}" + (f", {diverged} diverged" if diverged else ""),
-            percent(finalist.mean),
-            interval,
+            known,
             f"{min(values) * 100:.2f} to {max(values) * 100:.2f}" if values else "",
         )
     console = Console(width=110, highlight=False)

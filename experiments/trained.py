@@ -4,7 +4,6 @@ The architecture is built from the run's configuration, of networks that this pr
 has; the weights are read as tensors and nothing else.
 """
 
-import os
 import pkgutil
 import re
 import tempfile
@@ -21,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from torch import Tensor, nn
 
 import models
+from experiments.evidence import search
 from experiments.family import PARENT
 from experiments.program import UserError
 from experiments.tracking import CONFIG, CONFIG_HASH, WEIGHTS, Store, reason
@@ -57,7 +57,7 @@ def find(store: Store, name: str) -> Run:
         if run.info.status != "FINISHED":
             raise UserError(f"run={name}: is {run.info.status}; only a finished run can predict")
         return run
-    seeds = _search(store, f"tags.`{PARENT}` = '{run.info.run_id}'")
+    seeds = _finished(store, f"tags.`{PARENT}` = '{run.info.run_id}'")
     if not seeds:
         raise UserError(f"run={name}: has no finished seed")
     return max(seeds, key=lambda seed: seed.data.metrics.get("val/acc", 0))
@@ -75,8 +75,8 @@ def best(store: Store, where: str | None = None) -> Run:
     """
     also = f" and {where}" if where else ""
     try:
-        parents = _search(store, f"metrics.seeds > 0{also}")
-        seeds = _search(store, f"tags.`{PARENT}` != ''{also}")
+        parents = _finished(store, f"metrics.seeds > 0{also}")
+        seeds = _finished(store, f"tags.`{PARENT}` != ''{also}")
     except MlflowException as error:
         raise UserError(f"where={where}: {reason(error)}") from error
     if where is None:
@@ -108,7 +108,6 @@ def load(store: Store, run: Run, checkpoints: Path) -> Trained:
         UserError: the run keeps no such thing, or what it keeps is not what it should be.
     """
     where = f"run {run.info.run_id}"
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     with tempfile.TemporaryDirectory() as temporary:
         config = _config(_fetched(store, run, CONFIG, temporary), where)
         network = _built(config.get("model"), where)
@@ -171,19 +170,8 @@ def _source(store: Store, name: str) -> str:
     return max(versions, key=lambda found: int(found.version)).run_id
 
 
-def _search(store: Store, query: str) -> list[Run]:
-    """All finished runs that a query finds."""
-    runs, token = [], None
-    while True:
-        page = store.client.search_runs(
-            [store.experiment_id],
-            f"{query} and attributes.status = 'FINISHED'",
-            page_token=token,
-        )
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+def _finished(store: Store, query: str) -> list[Run]:
+    return search(store, f"{query} and attributes.status = 'FINISHED'")
 
 
 def _holds(run: Run, figure: str) -> bool:
