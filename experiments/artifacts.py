@@ -84,7 +84,9 @@ def log_artifacts(
 def predict(module: Classifier, data: Images, batch_size: int) -> Tensor:
     """The class of each image: int64 [N], on the device of the images."""
     module.to(data.images.device).eval()
-    return torch.cat([module(batch).argmax(1) for batch in data.images.split(batch_size)])
+    return torch.cat(
+        [module.learn.outputs(batch).argmax(1) for batch in data.images.split(batch_size)]
+    )
 
 
 def mistakes(truth: Tensor, predicted: Tensor) -> str:

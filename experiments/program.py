@@ -1,7 +1,9 @@
 """What every program does around its work: Hydra before it, one clear line when it fails."""
 
+import atexit
 import difflib
 import functools
+import gc
 import logging
 import math
 import os
@@ -30,6 +32,13 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 PASSWORDS = {"tracking.uri": "MLFLOW_TRACKING_URI", "storage": "OPTUNA_STORAGE"}
 INTERRUPTED = 128 + signal.SIGINT
 at_interrupt: list[Callable[[], None]] = []  # what is left to do after Ctrl-C
+
+# logs go to files, see train.log: without a handler here, the import of MLflow adds one that prints
+logging.getLogger().addHandler(logging.NullHandler())
+# torch, Lightning and MLflow are a million objects that live to the end: to look for garbage among
+# them takes a quarter of their import, and two seconds at the exit
+gc.set_threshold(50_000)
+atexit.register(gc.freeze)
 
 
 class UserError(Exception):
@@ -68,7 +77,6 @@ def program(
         @functools.wraps(task)
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us instead of being printed
-            logging.getLogger().addHandler(logging.NullHandler())  # logs go to files, see train.log
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
             except KeyboardInterrupt as interrupt:
