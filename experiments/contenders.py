@@ -22,7 +22,8 @@ from omegaconf import DictConfig
 
 from experiments.bench import OURS, Contender, Figures
 from experiments.program import UserError, whole
-from experiments.train import identified, make_module, make_trainer
+from experiments.train import identified
+from experiments.training import make_module, make_trainer
 
 if TYPE_CHECKING:
     from torch import nn

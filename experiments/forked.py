@@ -16,7 +16,7 @@ IMPORTS = [
     "experiments.artifacts",
     "experiments.design",
     "experiments.family",
-    "models.classifier",
+    "experiments.training",
 ]
 
 

@@ -25,10 +25,9 @@ from experiments.identity import config_hash, run_name
 from experiments.program import UserError, build, refuse_password
 from experiments.sweep import announce, is_job
 from experiments.tracking import FUSED, Store, TrackedRun, logged_to
-from experiments.train import (
+from experiments.train import describe, explained
+from experiments.training import (
     LOG,
-    describe,
-    explained,
     fit_from,
     make_loss,
     make_module,

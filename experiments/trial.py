@@ -17,7 +17,7 @@ from experiments.family import PARENT
 from experiments.history import History
 from experiments.sweep import announce
 from experiments.tracking import STUDY, Store, TrackedRun, logged_to
-from experiments.train import LOG, fit_from, make_module, make_trainer, origin
+from experiments.training import LOG, fit_from, make_module, make_trainer, origin
 from models.classifier import Diverged
 
 TRIAL = "trial"  # a tag

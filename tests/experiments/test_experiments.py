@@ -10,7 +10,7 @@ from experiments.data import Images, load
 from experiments.design import design, rehearse
 from experiments.identity import config_hash, name_experiment
 from experiments.program import UserError, build
-from experiments.train import make_module, pays
+from experiments.training import make_module, pays
 from models.losses import SquaredError
 
 

@@ -20,7 +20,7 @@ from experiments.data import load
 from experiments.design import design
 from experiments.program import UserError
 from experiments.tracking import Store
-from experiments.train import fit_from, make_module, make_trainer
+from experiments.training import fit_from, make_module, make_trainer
 
 
 def configure(name: str, *overrides: str):
