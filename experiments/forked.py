@@ -1,7 +1,7 @@
 """Workers of a local sweep that start at once: forked from a server that has made their imports."""
 
 import os
-from multiprocessing import forkserver
+from multiprocessing import forkserver, parent_process
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -31,3 +31,8 @@ class ForkedWorkers(Callback):
         forkserver.set_forkserver_preload(IMPORTS)
         set_start_method("forkserver")
         forkserver.ensure_running()
+
+    def on_job_end(self, **_: Any) -> None:
+        sweep = parent_process()
+        if sweep is not None and not sweep.is_alive():
+            os._exit(1)  # killed, and nobody takes what this worker would hand over

@@ -116,6 +116,23 @@ def test_ctrl_c_closes_what_runs_and_tells_how_to_go_on(workplace, small):
     assert {run.info.status for run in workplace.seeds()} == {"KILLED"}
 
 
+def test_workers_end_with_their_job_once_their_sweep_is_killed(workplace, small):
+    command = workplace.command(
+        "train", "-m", *quick(small, "seed=range(9)", "launcher=local", "trainer.max_epochs=30")
+    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=PROJECT, start_new_session=True, **quiet)
+    wait_for_epoch(workplace, 2)
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 60
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(process.pid, 0)  # whether there still is any of them
+            time.sleep(0.2)
+    assert len(workplace.seeds()) < 9
+
+
 def killed_and_started_again(workplace: Workplace, small, kills: int) -> None:
     """Start a sweep, kill -9 all of it at a random moment, and again; then let it finish."""
     chance = random.Random(kills)
