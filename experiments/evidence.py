@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -64,20 +63,16 @@ def search(store: Store, query: str | None) -> list[Run]:
         MlflowException: the store does not answer, or does not understand the filter.
     """
     runs, token = [], None
-    gc.disable()  # it would look at each of MLflow's many rows again and again
-    try:
-        while token != "":
-            page = store.client.search_runs(
-                [store.experiment_id],
-                query or "",
-                max_results=PAGE,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            runs += page
-            token = page.token or ""
-    finally:
-        gc.enable()
+    while token != "":
+        page = store.client.search_runs(
+            [store.experiment_id],
+            query or "",
+            max_results=PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        runs += page
+        token = page.token or ""
     return runs
 
 
