@@ -186,7 +186,7 @@ class TrackedRun:
         ]
         for first in range(0, len(metrics), BATCH):
             self.client.log_batch(self.id, metrics=metrics[first : first + BATCH])
-        self.logged_epochs = len(history)
+        self.logged_epochs = max(self.logged_epochs, len(history))
 
     def tag(self, name: str, value: Any) -> None:
         self.store.patiently(self.client.set_tag, self.id, name, str(value))

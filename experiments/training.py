@@ -68,17 +68,13 @@ def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> 
         UserError: the accelerator is not there, or a value is refused.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    callbacks = [
-        ModelCheckpoint(
-            folder,
-            filename="best",
-            monitor=None if together else "val/acc",
-            mode="max",
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-    ]
+    each_epoch = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    callbacks = [ModelCheckpoint(folder, filename="last", **each_epoch)]
+    if (
+        not together
+    ):  # ahead of the last, which keeps its score; save_last would skip what is no best
+        best = ModelCheckpoint(folder, filename="best", monitor="val/acc", mode="max", **each_epoch)
+        callbacks.insert(0, best)
     watched = sys.stderr.isatty() and not is_job()
     if watched:
         name = f"{cfg.name}, {together} runs" if together else run_name(cfg)

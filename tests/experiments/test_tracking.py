@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import ONE_THREAD, PROJECT, closed_port, quick, serving, wait_for_epoch
 from mlflow import MlflowClient
+from omegaconf import OmegaConf
+
+from experiments.tracking import Store, TrackedRun
 
 EPOCHS = 50
 WRITER = """
@@ -66,6 +69,20 @@ def test_eight_processes_write_to_sqlite_at_once(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     write_at_once(uri, tmp_path / "artifacts", 8)
     assert_nothing_is_lost(MlflowClient(uri), 8)
+
+
+def test_an_epoch_that_is_trained_again_is_logged_once(tmp_path):
+    """The run was killed after its metrics of epoch 3 were sent, before the checkpoint."""
+    tracking = {"uri": f"sqlite:///{tmp_path}/mlflow.db", "artifacts": str(tmp_path / "artifacts")}
+    store = Store(OmegaConf.create(tracking | {"experiment": "one", "patience": 60}))
+    rows = [{"val/acc": 0.1 * epoch} for epoch in range(1, 5)]
+    run = TrackedRun(store, "run", {}, resume=None)
+    run.log_history(rows[:3], [1, 2, 3])
+    again = TrackedRun(store, "run", {}, resume=store.client.get_run(run.id))
+    for epochs in (2, 3, 4):
+        again.log_history(rows[:epochs], [10, 20, 30, 40][:epochs])
+    logged = store.client.get_metric_history(run.id, "val/acc")
+    assert sorted(metric.step for metric in logged) == [1, 2, 3, 4]
 
 
 PASSWORD = "correct-horse-battery"

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import EPOCH_METRICS, ONE_THREAD, PROJECT, Workplace, one_line, quick, wait_for_epoch
 from mlflow.entities import Run
 
@@ -34,6 +35,14 @@ def test_without_a_compiler_it_trains_more_slowly_and_says_so(workplace, small, 
     assert "no-such-compiler" in result.stdout
     [run] = workplace.seeds()
     assert run.data.tags["arithmetic"].startswith("eager, as ")
+
+
+def test_the_last_epoch_is_kept_whether_or_not_it_is_the_best(workplace, small):
+    still = ("optimizer.lr=1e-30", "model.batch_norm=false", "trainer.max_epochs=3")
+    assert workplace.run("train", *quick(small, *still)).returncode == 0
+    checkpoints = workplace.folder.glob("checkpoints/*/*.ckpt")
+    epochs = {path.stem: torch.load(path, weights_only=True)["epoch"] for path in checkpoints}
+    assert epochs == {"best": 0, "last": 2}
 
 
 EPOCHS = 16
