@@ -69,12 +69,11 @@ def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> 
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     each_epoch = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    # two of them: save_last=True would keep the last epoch only where it is the best one
     callbacks = [ModelCheckpoint(folder, filename="last", **each_epoch)]
-    if (
-        not together
-    ):  # ahead of the last, which keeps its score; save_last would skip what is no best
+    if not together:
         best = ModelCheckpoint(folder, filename="best", monitor="val/acc", mode="max", **each_epoch)
-        callbacks.insert(0, best)
+        callbacks.insert(0, best)  # the last checkpoint keeps its score
     watched = sys.stderr.isatty() and not is_job()
     if watched:
         name = f"{cfg.name}, {together} runs" if together else run_name(cfg)

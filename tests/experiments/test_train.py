@@ -57,7 +57,10 @@ def straight(tmp_path_factory, small) -> list:
     return curve(workplace, workplace.seeds()[0])
 
 
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "kill",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small, straight, kill):
     process = subprocess.Popen(
         workplace.command("train", *quick(small, *LONG)),
