@@ -38,6 +38,7 @@ LONGEST = (
     "test_train",
     "test_fused",
     "test_predict",
+    "test_trained",
     "test_mistakes",
     "test_epoch",
     "test_fetch",
@@ -126,6 +127,61 @@ def workplace(tmp_path: Path) -> Workplace:
 def quick(small: Path, *overrides: str) -> list[str]:
     """Arguments for step 13 on little data."""
     return ["step=s13", "data=idx", f"data.root={small}", "tracking.model=false", *overrides]
+
+
+def configure(name: str, *overrides: str):
+    """A program's configuration, as its command line makes it."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        return compose(name, overrides=list(overrides))
+
+
+@pytest.fixture(scope="session")
+def csv_files(tmp_path_factory, small) -> Path:
+    """train.csv with 2,000 rows, test.csv and truth.csv with 500."""
+    folder = tmp_path_factory.mktemp("competition")
+    from experiments import competition
+
+    given = ("data=idx", f"data.root={small}", f"root={folder}", "rows=2000")
+    competition.make(configure("competition", *given))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory, csv_files) -> Workplace:
+    """A store with one seed of the competition's network, trained shortly."""
+    workplace = Workplace(tmp_path_factory.mktemp("predict"))
+    result = workplace.run(
+        "train",
+        "experiment=kaggle_digits",
+        f"data.root={csv_files}",
+        "data.held_out=200",
+        "trainer.max_epochs=3",
+        "target.val_acc=0.8",
+        "tracking.model=false",
+    )
+    assert result.returncode == 0, result.stderr
+    return workplace
+
+
+@pytest.fixture
+def run_predict(digits, monkeypatch, capsys):
+    """Run the program in this process; its status, output and errors."""
+
+    from experiments import predict
+
+    def run(*arguments: str, of: Workplace = digits) -> tuple[int, str, str]:
+        places = (f"tracking.uri={of.uri}", f"checkpoints.root={of.folder}/checkpoints")
+        monkeypatch.setattr(sys, "argv", ["predict", *places, *arguments])
+        status = 0
+        try:
+            predict.main()
+        except SystemExit as exit:
+            status = exit.code
+        return status, *capsys.readouterr()
+
+    return run
 
 
 def wait_for_epoch(workplace: Workplace, epoch: int) -> None:

@@ -1,0 +1,52 @@
+"""The competition's files, made from MNIST, and the score of what is submitted."""
+
+import pytest
+from conftest import configure
+
+from experiments import competition
+from experiments.data import load
+from experiments.program import UserError
+
+
+def test_no_row_is_trained_on_and_validated_on(csv_files):
+    given = ("experiment=kaggle_digits", f"data.root={csv_files}", "data.held_out=200")
+    data, _ = load(configure("train", *given))
+    assert data.train.images.shape == (1800, 3, 28, 28)
+    labels = [int(line.split(",")[0]) for line in (csv_files / "train.csv").open().readlines()[1:]]
+    assert [*data.train.labels.tolist(), *data.val.labels.tolist()] == labels
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["rows=2500"], "rows must be below 2,500, the number of images, not 2,500"),
+        (["rows=0"], "rows must be a whole number of at least 1"),
+        (["seed=x"], "seed must be a whole number"),
+        (["root=/dev/null/x", "rows=2000"], "/dev/null/x: cannot be written: Not a directory"),
+        (["root={csv_files}"], "train.csv exists; remove it, or name another folder with root="),
+    ],
+)
+def test_files_that_cannot_be_made(csv_files, small, tmp_path, overrides, complaint):
+    given = ("data=idx", f"data.root={small}", f"root={tmp_path}/made")
+    overrides = [item.format(csv_files=csv_files) for item in overrides]
+    with pytest.raises(UserError, match=complaint):
+        competition.make(configure("competition", *given, *overrides))
+    assert not (tmp_path / "made" / "train.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "its first line must be ImageId,Label"),
+        ("id,label\n1,2\n", "its first line must be ImageId,Label"),
+        ("ImageId,Label\n1,2\n1,3\n", "line 3: ImageId 1 is there twice"),
+        ("ImageId,Label\n1,two\n", "line 2 must be two whole numbers, not '1,two'"),
+        ("ImageId,Label\n1,2\n", "must have a row for each ImageId from 1 to 500; 2 is not there"),
+        ("ImageId,Label\n0,2\n", "must have a row for each ImageId from 1 to 500; 0 does not exis"),
+    ],
+)
+def test_what_is_no_submission_is_refused(csv_files, tmp_path, content, complaint):
+    path = tmp_path / "submission.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=complaint):
+        competition.score(path, csv_files / "truth.csv")
