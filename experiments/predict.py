@@ -6,15 +6,16 @@ python -m experiments.predict model=best input=test.csv output=submission.csv fo
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from experiments.program import UserError, program, refuse_password, whole
+from experiments.program import UserError, program, refuse_password, whole, write
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,7 +42,7 @@ def main(cfg: DictConfig) -> None:
         show(names, probabilities)
     else:
         form = {FULL: full, SUBMISSION: submission}[cfg.format]
-        write(Path(cfg.output), form(names, probabilities))
+        write(Path(cfg.output), as_csv(form(names, probabilities)))
         print(f"{cfg.output}: {len(names):,} images")
     if labels is not None:
         right = int((predicted == labels).sum())
@@ -139,22 +140,10 @@ def submission(names: list[str], probabilities: Tensor) -> Iterator[list[str]]:
         yield [str(number), str(kind)]
 
 
-def write(path: Path, rows: Iterable[list[str]]) -> None:
-    """Write a CSV file, whole or not at all.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    import csv
-
-    try:
-        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".") as temporary:
-            made = Path(temporary, path.name)
-            with made.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows(rows)
-            made.replace(path)
-    except OSError as error:
-        raise UserError(f"output={path}: cannot be written: {error.strerror or error}") from error
+def as_csv(rows: Iterable[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +168,9 @@ def write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: {error.strerror}") from error
+        with suppress(OSError):  # of a path that cannot be, it says so again
+            temporary.unlink()
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _explain(error: Exception, name: str) -> str:

@@ -109,7 +109,8 @@ def test_any_runs_can_be_grouped_by_any_parameter(store):
         ("against=step 14", "against=step 14: choose previous, first, or one of step 10; "),
         ("tracking.experiment=parsimonious", "tracking.experiment=parsimonious is not in"),
         ("tracking.uri=sqlite:////tmp/no/such.db", "there is no such store; train first"),
-        ("csv=/proc/report.csv", "/proc/report.csv: "),
+        ("csv=/proc/report.csv", "/proc/report.csv: cannot be written: "),
+        ("csv=/dev/null/report.csv", "/dev/null/report.csv: cannot be written: "),
     ],
 )
 def test_a_bad_question_gets_one_clear_line(store, question, complaint):

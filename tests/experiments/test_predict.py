@@ -2,12 +2,13 @@
 
 import csv
 import re
+import resource
 
 import pytest
 from PIL import Image
 
-from experiments import competition, predict
-from experiments.program import UserError
+from experiments import competition
+from experiments.program import UserError, write
 
 
 def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
@@ -104,12 +105,13 @@ def test_images_of_another_size_are_refused(tmp_path, run_predict):
 
 
 def test_nothing_half_written_is_left(tmp_path):
-    def rows():
-        yield ["ImageId", "Label"]
-        raise OSError(28, "No space left on device")
-
     (tmp_path / "out.csv").write_text("of last week")
-    with pytest.raises(UserError, match=r"out.csv: cannot be written: No space left on device"):
-        predict.write(tmp_path / "out.csv", rows())
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, unlimited[1]))  # as a full disk would
+    try:
+        with pytest.raises(UserError, match=r"out.csv: cannot be written: File too large"):
+            write(tmp_path / "out.csv", "1,2\n" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert (tmp_path / "out.csv").read_text() == "of last week"
