@@ -26,7 +26,7 @@ class Evolution(BaseSampler):
     Args:
         population: latest trials that count; so many are drawn at random first.
         tournament: how many of them are drawn, of which the best becomes the parent.
-        changes: how many values are drawn anew, on average; at least one is.
+        changes: how many values become others, on average; at least one does.
         seed: of what is drawn.
     """
 
@@ -49,7 +49,7 @@ class Evolution(BaseSampler):
         return dict(trials[-1].distributions) if trials else {}
 
     def sample_relative(self, study: Study, trial: FrozenTrial, space: Distributions) -> Params:
-        """The parent's values without those to be drawn anew."""
+        """The parent's values, of which one or more are others."""
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(trials) < self.population:
             return {}
@@ -57,10 +57,16 @@ class Evolution(BaseSampler):
         rivals = [latest[i] for i in self.random.choice(len(latest), self.tournament, False)]
         best = max if study.direction == StudyDirection.MAXIMIZE else min
         parent = best(rivals, key=lambda one: one.value).params
-        names = sorted(parent)
-        more = self.random.random(len(names)) < (self.changes - 1) / max(1, len(names) - 1)
-        more[self.random.integers(len(names))] = True
-        return {name: parent[name] for name, new in zip(names, more, strict=True) if not new}
+        names = sorted(name for name in parent if not space[name].single())
+        if not names:
+            return parent
+        change = self.random.random(len(names)) < (self.changes - 1) / max(1, len(names) - 1)
+        change[self.random.integers(len(names))] = True
+        params = dict(parent)
+        for name in np.array(names)[change].tolist():
+            while params[name] == parent[name]:
+                params[name] = self.sample_independent(study, trial, name, space[name])
+        return params
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
