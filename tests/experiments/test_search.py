@@ -148,7 +148,10 @@ def test_all_workers_gone_and_started_again(place, monkeypatch):
 def searched(tmp_path_factory, small) -> tuple[SearchPlace, subprocess.CompletedProcess]:
     """A whole search by two workers that a launcher started."""
     place = SearchPlace(tmp_path_factory.mktemp("search"), small)
-    options = ("trials=10", "final.networks=2", "final.seeds=2", "final.max_epochs=2")
+    options = (
+        *("trials=10", "final.networks=2", "final.seeds=2", "final.max_epochs=2"),
+        "+space.optimizer.lr={low: 0.02, high: 0.5, log: true}",
+    )
     command = ("-m", *place.search(*options), "worker=range(2)", "launcher=local")
     return place, place.run("search", *command)
 
