@@ -1,6 +1,7 @@
 """What proposes the next trial of a search, beside the samplers of Optuna."""
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class Evolution(BaseSampler):
         change = self.random.random(len(names)) < (self.changes - 1) / max(1, len(names) - 1)
         change[self.random.integers(len(names))] = True
         params = dict(parent)
-        for name in np.array(names)[change].tolist():
+        for name in compress(names, change):
             while params[name] == parent[name]:
                 params[name] = self.sample_independent(study, trial, name, space[name])
         return params

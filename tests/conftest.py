@@ -140,9 +140,9 @@ def configure(name: str, *overrides: str):
 @pytest.fixture(scope="session")
 def csv_files(tmp_path_factory, small) -> Path:
     """train.csv with 2,000 rows, test.csv and truth.csv with 500."""
-    folder = tmp_path_factory.mktemp("competition")
     from experiments import competition
 
+    folder = tmp_path_factory.mktemp("competition")
     given = ("data=idx", f"data.root={small}", f"root={folder}", "rows=2000")
     competition.make(configure("competition", *given))
     return folder
@@ -168,11 +168,11 @@ def digits(tmp_path_factory, csv_files) -> Workplace:
 @pytest.fixture
 def run_predict(digits, monkeypatch, capsys):
     """Run the program in this process; its status, output and errors."""
-
     from experiments import predict
 
-    def run(*arguments: str, of: Workplace = digits) -> tuple[int, str, str]:
-        places = (f"tracking.uri={of.uri}", f"checkpoints.root={of.folder}/checkpoints")
+    places = (f"tracking.uri={digits.uri}", f"checkpoints.root={digits.folder}/checkpoints")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["predict", *places, *arguments])
         status = 0
         try:

@@ -1,21 +1,19 @@
 """Every data set by configuration alone, from files as their publishers lay them out."""
 
 import struct
+from functools import partial
 
+import conftest
 import pytest
 import torch
 from conftest import idx
-from hydra import compose, initialize_config_dir
 
 from experiments.data import Batches, Images, load
 from experiments.fetch import _damage
 from experiments.idx import IDXFolder
-from experiments.program import CONF, UserError
+from experiments.program import UserError
 
-
-def configure(*overrides: str):
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("train", overrides=list(overrides))
+configure = partial(conftest.configure, "train")
 
 
 def lay_out(folder, small, images: str, labels: str, splits=("train", "t10k"), change=lambda x: x):

@@ -1,9 +1,11 @@
 """The neighbours of the ladder say what was published, and are configurations alone."""
 
+from functools import partial
+
+import conftest
 import pytest
 import torch
 from conftest import PROJECT
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from experiments.data import Images, load
@@ -13,10 +15,7 @@ from experiments.program import UserError, build
 from experiments.training import make_module, pays
 from models.losses import SquaredError
 
-
-def configure(*overrides: str):
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
-        return compose("train", overrides=list(overrides))
+configure = partial(conftest.configure, "train")
 
 
 def layers(network: nn.Module) -> str:

@@ -1,10 +1,11 @@
 """The 13 steps say what was published, and little else."""
 
 import statistics
+from functools import partial
 
+import conftest
 import pytest
 from conftest import PROJECT
-from hydra import compose, initialize_config_dir
 
 from experiments.design import design
 from experiments.identity import config_hash, name_experiment
@@ -27,9 +28,7 @@ LADDER = {
 }
 
 
-def configure(*overrides: str):
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
-        return compose("train", overrides=list(overrides))
+configure = partial(conftest.configure, "train")
 
 
 @pytest.mark.parametrize("number", LADDER)
