@@ -8,7 +8,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from experiments.program import UserError, program, refuse_password, write
+from experiments.cli.errors import UserError, refuse_password
+from experiments.cli.files import write
+from experiments.cli.program import program
 
 
 @program("compare")
@@ -20,9 +22,9 @@ def main(cfg: DictConfig) -> None:
 
     from mlflow.exceptions import MlflowException
 
-    from experiments import comparison
-    from experiments.evidence import gather, search
-    from experiments.tracking import STUDY, Store, answered
+    from experiments.reports import comparison
+    from experiments.tracking.arms import gather
+    from experiments.tracking.store import STUDY, Store, answered, search
 
     store = Store(cfg.tracking, create=False)
     with answered(store):
@@ -50,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.markdown:
         write(Path(cfg.markdown), comparison.to_markdown(rows))
     if cfg.html:
-        from experiments.report import attach, page
+        from experiments.reports.page import attach, page
 
         with answered(store):
             html = page(cfg, rows, store)
@@ -64,7 +66,7 @@ def show(rows: list) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from experiments.comparison import COLUMNS, LEFT, NOTES, cells, devices
+    from experiments.reports.comparison import COLUMNS, LEFT, NOTES, cells, devices
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in COLUMNS:

@@ -16,7 +16,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.program import UserError, program, refuse_password
+from experiments.cli.errors import UserError, refuse_password
+from experiments.cli.program import program
 
 MISSED, NO_VERDICT = 1, 2
 STAGES = ("budget", "evidence", "all")
@@ -28,14 +29,15 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"stage={cfg.stage} does not exist; choose one of {', '.join(STAGES)}")
     refuse_password(cfg)
 
-    from experiments import ci, targets
-    from experiments.design import design
+    from experiments.budget.network import design
+    from experiments.reports import ci, targets
 
     targets.check_targets(cfg)
     baseline = None
     if cfg.stage != "budget":
-        from experiments import comparison, evidence
-        from experiments.tracking import Store, answered
+        from experiments.reports import comparison
+        from experiments.tracking import arms
+        from experiments.tracking.store import Store, answered
 
         if cfg.baseline:
             baseline = comparison.read_scores(Path(cfg.baseline))
@@ -48,7 +50,7 @@ def main(cfg: DictConfig) -> None:
             if cfg.stage != "evidence":
                 checks += targets.costs(name, step, design(step)[1])
             if cfg.stage != "budget":
-                arm = evidence.of(store, OmegaConf.masked_copy(step, trained), "val/acc")
+                arm = arms.of(store, OmegaConf.masked_copy(step, trained), "val/acc")
                 checks += targets.evidence(name, step, arm, baseline)
     show(checks)
     if cfg.junit:
@@ -83,8 +85,8 @@ def show(checks: list) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from experiments.ci import HEADER
-    from experiments.targets import HOLDS
+    from experiments.reports.ci import HEADER
+    from experiments.reports.targets import HOLDS
 
     table = Table(box=None, padding=(0, 3, 0, 0))
     for column in HEADER:

@@ -6,35 +6,45 @@ python -m experiments.predict model=best input=test.csv output=submission.csv fo
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from experiments.program import UserError, program, refuse_password, whole, write
+from experiments.cli.config import whole
+from experiments.cli.errors import UserError, refuse_password
+from experiments.cli.files import write
+from experiments.cli.program import program
+from experiments.deployment.inference import (
+    FULL,
+    SUBMISSION,
+    as_csv,
+    full,
+    predict,
+    read,
+    submission,
+)
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 ROWS = 50  # shown on the terminal
+
 BEST = "best"
-FULL, SUBMISSION = "full", "submission"
 
 
 @program("predict")
 def main(cfg: DictConfig) -> None:
     check(cfg)
-    from experiments import trained
-    from experiments.tracking import Store
-    from experiments.verdict import percent
+    from experiments.cli.text import percent
+    from experiments.deployment.find import best, find
+    from experiments.deployment.load import load
+    from experiments.tracking.store import Store
 
     store = Store(cfg.tracking)
-    run = trained.best(store, cfg.where) if cfg.run == BEST else trained.find(store, str(cfg.run))
-    found = trained.load(store, run, Path(cfg.checkpoints.root))
+    run = best(store, cfg.where) if cfg.run == BEST else find(store, str(cfg.run))
+    found = load(store, run, Path(cfg.checkpoints.root))
     names, images, labels = read(Path(cfg.input), found.data)
     probabilities = predict(found.network, images, cfg.batch_size)
     predicted = probabilities.argmax(1)
@@ -75,38 +85,6 @@ def check(cfg: DictConfig) -> None:
     refuse_password(cfg)
 
 
-def read(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None]:
-    """The names of the images, uint8 [N, C, H, W], and labels [N] where the file has them.
-
-    Raises:
-        UserError: they cannot be read, or are not of the size that the network takes.
-    """
-    from experiments import csv_images, pictures
-
-    size, labels = data["image_size"], None
-    if path.suffix.lower() == ".csv":
-        images, labels = csv_images.read(path, data["num_classes"])
-        if images.shape[1] != size:
-            side = images.shape[1]
-            raise UserError(f"{path}: has images of {side}x{side}, the network takes {size}x{size}")
-        names = [str(number) for number in range(1, len(images) + 1)]
-    else:
-        paths = pictures.find(path)
-        images, notes = pictures.read(paths, size)
-        names = [file.name for file in paths]
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
-    return names, images[:, None].expand(-1, data["in_channels"], -1, -1), labels
-
-
-def predict(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """uint8 [N, C, H, W] -> probabilities [N, K]."""
-    import torch
-
-    with torch.inference_mode():
-        return torch.cat([network(batch) for batch in images.split(batch_size)])
-
-
 def show(names: list[str], probabilities: Tensor) -> None:
     """Print the most and the second most probable class of each image."""
     from rich.console import Console
@@ -122,28 +100,6 @@ def show(names: list[str], probabilities: Tensor) -> None:
     Console(highlight=False, markup=False).print(table)
     if len(names) > ROWS:
         print(f"and {len(names) - ROWS:,} more; output=FILE.csv has all")
-
-
-def full(names: list[str], probabilities: Tensor) -> Iterator[list[str]]:
-    """Each image with its class, the probability of that, and of each class."""
-    kinds = [f"p{kind}" for kind in range(probabilities.shape[1])]
-    yield ["image", "predicted", "probability", *kinds]
-    rows = zip(names, probabilities.argmax(1).tolist(), probabilities.tolist(), strict=True)
-    for name, kind, chances in rows:
-        yield [name, str(kind), *(f"{chance:.6f}" for chance in (chances[kind], *chances))]
-
-
-def submission(names: list[str], probabilities: Tensor) -> Iterator[list[str]]:
-    """What the Digit Recognizer competition takes."""
-    yield ["ImageId", "Label"]
-    for number, kind in enumerate(probabilities.argmax(1).tolist(), start=1):
-        yield [str(number), str(kind)]
-
-
-def as_csv(rows: Iterable[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.program import UserError, build, number, program, refuse_password, whole
-from experiments.sweep import announce
+from experiments.cli.config import build, number, whole
+from experiments.cli.errors import UserError, refuse_password
+from experiments.cli.jobs import announce
+from experiments.cli.program import program
 
 if TYPE_CHECKING:
-    from experiments.space import Space
+    from experiments.study.space import Space
 
 
 @program("search")
@@ -29,14 +31,15 @@ def main(cfg: DictConfig) -> str:
     if not re.fullmatch(r"[\w.-]+", str(name)):
         raise UserError(f"study={name}: give letters, digits, and any of ._- only")
 
-    from experiments import storage, train
-    from experiments.space import Space
-    from experiments.worker import Worker
+    from experiments.study import storage
+    from experiments.study.space import Space
+    from experiments.study.worker import Worker
+    from experiments.training.fit import explained
 
     base = trial_base(cfg)
     space = Space(base, cfg.space)
     rehearse(cfg, space)
-    with train.explained(base.checkpoints.root), storage.explained(str(cfg.storage)):
+    with explained(base.checkpoints.root), storage.explained(str(cfg.storage)):
         worker = Worker(cfg, base, str(name), space)
         worker.work()
         worker.finish()
@@ -87,7 +90,7 @@ def trial_base(cfg: DictConfig) -> DictConfig:
     Raises:
         UserError: a value is out of range.
     """
-    from experiments.design import design
+    from experiments.budget.network import design
 
     base = OmegaConf.masked_copy(cfg, [key for key in cfg if key in compose("train")])
     base.step = base.experiment = None  # a trial is no evidence for either

@@ -59,7 +59,7 @@ def idx(path: Path, array) -> None:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of IDX files: the first 2,000 training and 500 test images of MNIST."""
-    from experiments.idx import IDXFolder
+    from experiments.data.idx import IDXFolder
 
     folder = tmp_path_factory.mktemp("small")
     for train, split, count in ((True, "train", 2000), (False, "t10k", 500)):

@@ -7,11 +7,12 @@ from conftest import PROJECT
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from experiments.artifacts import MISTAKES
-from experiments.design import design
-from experiments.family import PARENT, parent_run, sum_up
-from experiments.identity import config_hash, name_experiment, run_name
-from experiments.tracking import CONFIG_HASH, Store, TrackedRun
+from experiments.budget.network import design
+from experiments.tracking.identity import config_hash, name_experiment, run_name
+from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
+from experiments.tracking.run import TrackedRun
+from experiments.tracking.store import CONFIG_HASH, Store
+from experiments.training.artifacts import MISTAKES
 
 EPOCHS = 3
 DIGEST = "1e35582d42a9"  # of MNIST, as a run tags it

@@ -4,8 +4,8 @@ import pytest
 from conftest import configure
 
 from experiments import competition
-from experiments.data import load
-from experiments.program import UserError
+from experiments.cli.errors import UserError
+from experiments.data.images import load
 
 
 def test_no_row_is_trained_on_and_validated_on(csv_files):

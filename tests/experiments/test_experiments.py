@@ -8,11 +8,13 @@ import torch
 from conftest import PROJECT
 from torch import nn
 
-from experiments.data import Images, load
-from experiments.design import design, rehearse
-from experiments.identity import config_hash, name_experiment
-from experiments.program import UserError, build
-from experiments.training import make_module, pays
+from experiments.budget.cost import check, measure
+from experiments.budget.network import design, rehearse
+from experiments.cli.config import build
+from experiments.cli.errors import UserError
+from experiments.data.images import Images, load
+from experiments.tracking.identity import config_hash, name_experiment
+from experiments.training.trainer import make_module, pays
 from models.losses import SquaredError
 
 configure = partial(conftest.configure, "train")
@@ -84,13 +86,12 @@ def test_the_rows_of_the_competition_s_ablation_are_overrides():
 
 
 def test_vgg16_is_vgg16_and_its_budget_stops_it():
-    from experiments import budget
 
     cfg = configure("experiment=kaggle_vgg16")
-    cost = budget.measure(build(cfg, "model"), cfg.data)
+    cost = measure(build(cfg, "model"), cfg.data)
     assert cost.parameters == 134_301_514  # torchvision's, with ten classes
     with pytest.raises(UserError, match=r"over budget: 15,479,765,002 mult_adds, .* 100,000,000"):
-        budget.check(cost, cfg)
+        check(cost, cfg)
 
 
 def test_every_point_of_the_table_is_an_experiment_of_its_own():

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from experiments import competition
-from experiments.program import UserError, write
+from experiments.cli.errors import UserError
+from experiments.cli.files import write
 
 
 def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
@@ -37,7 +38,7 @@ def test_a_labelled_file_is_scored(csv_files, run_predict):
 
 
 def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_predict):
-    from experiments.idx import IDXFolder
+    from experiments.data.idx import IDXFolder
 
     data = IDXFolder(str(small), train=False)
     for i in range(20):

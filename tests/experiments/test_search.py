@@ -279,7 +279,7 @@ def test_a_pruner_stops_trials_early(place, monkeypatch, capsys):
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_mistake(place, monkeypatch, capsys, arguments, complaint):
-    monkeypatch.setattr("experiments.samplers.Within.LIMIT", 100)
+    monkeypatch.setattr("experiments.study.samplers.constrained.Within.LIMIT", 100)
     with pytest.raises(SystemExit) as exit:
         search_here(place, monkeypatch, *arguments)
     errors = capsys.readouterr().err

@@ -7,8 +7,8 @@ import conftest
 import pytest
 from conftest import PROJECT
 
-from experiments.design import design
-from experiments.identity import config_hash, name_experiment
+from experiments.budget.network import design
+from experiments.tracking.identity import config_hash, name_experiment
 
 # widths, parameters, dropout, degrees, batch, rate, StepLR, epochs, published train, best, last
 LADDER = {

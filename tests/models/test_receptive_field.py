@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.ladder import LadderNet
+from models.networks.ladder import LadderNet
 from models.receptive_field import receptive_field
 
 

@@ -1,0 +1,59 @@
+"""Reading a configuration: its values, checked, and the objects that it describes."""
+
+import math
+from typing import Any
+
+from hydra.errors import (
+    HydraException,
+)
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.cli.errors import UserError, _one_line
+
+
+def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
+    """Instantiate the part of the configuration at `key`; None where there is none.
+
+    Raises:
+        UserError: the class refuses a value, and says why.
+    """
+    part = OmegaConf.select(cfg, key)
+    if part is None:
+        return None
+    try:
+        return instantiate(part, *args, **kwargs)
+    except HydraException as error:
+        raise UserError(f"{key}: {_one_line(error.__cause__ or error)}") from error
+
+
+def whole(cfg: DictConfig, key: str, minimum: int) -> int:
+    """The whole number at `key`. Raises UserError where it is none, or below the minimum."""
+    value = OmegaConf.select(cfg, key)
+    if type(value) is not int or value < minimum:
+        raise UserError(f"{key} must be a whole number of at least {minimum}, not {value}")
+    return value
+
+
+def flatten(cfg: DictConfig) -> dict[str, Any]:
+    """Every leaf of a configuration under its dotted key; lists are leaves."""
+    flat: dict[str, Any] = {}
+
+    def walk(node: Any, key: str) -> None:
+        if isinstance(node, dict) and node:
+            for name, child in node.items():
+                walk(child, f"{key}.{name}" if key else str(name))
+        else:
+            flat[key] = node
+
+    walk(OmegaConf.to_container(cfg, resolve=True), "")
+    return flat
+
+
+def number(cfg: DictConfig, key: str, above: float, to: float = math.inf) -> float:
+    """The number at `key`. Raises UserError where it is none, or not in (above, to]."""
+    value = OmegaConf.select(cfg, key)
+    if type(value) not in (int, float) or not above < value <= to:
+        upper = f" and at most {to}" if to < math.inf else ""
+        raise UserError(f"{key} must be a number above {above}{upper}, not {value}")
+    return value

@@ -1,0 +1,19 @@
+"""Writing a file whole or not at all."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from experiments.cli.errors import UserError
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises UserError where it cannot be written."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # of a path that cannot be, it says so again
+            temporary.unlink()
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error

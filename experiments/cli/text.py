@@ -1,0 +1,40 @@
+"""The one screen at the end of a run: what it cost and reached, against what was asked."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.stats.intervals import Interval
+    from experiments.stats.verdict import Difference
+
+
+def against(accuracy: float, target: float | None) -> str:
+    """Whether an accuracy reaches its target, and by how many points; both from 0 to 1."""
+    if target is None:
+        return ""
+    margin = abs(accuracy - target) * 100
+    return f"{'reaches' if accuracy >= target else 'misses'} {percent(target)} by {margin:.2f}"
+
+
+def percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{fraction * 100:.2f} %"
+
+
+def measured(found: Interval) -> str:
+    """A mean accuracy with its interval: "99.30 % (99.24 to 99.35)"."""
+    if math.isinf(found.low):
+        return percent(found.mean)
+    return f"{percent(found.mean)} ({100 * found.low:.2f} to {100 * min(found.high, 1):.2f})"
+
+
+def points(found: Difference) -> str:
+    """A difference with its interval, in points: "+0.04 (-0.02 to +0.10)"."""
+    mean, low, high = (f"{100 * value:+.2f}".replace("-0.00", "+0.00") for value in found[:3])
+    return mean if math.isinf(found.low) else f"{mean} ({low} to {high})"
+
+
+def duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

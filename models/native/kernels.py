@@ -1,0 +1,89 @@
+"""The kernels of kernels.cpp: built for this machine when first needed, and how to call them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+
+from torch import Tensor
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+
+LANES = 16  # images that are worked on at once
+
+WIDEST = 8  # channels that are
+
+
+class NoKernels(RuntimeError):
+    """The kernels cannot be had on this machine."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The kernels, built for this very processor when they are first asked for.
+
+    Raises:
+        NoKernels: there is no C++ compiler, or it does not do its work, or its work
+            cannot be kept in the user's cache.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    built_from = (SOURCE.read_text(), *FLAGS, compiler, platform.machine(), flags)
+    digest = hashlib.sha256("\n".join(built_from).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "parsimony")
+    path = cache / f"kernels-{digest}.so"
+    try:
+        if not path.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as temporary:
+                made = Path(temporary, path.name)
+                command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+                subprocess.run(command, check=True, capture_output=True, text=True)
+                made.replace(path)  # whole or not at all, whoever else is at it
+        return ctypes.CDLL(str(path))
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip() or str(error)).splitlines()[0]
+        raise NoKernels(f"{compiler} failed: {reason}") from error
+    except OSError as error:  # no compiler, or a cache that cannot be written to, or run from
+        raise NoKernels(str(error)) from error
+
+
+def fields(kind: type, names: str) -> list[tuple[str, type]]:
+    return [(name, kind) for name in names.split()]
+
+
+class Plane(ctypes.Structure):
+    _fields_ = (*fields(ctypes.c_void_p, "at"), *fields(ctypes.c_ssize_t, "block channel row"))
+
+    @classmethod
+    def of(cls, x: Tensor) -> Plane:
+        """Where a tensor [blocks, channels, height, width, 16] lies."""
+        return cls(x.data_ptr(), *x.stride()[:3])
+
+
+class Arguments(ctypes.Structure):
+    """What kernels.cpp knows of a step: in the same order there."""
+
+    _fields_ = (
+        *fields(ctypes.c_int, "blocks in_channels channels rows columns"),
+        *fields(ctypes.c_int, "groups size back_groups back_size relu norm pool border"),
+        *fields(ctypes.c_float, "eps momentum"),
+        *fields(Plane, "input activation output gradient input_gradient"),
+        *fields(ctypes.c_void_p, "weight bias gain offset running_mean running_var"),
+        *fields(ctypes.c_void_p, "drop factor shift mean deviation space"),
+        *fields(ctypes.c_void_p, "weight_gradient bias_gradient gain_gradient offset_gradient"),
+    )
+
+
+def pointer(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()

@@ -1,0 +1,160 @@
+"""Image files as people have them: what is read, and what is refused in a line."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from conftest import MNIST
+from PIL import Image, ImageOps
+
+from experiments.cli.errors import UserError
+from experiments.data.idx import IDXFolder
+from experiments.data.image_files import find, read
+
+
+@pytest.fixture(scope="module")
+def digit() -> np.ndarray:
+    return IDXFolder(str(MNIST), train=False).data[0].numpy()
+
+
+def as_file(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    image.save(file := io.BytesIO(), kind, **options)
+    return file.getvalue()
+
+
+def test_an_image_of_the_right_size_is_read_as_it_is(tmp_path, digit):
+    for name in ("digit.png", "digit.bmp"):
+        Image.fromarray(digit).save(tmp_path / name)
+    images, notes = read(find(tmp_path), 28)
+    assert all(torch.equal(image, torch.from_numpy(digit)) for image in images)
+    assert not notes
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (ImageOps.invert, None),
+        (lambda image: image.convert("RGB"), None),
+        (lambda image: image.convert("CMYK").convert("RGB"), None),
+        (lambda image: image.quantize(256), None),
+        (lambda image: Image.fromarray(np.asarray(image).astype(np.uint16) * 257), "of 16 bits"),
+        (
+            lambda image: Image.merge("LA", (Image.new("L", image.size, 255), image)),
+            "is transparent; read on black",
+        ),
+        (
+            lambda image: Image.merge("RGBA", (*[Image.new("L", image.size, 0)] * 3, image)),
+            "is transparent; read on white",
+        ),
+    ],
+    ids=[
+        "inverted",
+        "colour",
+        "CMYK",
+        "palette",
+        "16 bits",
+        "white on nothing",
+        "black on nothing",
+    ],
+)
+def test_depth_colour_and_transparency_come_to_the_same(tmp_path, digit, change, note):
+    path = tmp_path / "digit.png"
+    path.write_bytes(as_file(change(Image.fromarray(digit))))
+    images, notes = read([path], 28)
+    assert (images[0].int() - torch.from_numpy(digit).int()).abs().max() <= 1
+    assert [n.startswith(f"{path}: ") and note in n for n in notes] == ([True] if note else [])
+
+
+def test_large_jpegs_are_scaled_and_not_stretched(tmp_path, digit):
+    image = ImageOps.invert(Image.fromarray(digit)).resize((280, 280))
+    image.convert("RGB").save(tmp_path / "a.jpg", quality=95)
+    ImageOps.expand(image, border=(0, 70), fill=255).save(tmp_path / "b.jpeg", quality=95)
+    images, notes = read(find(tmp_path), 28)
+    assert not notes
+    assert (images[0].float() - torch.from_numpy(digit)).abs().mean() < 5
+    across = (images[1] > 60).any(0).nonzero().flatten()
+    whole = (torch.from_numpy(digit) > 60).any(0).nonzero().flatten()
+    ratio = (across[-1] - across[0]) / (whole[-1] - whole[0])
+    assert ratio == pytest.approx(280 / 420, abs=0.15)
+
+
+def test_a_photo_is_turned_as_its_camera_says(tmp_path, digit):
+    image = Image.fromarray(digit)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side
+    path = tmp_path / "digit.png"
+    image.save(path, exif=exif)
+    assert torch.equal(read([path], 28)[0][0], torch.from_numpy(digit).rot90(-1))
+
+
+def animated() -> bytes:
+    frames = [Image.new("L", (28, 28), shade) for shade in (0, 90)]
+    return as_file(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A small PNG file whose header claims to be of this size."""
+    content = as_file(Image.new("1", (28, 28)))
+    header = b"IHDR" + struct.pack(">2I", width, height) + content[24:29]
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
+def noise() -> Image.Image:
+    return Image.effect_noise((99, 99), 50)
+
+
+def broken(position: int) -> bytes:
+    content = bytearray(as_file(noise()))
+    content[position] ^= 0xFF
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.png", lambda: b"", "is empty"),
+        ("a.png", lambda: b"no image at all", "is not an image (PNG, JPEG"),
+        ("a.png", lambda: b"%PDF-1.4", "is not an image"),
+        (
+            "a.jpg",
+            lambda: as_file(noise(), "JPEG")[:400],
+            "cannot be read",
+        ),
+        ("a.png", lambda: as_file(noise())[:-800], "cannot be read"),
+        ("a.png", lambda: broken(60), "cannot be read"),
+        ("a.gif", animated, "is animated, with 2 frames; save one of them"),
+        (
+            "a.png",
+            lambda: claiming(9000, 9000),
+            "has 9,000 x 9,000 pixels, at most 50,000,000 are read; make it smaller",
+        ),
+        ("a.png", lambda: claiming(20_000, 20_000), "has too many pixels"),
+        ("a.tiff", lambda: as_file(Image.new("L", (28, 28)), "TIFF"), "is not an image"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bad_image_is_refused(tmp_path, name, content, complaint):
+    path = tmp_path / name
+    path.write_bytes(content())
+    with pytest.raises(UserError) as error:
+        read([path], 28)
+    assert complaint in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_all_bad_images_of_a_folder_are_named(tmp_path, digit):
+    Image.fromarray(digit).save(tmp_path / "good.png")
+    for name in ("bad.png", "worse.jpg"):
+        (tmp_path / name).write_text("no image")
+    (tmp_path / "notes.txt").write_text("not looked at")
+    with pytest.raises(UserError, match=r"bad.png: is not an image.*; .*worse.jpg: is not an"):
+        read(find(tmp_path), 28)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"has no images, that is, no files named \*.png, "):
+        find(tmp_path)

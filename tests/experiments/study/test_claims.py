@@ -1,0 +1,63 @@
+"""Claims on files and in PostgreSQL: one holder at a time, and none that is dead."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import sqlalchemy
+from conftest import PROJECT
+
+from experiments.study.claims import Claims
+
+HOLD = """
+import sys, time
+from experiments.claims import Claims
+with Claims(sys.argv[1], sys.argv[2]).take("study/1", wait=True) as ours:
+    print(ours, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(params=["file", "postgresql"])
+def places(request, tmp_path) -> tuple[str, str, str]:
+    """A storage, and the folders of two processes: on one machine, or on two that share none."""
+    if request.param == "file":
+        return "study.journal", str(tmp_path), str(tmp_path)
+    storage = request.getfixturevalue("postgresql")
+    return storage, str(tmp_path / "here"), str(tmp_path / "there")
+
+
+def test_a_claim_ends_with_its_process(places):
+    storage, here, there = places
+    claims = Claims(storage, here)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, storage, there],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "True\n"
+        with claims.take("study/1") as ours:
+            assert not ours
+        with claims.take("study/2") as ours:
+            assert ours
+        other.kill()  # no farewell
+    with claims.take("study/1", wait=True) as ours:
+        assert ours
+        with Claims(storage, there).take("study/1") as theirs:
+            assert not theirs
+    with Claims(storage, there).take("study/1") as theirs:
+        assert theirs
+
+
+def test_a_lost_connection_is_noticed(postgresql, tmp_path):
+    claims = Claims(postgresql, str(tmp_path))
+    claims.check()
+    with sqlalchemy.create_engine(postgresql).connect() as other:
+        other.exec_driver_sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+        )
+    time.sleep(0.5)
+    with pytest.raises(sqlalchemy.exc.SQLAlchemyError):
+        claims.check()

@@ -1,0 +1,220 @@
+"""Stores that many write to at once, that go away, and that keep a password."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from conftest import ONE_THREAD, PROJECT, closed_port, quick, serving, wait_for_epoch
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
+
+from experiments.tracking.run import TrackedRun
+from experiments.tracking.store import Store
+
+EPOCHS = 50
+WRITER = """
+import sys
+from omegaconf import OmegaConf
+from experiments.tracking import Store, TrackedRun
+
+uri, artifacts, number, epochs = sys.argv[1:]
+store = Store(OmegaConf.create(
+    {"uri": uri, "experiment": "many", "artifacts": artifacts, "patience": 60}))
+with TrackedRun(store, f"run {number}", {"config_hash": number}, resume=None) as run:
+    history, ended = [], []
+    for epoch in range(1, int(epochs) + 1):
+        history.append({f"metric/{i}": epoch + int(number) / 100 for i in range(6)})
+        ended.append(epoch)
+        store.patiently(run.log_history, history, ended)
+"""
+
+
+def write_at_once(uri: str, artifacts: Path, processes: int, **environment: str) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, uri, str(artifacts), str(number), str(EPOCHS)],
+            cwd=PROJECT,
+            env=os.environ | environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(processes)
+    ]
+    for writer in writers:
+        _, errors = writer.communicate(timeout=300)
+        assert writer.returncode == 0, errors
+        assert "locked" not in errors
+
+
+def assert_nothing_is_lost(client: MlflowClient, processes: int) -> None:
+    [experiment] = [e for e in client.search_experiments() if e.name == "many"]
+    runs = client.search_runs([experiment.experiment_id])
+    numbers = sorted(int(run.data.tags["config_hash"]) for run in runs)
+    assert numbers == list(range(processes))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        number = int(run.data.tags["config_hash"])
+        for i in range(6):
+            history = client.get_metric_history(run.info.run_id, f"metric/{i}")
+            values = [(metric.step, metric.value) for metric in history]
+            assert sorted(values) == [(e, e + number / 100) for e in range(1, EPOCHS + 1)]
+
+
+def test_eight_processes_write_to_sqlite_at_once(tmp_path):
+    """They also make the database and the experiment, as none is there."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    write_at_once(uri, tmp_path / "artifacts", 8)
+    assert_nothing_is_lost(MlflowClient(uri), 8)
+
+
+def test_an_epoch_that_is_trained_again_is_logged_once(tmp_path):
+    """The run was killed after its metrics of epoch 3 were sent, before the checkpoint."""
+    tracking = {"uri": f"sqlite:///{tmp_path}/mlflow.db", "artifacts": str(tmp_path / "artifacts")}
+    store = Store(OmegaConf.create(tracking | {"experiment": "one", "patience": 60}))
+    rows = [{"val/acc": 0.1 * epoch} for epoch in range(1, 5)]
+    run = TrackedRun(store, "run", {}, resume=None)
+    run.log_history(rows[:3], [1, 2, 3])
+    again = TrackedRun(store, "run", {}, resume=store.client.get_run(run.id))
+    for epochs in (2, 3, 4):
+        again.log_history(rows[:epochs], [10, 20, 30, 40][:epochs])
+    logged = store.client.get_metric_history(run.id, "val/acc")
+    assert sorted(metric.step for metric in logged) == [1, 2, 3, 4]
+
+
+PASSWORD = "correct-horse-battery"
+LOGIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+
+
+class Server:
+    """An MLflow server that can be started and stopped, always at the same address."""
+
+    def __init__(self, folder: Path, store: str, *options: str, **environment: str) -> None:
+        self.port, self.folder = closed_port(), folder
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.command = [sys.executable, "-m", "mlflow", "server", f"--backend-store-uri={store}"]
+        self.command += [
+            f"--artifacts-destination={folder}/served",
+            f"--port={self.port}",
+            *options,
+        ]
+        # its job runners take seconds to start, and have nothing to do
+        self.environment = (
+            os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
+        )
+
+    def up(self) -> AbstractContextManager[str]:
+        return serving(self.command, self.port, env=self.environment, cwd=self.folder)
+
+
+def test_sixteen_processes_write_to_postgresql_through_a_server_at_once(postgresql, tmp_path):
+    with Server(tmp_path, postgresql, "--workers=2").up() as address:
+        write_at_once(address, tmp_path, 16)
+        assert_nothing_is_lost(MlflowClient(address), 16)
+
+
+@pytest.fixture
+def guarded(tmp_path_factory) -> Iterator[str]:
+    """The address of a server with a password before it."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "auth.ini").write_text(
+        "[mlflow]\ndefault_permission = READ\n"
+        f"database_uri = sqlite:///{folder}/auth.db\n"
+        f"admin_username = admin\nadmin_password = {PASSWORD}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    environment = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret of this test",
+    }
+    options = ("--workers=1", "--app-name=basic-auth")
+    with Server(folder, f"sqlite:///{folder}/mlflow.db", *options, **environment).up() as address:
+        yield address
+
+
+def test_a_password_never_leaves_the_environment(guarded, workplace, small, monkeypatch):
+    command = quick(small, "trainer.max_epochs=1", "optimizer.lr=0.019,1e30")
+    places = (f"checkpoints.root={workplace.folder}/ckpt", f"hydra.sweep.dir={workplace.folder}/s")
+    in_uri = {"MLFLOW_TRACKING_URI": guarded.replace("http://", f"http://admin:{PASSWORD}@")}
+    beside_it = {"MLFLOW_TRACKING_URI": guarded, **LOGIN}
+    for seed, environment in enumerate((beside_it, in_uri)):
+        workplace.places = (*places, f"seed={seed}")
+        result = workplace.run("train", "-m", *command, **environment)
+        assert result.returncode == 1
+        assert "1 trained" in result.stdout, result.stdout + result.stderr
+        assert PASSWORD not in result.stdout + result.stderr
+    for path in workplace.folder.rglob("*"):
+        assert path.is_dir() or PASSWORD.encode() not in path.read_bytes(), path
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
+    client = MlflowClient(guarded)
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert len(runs) == 6
+    for run in runs:
+        assert PASSWORD not in str(run.to_dictionary())
+
+
+def test_a_password_on_the_command_line_is_refused(workplace):
+    result = workplace.run("train", f"tracking.uri=http://me:{PASSWORD}@127.0.0.1:1")
+    assert result.returncode == 1
+    assert "set MLFLOW_TRACKING_URI" in result.stderr
+    assert PASSWORD not in result.stderr
+
+
+def started(workplace, away, *arguments: str) -> subprocess.Popen:
+    command = workplace.command("train", *arguments, f"tracking.uri={away.address}")
+    environment = os.environ | ONE_THREAD
+    return subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_server_that_is_away_for_20_seconds_misses_nothing(workplace, small):
+    epochs, away = 40, Server(workplace.folder, workplace.uri, "--workers=1")
+    with away.up():
+        process = started(workplace, away, *quick(small, f"trainer.max_epochs={epochs}"))
+        wait_for_epoch(workplace, 3)
+    time.sleep(20)
+    assert process.poll() is None  # the run went on
+    with away.up():
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+        assert errors == ""
+    [run] = workplace.seeds()
+    assert run.info.status == "FINISHED"
+    steps = [step for step, _ in workplace.history(run.info.run_id, "val/acc")]
+    assert steps == list(range(1, epochs + 1))
+
+
+def test_a_server_that_never_comes_back_costs_no_training(workplace, small):
+    epochs, away = 8, Server(workplace.folder, workplace.uri, "--workers=1")
+    command = quick(small, f"trainer.max_epochs={epochs}", "tracking.patience=2")
+    with away.up():
+        process = started(workplace, away, *command)
+        wait_for_epoch(workplace, 2)
+    output, errors = process.communicate(timeout=200)
+    assert (process.returncode, output) == (1, "")
+    assert "the tracking store failed" in errors
+    assert "the same command goes on from there" in errors
+    assert len(errors.splitlines()) == 1
+    [folder] = [p for p in workplace.folder.glob("checkpoints/*") if p.is_dir()]
+    assert (folder / "last.ckpt").exists()
+    assert (folder / "train.log").read_text().count("INFO epoch") == epochs
+    with away.up():
+        process = started(workplace, away, *command)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+    [run] = workplace.seeds()
+    assert run.info.status == "FINISHED"
+    steps = [step for step, _ in workplace.history(run.info.run_id, "val/acc")]
+    assert steps == list(range(1, epochs + 1))
+    assert (folder / "train.log").read_text().count("INFO epoch") == epochs  # none trained anew

@@ -1,0 +1,139 @@
+"""One epoch of step 13 on the whole of real MNIST, once for all these tests."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import EPOCH_METRICS, MNIST, PROJECT, Workplace
+from mlflow.entities import Run
+from omegaconf import OmegaConf
+
+from experiments.data.idx import IDXFolder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Workplace, subprocess.CompletedProcess]:
+    workplace = Workplace(tmp_path_factory.mktemp("epoch"))
+    result = workplace.run("train", "step=s13", "trainer.max_epochs=1")
+    assert result.returncode == 0, result.stderr
+    return workplace, result
+
+
+@pytest.fixture(scope="module")
+def run(trained) -> Run:
+    [run] = trained[0].seeds()
+    return run
+
+
+@pytest.fixture(scope="module")
+def artifacts(trained, run, tmp_path_factory):
+    trained[0].client.download_artifacts(
+        run.info.run_id, "", folder := tmp_path_factory.mktemp("artifacts")
+    )
+    return folder
+
+
+def test_it_learns(run):
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["val/acc"] >= 0.975
+
+
+def test_it_ends_with_a_verdict_and_nothing_else(trained, run):
+    _, result = trained
+    assert result.stderr == ""
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    accuracy = f"{run.data.metrics['val/acc'] * 100:.2f} %"
+    assert lines[0].startswith("step 13, trainer.max_epochs=1, seed 0: trained in ")
+    assert "parameters 5,854 within 6,000 5,854" in lines
+    assert any(
+        line.startswith(f"accuracy, epoch 1 (last) {accuracy} misses 99.40 %") for line in lines
+    )
+    assert run.info.run_id in result.stdout
+
+
+def test_it_is_found_by_what_it_is(trained, run):
+    workplace, _ = trained
+    found = workplace.client.search_runs(
+        [run.info.experiment_id],
+        "params.step = 's13' and params.seed = '0' and metrics.`val/acc` > 0.9 "
+        "and metrics.parameters < 6000 and params.`model.widths` = '[10, 10, 12, 12, 12]'",
+    )
+    assert [r.info.run_id for r in found] == [run.info.run_id]
+    assert run.info.run_name == "step 13, trainer.max_epochs=1, seed 0"
+
+
+def test_its_metrics_are_kept(trained, run):
+    metrics = run.data.metrics
+    for name in EPOCH_METRICS:
+        assert [step for step, _ in trained[0].history(run.info.run_id, name)] == [1]
+    assert metrics["lr"] == 0.019
+    assert (metrics["parameters"], metrics["receptive_field"]) == (5854, 40)
+    assert metrics["mult_adds"] == 1_284_088
+    assert (metrics["val/best_acc"], metrics["val/best_epoch"]) == (metrics["val/acc"], 1)
+    assert 0 < metrics["train_seconds"] == metrics["epoch_seconds"]
+
+
+def test_its_provenance_is_kept(run):
+    tags = run.data.tags
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=PROJECT, text=True)
+    assert tags["mlflow.source.git.commit"] == head.strip()
+    assert tags["device"] in ("cpu", "cuda", "mps")
+    assert tags["version.torch"] == torch.__version__.split("+")[0]
+    assert len(tags["config_hash"]) == len(tags["data.digest"]) == 12
+    assert tags["mlflow.note.content"]
+
+
+def test_its_parameters_hold_no_places_and_no_credentials(run):
+    assert run.data.params["optimizer.lr"] == "0.019"
+    assert run.data.params["published.last_val_acc"] == "0.9935"
+    assert not any(name.startswith(("tracking", "checkpoints")) for name in run.data.params)
+
+
+def test_its_artifacts_are_there_to_look_at(run, artifacts):
+    for name in ("learning_curves", "confusion_matrix", "misclassified", "predictions", "loss"):
+        png = (artifacts / f"{name}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert len(png) > 10_000
+    table = (artifacts / "per_class.csv").read_text().splitlines()
+    assert len(table) == 12
+    right = sum(int(line.split(",")[1]) for line in table[1:-1])
+    assert right == round(run.data.metrics["val/acc"] * 10_000)
+    assert "Total params: 5,854" in (artifacts / "summary.txt").read_text()
+    assert "epoch 1 of 1" in (artifacts / "train.log").read_text()
+    config = OmegaConf.load(artifacts / "config.yaml")
+    assert config.step == "s13"
+    assert config.model.widths == [10, 10, 12, 12, 12]
+    assert "tracking" not in config
+
+
+def test_its_model_loads_without_this_project(trained, run, tmp_path):
+    """In a process that cannot import our code, the model scores what was logged."""
+    data = IDXFolder(str(MNIST), train=False)
+    np.savez(tmp_path / "test.npz", images=data.data[:, None].float(), labels=data.targets)
+    [model] = trained[0].client.search_logged_models([run.info.experiment_id])
+    assert model.source_run_id == run.info.run_id
+    script = (
+        "import sys, json, numpy, mlflow\n"
+        "test = numpy.load('test.npz')\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+        "logits = model.predict(test['images'])\n"
+        "print(json.dumps([float((logits.argmax(1) == test['labels']).mean()),\n"
+        "    model.metadata.signature.to_dict()]))"
+    )
+    output = subprocess.check_output(
+        [sys.executable, "-c", script, model.artifact_location], cwd=tmp_path, text=True
+    )
+    accuracy, signature = json.loads(output)
+    assert accuracy == pytest.approx(run.data.metrics["val/best_acc"], abs=2e-4)
+    assert json.loads(signature["inputs"])[0]["tensor-spec"]["shape"] == [-1, 1, 28, 28]
+
+
+def test_the_same_command_again_trains_nothing(trained, run):
+    workplace, _ = trained
+    again = workplace.run("train", "step=s13", "trainer.max_epochs=1")
+    assert again.returncode == 0
+    assert "trained before" in again.stdout
+    assert len(workplace.seeds()) == 1

@@ -1,0 +1,165 @@
+"""Blocks by their parameter counts, what they see, and how they are trained natively."""
+
+import copy
+import os
+import shutil
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+from torch.nn import functional as F
+
+from experiments.budget.cost import measure
+from models.native.network import NativeNetwork
+from models.networks.blocknet import BlockNet
+from models.networks.blocks import BLOCKS
+from models.networks.ladder import LadderNet
+from models.receptive_field import receptive_field
+
+MNIST = OmegaConf.create({"in_channels": 1, "image_size": 28})
+A, B = 6, 8  # channels in and out
+
+
+def after(width: int) -> list[nn.Module]:
+    return [nn.ReLU()]
+
+
+def count(modules: list[nn.Module]) -> int:
+    return sum(weight.numel() for weight in nn.ModuleList(modules).parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "same_width"),
+    [
+        ("plain", A * B * 9, B * B * 9),
+        ("separable", A * 9 + A * B, B * 9 + B * B),
+        ("bottleneck", A * 4 + 4 * 4 * 9 + 4 * B, B * 4 + 4 * 4 * 9 + 4 * B),
+        ("shared", A * B + B * B * 9, B * B * 9),
+        ("residual", A * B * 9 + A * B, B * B * 9),
+        ("squeeze", A * B * 9 + B * 2 + 2 + 2 * B + B, B * B * 9 + B * 2 + 2 + 2 * B + B),
+    ],
+)
+def test_a_block_has_the_parameters_that_its_formula_says(kind, parameters, same_width):
+    assert count(BLOCKS[kind](A, B, 3, 1, False, after)) == parameters
+    assert count(BLOCKS[kind](B, B, 3, 1, False, after)) == same_width
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_padding_keeps_the_size_and_none_shrinks_it(kind, kernel):
+    images = torch.rand(2, A, 12, 12)
+    kept = nn.Sequential(*BLOCKS[kind](A, B, kernel, kernel // 2, True, after))
+    assert kept(images).shape == (2, B, 12, 12)
+    shrunk = nn.Sequential(*BLOCKS[kind](A, B, kernel, 0, True, after))
+    side = 12 - (kernel - 1) * (2 if kind == "shared" else 1)
+    assert shrunk(images).shape == (2, B, side, side)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_the_receptive_field_is_the_reach_of_the_gradient(kind, padding):
+    side = 24
+    block = nn.Sequential(nn.Conv2d(1, A, 3), *BLOCKS[kind](A, B, 3, padding, True, after))
+    for weight in block.parameters():
+        nn.init.constant_(weight, 0.01)
+    image = torch.ones(1, 1, side, side, requires_grad=True)
+    result = block(image)
+    middle = result.shape[-1] // 2
+    result[0, :, middle, middle].sum().backward()
+    touched = image.grad[0, 0].any(0).nonzero()
+    leaves = leaf_calls(block, image)
+    reach = int(touched.max() - touched.min() + 1)
+    assert min(receptive_field(leaves, side), side) == reach
+
+
+def leaf_calls(network: nn.Module, images: torch.Tensor) -> list[nn.Module]:
+    """The leaf modules in the order in which they run, as often as they do."""
+    called: list[nn.Module] = []
+    handles = [
+        module.register_forward_hook(lambda layer, *_: called.append(layer))
+        for module in network.modules()
+        if not list(module.children())
+    ]
+    network(images)
+    for handle in handles:
+        handle.remove()
+    return called
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_the_cost_of_a_network_is_what_runs(kind):
+    network = BlockNet([8, 8, 12, 12, 10], blocks=kind, dropout=0.1)
+    cost = measure(network, MNIST)
+    assert cost.parameters == sum(weight.numel() for weight in network.parameters())
+    assert cost.receptive_field == receptive_field(
+        leaf_calls(network, torch.rand(1, 1, 28, 28)), 28
+    )
+    meta = BlockNet([8, 8, 12, 12, 10], blocks=kind, dropout=0.1).to("meta")
+    assert measure(meta, MNIST).mult_adds == cost.mult_adds
+
+
+def test_shared_filters_count_once_and_are_used_twice():
+    once = measure(BlockNet([8, 8], blocks=["plain", "plain"], pools=[]), MNIST)
+    twice = measure(BlockNet([8, 8], blocks=["plain", "shared"], pools=[]), MNIST)
+    assert twice.parameters - once.parameters == 2 * 8  # the second norm
+    assert twice.mult_adds - once.mult_adds == 28 * 28 * 8 * 8 * 9 + 2 * 8
+    assert twice.receptive_field == once.receptive_field + 2
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.069}, {"bias": True}])
+@pytest.mark.parametrize("widths", [[10, 10, 12, 12, 12], [4], [4, 4], [4] * 6])
+def test_plain_blocks_are_the_ladders_network(widths, options):
+    torch.manual_seed(0)
+    ladder = LadderNet(widths, **options)
+    torch.manual_seed(0)
+    ours = BlockNet(widths, **options)
+    assert [repr(layer) for layer in ours] == [repr(layer) for layer in ladder]
+    images = torch.rand(2, 1, 28, 28)
+    assert torch.equal(ours.eval()(images), ladder.eval()(images))
+
+
+def test_depth_takes_the_first_widths_and_lists():
+    network = BlockNet([4, 5, 6, 7], depth=2, blocks=["plain", "separable", "plain", "plain"])
+    alike = BlockNet([4, 5], blocks=["plain", "separable"])
+    assert [repr(layer) for layer in network] == [repr(layer) for layer in alike]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"widths": [4, 0]}, "widths must be positive integers"),
+        ({"depth": 3}, "depth must be from 1 to the 2 widths, not 3"),
+        ({"blocks": "plane"}, "blocks must be one of plain, separable, .* not plane"),
+        ({"blocks": ["plain"]}, "blocks must be one for all or one for each of 2 blocks"),
+        ({"kernels": 4}, "kernels must be odd"),
+        ({"kernels": 0}, "kernels must be positive integers"),
+        ({"uses": 0}, "uses must be positive integers"),
+        ({"dropout": 1}, "dropout must be a number from 0 to below 1, not 1"),
+        ({"dropout": "much"}, "dropout must be a number"),
+        ({"pool": "min"}, "pool must be one of max, average, not min"),
+        ({"activation": "step"}, "activation must be one of relu, "),
+        ({"norm": "bath"}, "norm must be one of null, batch, layer, not bath"),
+        ({"image_size": 4, "pools": [1, 2], "head": 3}, "a head of 3x3 does not fit"),
+        ({"image_size": 4, "padded": 0, "kernels": 5}, "nothing is left of an image of 4"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        BlockNet(**{"widths": [4, 4]} | options)
+
+
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler"
+)
+def test_our_kernels_train_shared_filters():
+    torch.manual_seed(0)
+    ours = BlockNet([8, 8, 12, 12, 10], blocks=["plain", "shared", "plain", "shared", "plain"])
+    exact = copy.deepcopy(ours).double()
+    native = NativeNetwork(ours, 16, (1, 28, 28))
+    assert len(native.steps) == 8
+    images, labels = torch.randn(16, 1, 28, 28), torch.randint(10, (16,))
+    F.cross_entropy(native(images), labels).backward()
+    F.cross_entropy(exact(images.double()), labels).backward()
+    for (name, mine), truth in zip(ours.named_parameters(), exact.parameters(), strict=True):
+        assert (mine.grad - truth.grad).abs().max() < 1e-4 * truth.grad.abs().max(), name

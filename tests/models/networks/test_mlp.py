@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import nn
+
+from models.networks.mlp import MLP
+
+
+def test_layers_come_in_the_order_of_the_book():
+    kinds = [type(layer).__name__ for layer in MLP([8, 4], dropout=0.2)]
+    hidden = ["Linear", "ReLU", "Dropout"]
+    assert kinds == ["Flatten", *hidden, *hidden, "Linear"]
+    assert MLP([8, 4])(torch.rand(3, 1, 28, 28)).shape == (3, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("relu", nn.ReLU), ("sigmoid", nn.Sigmoid), ("tanh", nn.Tanh), ("softmax", nn.Softmax)],
+)
+def test_activations_are_chosen_by_name(name, expected):
+    network = MLP([8], activation=name, output=name)
+    assert [type(layer) for layer in network if not isinstance(layer, nn.Linear | nn.Flatten)] == [
+        expected,
+        expected,
+    ]
+
+
+def test_softmax_is_over_the_classes():
+    outputs = MLP([8], output="softmax")(torch.rand(3, 1, 28, 28))
+    assert torch.allclose(outputs.sum(1), torch.ones(3))
+
+
+def test_initial_weights_are_uniform():
+    torch.manual_seed(0)
+    for parameter in MLP([256, 128], uniform=0.5).parameters():
+        assert parameter.abs().max() <= 0.5
+    weight = MLP([256, 128], uniform=0.5)[1].weight
+    assert weight.std().item() == pytest.approx(0.5 / 3**0.5, rel=0.01)
+    assert MLP([256])[1].weight.abs().max() < 0.04  # as PyTorch draws them
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"widths": [0]}, "widths must be positive integers, not"),
+        ({"widths": [8.5]}, "widths must be positive integers, not"),
+        ({"activation": "swoosh"}, "activation must be one of relu, sigmoid, tanh, softmax"),
+        ({"activation": None}, "activation must be one of"),
+        ({"output": "swoosh"}, "output must be one of"),
+        ({"dropout": 1}, "dropout must be a number from 0 to below 1, not 1"),
+        ({"uniform": 0}, "uniform must be a number above 0, not 0"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        MLP(**{"widths": [8], **options})
