@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS = 50  # shown on the terminal
-
 BEST = "best"
 
 

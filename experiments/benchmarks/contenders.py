@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from models.lightning.classifier import Classifier
 
 RUNS = 4  # of a sweep
-
 WARM_UP = 5  # batches
-
 OWN = ("what=", "rounds=", "bench.", "step=")  # keys that are not for the programs that we time
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TRAIN, TEST, TRUTH = "train.csv", "test.csv", "truth.csv"
-
 HEADER = "ImageId,Label"
 
 

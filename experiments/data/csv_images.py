@@ -15,7 +15,6 @@ from torch import Tensor
 from experiments.cli.errors import UserError
 
 LABEL, BYTE = "label", 255
-
 SHOWN = 20  # characters of a bad cell
 
 

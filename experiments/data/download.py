@@ -16,7 +16,6 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError
 
 CHECKSUMS = "checksums.json"
-
 TIMEOUT = 30  # seconds without an answer
 
 

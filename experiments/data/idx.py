@@ -11,7 +11,6 @@ from torch import Tensor
 from experiments.cli.errors import UserError
 
 UBYTE = 0x08
-
 SPLITS = {True: "train", False: "t10k"}
 
 

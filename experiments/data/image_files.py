@@ -15,7 +15,6 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
 PIXELS = 50_000_000  # larger ones are refused: a small file can unfold to gigabytes
-
 MIDDLE = 127.5  # between dark and light
 
 

@@ -17,7 +17,6 @@ from experiments.stats.pareto import front
 from experiments.stats.verdict import BETTER, WORSE
 
 BLUE, GREY, ORANGE, GREEN, RED = "#1f5fa8", "#9aa3ad", "#d97706", "#15803d", "#b91c1c"
-
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -28,7 +27,6 @@ STYLE = {
 }
 
 COLUMNS = 5  # learning curves side by side
-
 NAMED = 25  # points in a figure that can have their names beside them
 
 

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("page.html")
 
 NAME = "report.html"  # of the artifact
-
 CURVES = 40  # arms whose learning curves are shown at most
-
 DIGITS = 40  # images
 
 

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from experiments.tracking.arms import Arm
 
 HOLDS, MISSED, UNKNOWN = "holds", "missed", "no verdict"
-
 ROUNDING = 1e-6  # accuracies are kept with 32 bits
-
 JUDGED_BY = ("mean", "lower_bound", "last_epoch")
 
 

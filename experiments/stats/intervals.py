@@ -10,7 +10,6 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-
 ALIKE = 1e-6  # a deviation as small as this is but rounding
 
 

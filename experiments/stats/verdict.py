@@ -13,9 +13,7 @@ from scipy import stats
 from experiments.stats.intervals import ALIKE, CONFIDENCE, Interval
 
 POWER = 0.8  # of the comparison that `more_seeds` plans
-
 ENOUGH = 1000  # seeds; who needs more of them is looking for nothing
-
 BETTER, WORSE, CANNOT_TELL = "better", "worse", "cannot tell"
 
 

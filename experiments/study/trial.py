@@ -22,7 +22,6 @@ from experiments.training.trainer import LOG, fit_from, make_module, make_traine
 from models.lightning.classifier import Diverged
 
 TRIAL = "trial"  # a tag
-
 log = logging.getLogger(__name__)
 
 

@@ -30,7 +30,6 @@ from experiments.tracking.identity import ELSEWHERE
 from experiments.tracking.store import STUDY, Store
 
 SECONDS = 1  # between looks at the trials of other workers
-
 ASKED = "asked"  # of a study: what it was begun with
 
 

@@ -14,7 +14,6 @@ from experiments.cli.jobs import read
 from experiments.cli.text import duration, percent
 
 SECONDS = 0.5  # between looks at the jobs
-
 DONE = ("trained", "trained before", "searched", "failed")
 
 

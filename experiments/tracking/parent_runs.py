@@ -15,9 +15,7 @@ from experiments.tracking.run import parameters
 from experiments.tracking.store import CONFIG_HASH, Store
 
 PARENT = "mlflow.parentRunId"
-
 SUMMED_UP = "val/acc"
-
 PUBLISHED = {"last_val_acc": "after the last epoch", "best_val_acc": "after the best"}
 
 

@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 
 CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is built again from
-
 NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials
 
 BATCH = 1000  # metrics that MLflow takes at once

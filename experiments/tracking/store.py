@@ -21,11 +21,8 @@ from sqlalchemy.engine import make_url
 from experiments.cli.errors import UserError
 
 CONFIG_HASH = "config_hash"
-
 STUDY = "study"  # the search, if any, that the run is a trial of
-
 FUSED = "fused"  # the program, if any, that trained the run together with others
-
 PAGE = 1000  # runs that MLflow returns at once
 SHOWN_AS = {  # for the UI: what its charts and columns begin with
     "mlflow.experimentKind": "custom_model_development",
@@ -33,7 +30,6 @@ SHOWN_AS = {  # for the UI: what its charts and columns begin with
 }
 
 ANSWER = 15  # seconds to wait for a server's answer
-
 log = logging.getLogger(__name__)
 
 

@@ -23,7 +23,6 @@ from experiments.training.history import History
 from models.lightning.classifier import Classifier
 
 MISTAKES, PER_CLASS = "mistakes.csv", "per_class.csv"
-
 MODEL_PACKAGES = ("torch", "numpy")  # what the exported model needs to run
 
 

@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 GALLERY, COLUMNS = 100, 10  # images shown at most, and side by side
-
 CAPTION, GAP = 10, 4  # pixels above and between them
 
 

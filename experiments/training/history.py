@@ -15,7 +15,6 @@ from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import reason
 
 POINTS = 3000  # of an epoch's loss over the iterations
-
 log = logging.getLogger(__name__)
 
 

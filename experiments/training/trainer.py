@@ -22,7 +22,6 @@ from models.lightning.classifier import Classifier
 from models.lightning.learner import Loss
 
 LOG = "train.log"
-
 PAYS = 5_000  # batches: torch.compile saves a quarter of 20 ms each, and takes 20 s at first
 
 
