@@ -1,27 +1,41 @@
-// Training of small 3x3 convolutions on a CPU. Sixteen images lie side by side in the lanes of a
-// vector, so that no lane is idle, however few channels there are.
+// Training of small 3x3 convolutions on a CPU. Sixteen images lie side by side in memory, so that
+// the lanes of a vector are full, however few channels there are.
 //
-// Activations are [blocks][channels][rows][columns][16] floats, a block being 16 images. What a
-// convolution reads has its border of zeros in memory; strides are given in floats. Sums over a
-// batch are kept by block and added up in a fixed order: results do not depend on the threads.
-// native.py says what a step is, and makes its memory; kernels.py builds and binds this file.
+// Activations are [blocks][channels][rows][columns][16] floats; a block is 16 images. The input of a
+// convolution has its border of zeros in memory; strides are given in floats. Sums over a batch are
+// kept for each block and added up in a fixed order: results depend neither on the number of threads
+// nor on the width of the processor's vectors.
+// network.py describes a step and allocates its memory; kernels.py compiles and loads this file.
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 
 namespace {
 
-constexpr int LANES = 16;
-typedef float vec __attribute__((vector_size(64), aligned(4)));
+constexpr int LANES = 16;  // images in a block
+
+// A vector as the processor has it: wider ones go through memory, and are many times slower.
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16, REGISTERS = 32;
+#elif defined(__AVX__)
+constexpr int WIDTH = 8, REGISTERS = 16;
+#elif defined(__aarch64__)
+constexpr int WIDTH = 4, REGISTERS = 32;
+#else
+constexpr int WIDTH = 4, REGISTERS = 16;
+#endif
+typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4)));
 
 inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
 inline void store(float* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
 inline vec all(float value) { return value - vec{}; }
-inline float sum(vec v) {
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += v[i];
+inline float sum(vec v, float total = 0) {
+    for (int i = 0; i < WIDTH; i++) total += v[i];
     return total;
 }
+// the greater of two, or NaN if one is, so that a diverging run is noticed
+inline vec greater(vec a, vec b) { return ((b > a) | (b != b)) ? b : a; }
 
 struct Plane {  // an activation; strides of blocks, channels and rows
     float* at;
@@ -50,7 +64,7 @@ inline void pixels(const float* in, Plane s, const float* weights, int channels,
     for (int o = 0; o < CO; o++)
         for (int i = 0; i < WIDE; i++) {
             const vec v = sums[o][i];
-            // a NaN stays one, so that a run that diverges is seen to
+            // NaN stays NaN, so that a diverging run is noticed
             store(out + o * t.channel + i * LANES, relu ? (v < 0 ? vec{} : v) : v);
         }
 }
@@ -64,44 +78,51 @@ void convolve(const float* in, Plane s, const float* weights, const float* bias,
             for (int g = 0; g < groups; g++)
                 for (int c = 0; c < columns; c += WIDE) {
                     const int at = c + WIDE > columns ? columns - WIDE : c;  // the last may overlap
-                    pixels<CO, WIDE>(
-                        in + b * s.block + r * s.row + at * LANES, s,
-                        weights + g * channels * 9 * CO, channels, bias + g * CO, relu,
-                        out + b * t.block + g * CO * t.channel + r * t.row + at * LANES, t);
+                    const float* from = in + b * s.block + r * s.row + at * LANES;
+                    float* to = out + b * t.block + g * CO * t.channel + r * t.row + at * LANES;
+                    for (int l = 0; l < LANES; l += WIDTH)
+                        pixels<CO, WIDE>(from + l, s, weights + g * channels * 9 * CO, channels,
+                                         bias + g * CO, relu, to + l, t);
                 }
 }
 
-// what weights [CO][one channel of in][3][3] have contributed, of one block
+// gradients of weights [CO][one channel of in][3][3] from one block
 template <int CO>
 void correlate(const float* in, Plane s, const float* grad, Plane t, int rows, int columns,
                float* out, ptrdiff_t out_stride) {
     for (int k = 0; k < 3; k++) {
-        vec sums[CO][3] = {};
-        for (int r = 0; r < rows; r++) {
-            const float* p = in + (r + k) * s.row;
-            const float* g = grad + r * t.row;
-            vec x0 = load(p), x1 = load(p + LANES);
-            for (int c = 0; c < columns; c++) {
-                const vec x2 = load(p + (c + 2) * LANES);
-                for (int o = 0; o < CO; o++) {
-                    const vec y = load(g + o * t.channel + c * LANES);
-                    sums[o][0] += x0 * y;
-                    sums[o][1] += x1 * y;
-                    sums[o][2] += x2 * y;
+        float total[CO][3] = {};
+        for (int l = 0; l < LANES; l += WIDTH) {
+            vec sums[CO][3] = {};
+            for (int r = 0; r < rows; r++) {
+                const float* p = in + (r + k) * s.row + l;
+                const float* g = grad + r * t.row + l;
+                vec x0 = load(p), x1 = load(p + LANES);
+                for (int c = 0; c < columns; c++) {
+                    const vec x2 = load(p + (c + 2) * LANES);
+                    for (int o = 0; o < CO; o++) {
+                        const vec y = load(g + o * t.channel + c * LANES);
+                        sums[o][0] += x0 * y;
+                        sums[o][1] += x1 * y;
+                        sums[o][2] += x2 * y;
+                    }
+                    x0 = x1;
+                    x1 = x2;
                 }
-                x0 = x1;
-                x1 = x2;
             }
+            for (int o = 0; o < CO; o++)
+                for (int i = 0; i < 3; i++) total[o][i] = sum(sums[o][i], total[o][i]);
         }
         for (int o = 0; o < CO; o++)
-            for (int i = 0; i < 3; i++) out[o * out_stride + k * 3 + i] = sum(sums[o][i]);
+            for (int i = 0; i < 3; i++) out[o * out_stride + k * 3 + i] = total[o][i];
     }
 }
 
 // Channels come in `groups` of `size`, at most 8; weights are [groups][in][3][3][size].
 void conv(Plane in, const float* weights, const float* bias, bool relu, Plane out, int blocks,
           int channels, int groups, int size, int rows, int columns) {
-    const int wide = columns < 4 ? columns : size > 6 ? 3 : 4;
+    const int most = (REGISTERS - (REGISTERS == 16 ? 2 : 5)) / size;  // sums that stay in registers
+    const int wide = std::min({most, columns, 4});
 #define WITH(CO, WIDE)                                                                     \
     if (size == CO && wide == WIDE)                                                        \
         return convolve<CO, WIDE>(in.at, in, weights, bias, relu, out.at, out, blocks,     \
@@ -114,22 +135,25 @@ void conv(Plane in, const float* weights, const float* bias, bool relu, Plane ou
 
 void correlate_all(Plane in, Plane grad, float* out, int blocks, int channels, int groups,
                    int size, int rows, int columns) {
+    const int most = REGISTERS == 16 ? 4 : 8;  // gradient channels at a time, for the same reason
 #pragma omp parallel for collapse(3) schedule(static)
     for (int b = 0; b < blocks; b++)
         for (int g = 0; g < groups; g++)
-            for (int c = 0; c < channels; c++) {
-                const float* x = in.at + b * in.block + c * in.channel;
-                const float* y = grad.at + b * grad.block + g * size * grad.channel;
-                float* to = out + ((ptrdiff_t(b) * groups + g) * size * channels + c) * 9;
-                switch (size) {
+            for (int c = 0; c < channels; c++)
+                for (int first = 0; first < size; first += most) {
+                    const int at = g * size + first;
+                    const float* x = in.at + b * in.block + c * in.channel;
+                    const float* y = grad.at + b * grad.block + at * grad.channel;
+                    float* to = out + ((ptrdiff_t(b) * groups * size + at) * channels + c) * 9;
+                    switch (std::min(most, size - first)) {
 #define WITH(CO) case CO: correlate<CO>(x, in, y, grad, rows, columns, to, channels * 9); break;
-                    WITH(1) WITH(2) WITH(3) WITH(4) WITH(5) WITH(6) WITH(7) WITH(8)
+                        WITH(1) WITH(2) WITH(3) WITH(4) WITH(5) WITH(6) WITH(7) WITH(8)
 #undef WITH
+                    }
                 }
-            }
 }
 
-// the values that `scale` maps to one pixel, and where in memory they are
+// the activations that one output pixel comes from, and the same after BatchNorm and dropout
 struct Window {
     vec x[4], scaled[4];
     int size;
@@ -144,12 +168,12 @@ struct Window {
     }
     vec highest() const {
         vec best = scaled[0];
-        for (int i = 1; i < size; i++) best = scaled[i] > best ? scaled[i] : best;
+        for (int i = 1; i < size; i++) best = greater(best, scaled[i]);
         return best;
     }
 };
 
-// weights [out][in][3][3] as `conv` wants them: forwards, or turned round for the way back
+// weights [out][in][3][3] as `conv` takes them, or rotated and transposed for the backward pass
 void pack(const float* weights, bool back, int out, int in, int groups, int size, float* packed) {
     for (int o = 0; o < groups * size; o++)
         for (int c = 0; c < in; c++)
@@ -159,7 +183,7 @@ void pack(const float* weights, bool back, int out, int in, int groups, int size
                                         : weights[(o * in + c) * 9 + k];
 }
 
-// f(block, channel, where its 16 lanes are in [blocks][channels][16]), for all of them
+// f(block, channel, offset of its 16 lanes in [blocks][channels][16]) for all of them
 template <typename F>
 void each_plane(int blocks, int channels, F f) {
 #pragma omp parallel for collapse(2) schedule(static)
@@ -169,7 +193,7 @@ void each_plane(int blocks, int channels, F f) {
 
 struct Pair { double one, two; };
 
-// what [blocks][channels][2] has of a channel, in a fixed order
+// the sums of a channel in [blocks][channels][2], added up in a fixed order
 Pair add_up(const float* sums, int blocks, int channels, int c) {
     Pair total{};
     for (int b = 0; b < blocks; b++) {
@@ -215,17 +239,22 @@ void forward(const Step* s, int training) {
     if (s->norm && training) {
         float* sums = s->space;
         each_plane(s->blocks, channels, [&](int b, int c, int at) {
-            vec one{}, two{};
-            for (int r = 0; r < s->rows; r++) {
-                const float* p = a.at + b * a.block + c * a.channel + r * a.row;
-                for (int i = 0; i < s->columns; i++) {
-                    const vec v = load(p + i * LANES);
-                    one += v;
-                    two += v * v;
+            float one = 0, two = 0;
+            for (int l = 0; l < LANES; l += WIDTH) {
+                vec ones{}, twos{};
+                for (int r = 0; r < s->rows; r++) {
+                    const float* p = a.at + b * a.block + c * a.channel + r * a.row + l;
+                    for (int i = 0; i < s->columns; i++) {
+                        const vec v = load(p + i * LANES);
+                        ones += v;
+                        twos += v * v;
+                    }
                 }
+                one = sum(ones, one);
+                two = sum(twos, two);
             }
-            sums[at / LANES * 2] = sum(one);
-            sums[at / LANES * 2 + 1] = sum(two);
+            sums[at / LANES * 2] = one;
+            sums[at / LANES * 2 + 1] = two;
         });
         const double count = double(s->blocks) * LANES * s->rows * s->columns;
         for (int c = 0; c < channels; c++) {
@@ -248,21 +277,25 @@ void forward(const Step* s, int training) {
         }
         for (int b = 0; b < s->blocks; b++) {
             const int at = (b * channels + c) * LANES;
-            const vec drop = training ? load(s->drop + at) : all(1);
-            store(s->factor + at, drop * factor);
-            store(s->shift + at, drop * shift);
+            for (int i = at; i < at + LANES; i++) {
+                const float drop = training ? s->drop[i] : 1;
+                s->factor[i] = drop * factor;
+                s->shift[i] = drop * shift;
+            }
         }
     }
     const Plane out = s->output;
     const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
     each_plane(s->blocks, channels, [&](int b, int c, int at) {
-        const vec factor = load(s->factor + at), shift = load(s->shift + at);
-        const float* from = a.at + b * a.block + c * a.channel;
-        float* to = out.at + b * out.block + c * out.channel;
-        for (int r = 0; r < rows; r++)
-            for (int i = 0; i < columns; i++)
-                store(to + r * out.row + i * LANES,
-                      Window(a, s->pool, from, r, i, factor, shift).highest());
+        for (int l = 0; l < LANES; l += WIDTH) {
+            const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
+            const float* from = a.at + b * a.block + c * a.channel + l;
+            float* to = out.at + b * out.block + c * out.channel + l;
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < columns; i++)
+                    store(to + r * out.row + i * LANES,
+                          Window(a, s->pool, from, r, i, factor, shift).highest());
+        }
     });
 }
 
@@ -277,25 +310,30 @@ void backward(const Step* s, Plane grad, int needs_input) {
     float* sums = s->space;
     if (s->norm) {  // of grad * drop, alone and times the activation that it goes to
         each_plane(s->blocks, channels, [&](int b, int c, int at) {
-            const vec factor = load(s->factor + at), shift = load(s->shift + at);
-            const float* from = a.at + b * a.block + c * a.channel;
-            const float* back = grad.at + b * grad.block + c * grad.channel;
-            vec one{}, two{};
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < columns; i++) {
-                    const Window w(a, s->pool, from, r, i, factor, shift);
-                    vec x = w.x[0], best = w.scaled[0];
-                    for (int j = 1; j < w.size; j++) {
-                        x = w.scaled[j] > best ? w.x[j] : x;
-                        best = w.scaled[j] > best ? w.scaled[j] : best;
+            float one = 0, two = 0;
+            for (int l = 0; l < LANES; l += WIDTH) {
+                const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
+                const float* from = a.at + b * a.block + c * a.channel + l;
+                const float* back = grad.at + b * grad.block + c * grad.channel + l;
+                vec ones{}, twos{};
+                for (int r = 0; r < rows; r++)
+                    for (int i = 0; i < columns; i++) {
+                        const Window w(a, s->pool, from, r, i, factor, shift);
+                        vec x = w.x[0], best = w.scaled[0];
+                        for (int j = 1; j < w.size; j++) {
+                            x = w.scaled[j] > best ? w.x[j] : x;
+                            best = w.scaled[j] > best ? w.scaled[j] : best;
+                        }
+                        const vec y = load(back + r * grad.row + i * LANES);
+                        ones += y;
+                        twos += y * x;
                     }
-                    const vec y = load(back + r * grad.row + i * LANES);
-                    one += y;
-                    two += y * x;
-                }
-            const vec drop = load(s->drop + at);
-            sums[at / LANES * 2] = sum(one * drop);
-            sums[at / LANES * 2 + 1] = sum(two * drop);
+                const vec drop = load(s->drop + at + l);
+                one = sum(ones * drop, one);
+                two = sum(twos * drop, two);
+            }
+            sums[at / LANES * 2] = one;
+            sums[at / LANES * 2 + 1] = two;
         });
         for (int c = 0; c < channels; c++) {
             const auto [one, two] = add_up(sums, s->blocks, channels, c);
@@ -304,38 +342,38 @@ void backward(const Step* s, Plane grad, int needs_input) {
         }
     }
     each_plane(s->blocks, channels, [&](int b, int c, int at) {
-        const float* from = a.at + b * a.block + c * a.channel;
-        const float* back = grad.at + b * grad.block + c * grad.channel;
-        float* to = inside.at + b * inside.block + c * inside.channel;
-        if (!s->relu) {
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < columns; i++)
-                    store(to + r * inside.row + i * LANES,
-                          load(back + r * grad.row + i * LANES));
-            return;
-        }
-        const vec factor = load(s->factor + at), shift = load(s->shift + at);
         float gain = 1, constant = 0, slope = 0;
         if (s->norm) {
             gain = s->gain[c] / s->deviation[c];
             slope = -gain * s->gain_gradient[c] / (s->deviation[c] * count);
             constant = -gain * s->offset_gradient[c] / count - slope * s->mean[c];
         }
-        const vec drop = load(s->drop + at) * gain;
         const ptrdiff_t step[] = {0, LANES, inside.row, inside.row + LANES};
-        for (int r = 0; r < rows; r++)
-            for (int i = 0; i < columns; i++) {
-                const Window w(a, s->pool, from, r, i, factor, shift);
-                const vec best = w.highest();
-                vec left = load(back + r * grad.row + i * LANES) * drop;
-                float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
-                for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
-                    const vec mine = w.scaled[j] == best ? left : vec{};
-                    left = w.scaled[j] == best ? vec{} : left;
-                    store(o + step[j],
-                          w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
+        for (int l = 0; l < LANES; l += WIDTH) {
+            const float* from = a.at + b * a.block + c * a.channel + l;
+            const float* back = grad.at + b * grad.block + c * grad.channel + l;
+            float* to = inside.at + b * inside.block + c * inside.channel + l;
+            const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
+            const vec drop = load(s->drop + at + l) * gain;
+            for (int r = 0; r < rows; r++)
+                for (int i = 0; i < columns; i++) {
+                    const vec g = load(back + r * grad.row + i * LANES);
+                    if (!s->relu) {
+                        store(to + r * inside.row + i * LANES, g);
+                        continue;
+                    }
+                    const Window w(a, s->pool, from, r, i, factor, shift);
+                    const vec best = w.highest();
+                    vec left = g * drop;
+                    float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
+                    for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
+                        const vec mine = w.scaled[j] == best ? left : vec{};
+                        left = w.scaled[j] == best ? vec{} : left;
+                        store(o + step[j],
+                              w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
+                    }
                 }
-            }
+        }
     });
     const int size = s->groups * s->size * s->in_channels * 9;
     correlate_all(s->input, inside, sums, s->blocks, s->in_channels, s->groups, s->size, s->rows,
@@ -347,13 +385,17 @@ void backward(const Step* s, Plane grad, int needs_input) {
     }
     if (s->bias)
         for (int c = 0; c < channels; c++) {
-            vec total{};
-            for (int b = 0; b < s->blocks; b++)
-                for (int r = 0; r < s->rows; r++)
-                    for (int i = 0; i < s->columns; i++)
-                        total += load(inside.at + b * inside.block + c * inside.channel +
-                                      r * inside.row + i * LANES);
-            s->bias_gradient[c] = sum(total);
+            float total = 0;
+            for (int l = 0; l < LANES; l += WIDTH) {
+                vec sums{};
+                for (int b = 0; b < s->blocks; b++)
+                    for (int r = 0; r < s->rows; r++)
+                        for (int i = 0; i < s->columns; i++)
+                            sums += load(inside.at + b * inside.block + c * inside.channel +
+                                         r * inside.row + i * LANES + l);
+                total = sum(sums, total);
+            }
+            s->bias_gradient[c] = total;
         }
     if (!needs_input) return;
     const int padded = s->back_groups * s->back_size;
