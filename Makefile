@@ -1,13 +1,17 @@
-# make step STEP=13   trains that step of the ladder      make test    runs the tests
-# make ui             shows the runs on 127.0.0.1         make setup   what the two do first
-# make gate           holds all steps to their budgets    make trial   a short training, and its gate
+# make step STEP=13   trains that step of the ladder      make test        runs the tests
+# make ui             shows the runs on 127.0.0.1         make test-slow   runs the tests that take minutes
+# make gate           checks the budget of every step     make trial       a short training and its gate
+# make setup          the environment and the data, as `make step` needs them
 
 PYTHON ?= python3
 STEP ?= 13
 PORT ?= 5000
 STORE ?= sqlite:///mlruns/mlflow.db
+# for the CPU build of PyTorch: the index URL that pytorch.org shows for it
+TORCH_INDEX ?=
 BIN := .venv/bin
-# 13 and s13 are the ladder's step 13; any other name is a step of your own
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# 13 and s13 are step 13 of the ladder; any other name is a step of your own
 NAME := $(shell echo '$(STEP)' | sed -E 's/^0?([0-9])$$/s0\1/; s/^([0-9]+)$$/s\1/')
 
 .PHONY: step test test-slow lint gate trial ui setup clean
@@ -15,14 +19,13 @@ NAME := $(shell echo '$(STEP)' | sed -E 's/^0?([0-9])$$/s0\1/; s/^([0-9]+)$$/s\1
 step: setup
 	@$(BIN)/python -m experiments.train step=$(NAME) $(ARGS)
 
-test: setup
+test: setup .venv/tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-# minutes: kills a sweep twenty times, times sweeps
-test-slow: setup
+test-slow: setup .venv/tests
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: setup
+lint: .venv/tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 gate: setup
@@ -47,7 +50,14 @@ setup: .venv/installed data/MNIST
 .venv/installed: pyproject.toml constraints.txt
 	@echo "setting up .venv (once; downloads several GB of packages)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@test -z '$(TORCH_INDEX)' || $(PIP) torch torchvision --index-url $(TORCH_INDEX)
+	@$(PIP) --editable .
+	@touch $@
+
+# Ray, Slurm, PostgreSQL, the browser's driver, pytest, ruff
+.venv/tests: .venv/installed
+	@echo "adding to .venv what only the tests need (once)"
+	@$(PIP) --editable '.[test]'
 	@touch $@
 
 data/MNIST: | .venv/installed
