@@ -1,4 +1,7 @@
-"""Augmentation of a whole batch at once, on the device where it lies."""
+"""Augmentation of a whole batch at once, on the device that holds it.
+
+Random augmentations are active in training mode only.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,24 +10,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.checks import require_choice, require_number, require_positive
+
 
 class RandomAffine(nn.Module):
-    """Rotates, shifts and scales each image by amounts of its own, about its centre.
+    """Rotates, shifts and scales each image about its centre, by its own random amounts.
 
-    Every amount is drawn uniformly. What comes in from outside the image is zero
-    (black). Not active in evaluation mode.
+    Every amount is drawn uniformly. Pixels from outside the image are zero (black).
 
     Args:
-        degrees: rotation between -degrees and +degrees.
+        degrees: rotation between -degrees and +degrees, 0 to 180.
         translate: shift along each axis, at most this fraction of the side, 0 to 1.
-        scale: size between 1 - scale and 1 + scale, scale in [0, 1).
+        scale: size between 1 - scale and 1 + scale, 0 to 0.99.
         mode: interpolation, "nearest" or "bilinear".
 
     Shapes:
         float [N, C, H, W] -> the same.
 
     Raises:
-        ValueError: an amount or the mode is out of range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -35,15 +39,10 @@ class RandomAffine(nn.Module):
         mode: str = "nearest",
     ) -> None:
         super().__init__()
-        for name, value, limit in (
-            ("degrees", degrees, 180),
-            ("translate", translate, 1),
-            ("scale", scale, 0.99),
-        ):
-            if not isinstance(value, int | float) or not 0 <= value <= limit:
-                raise ValueError(f"{name} must be a number from 0 to {limit}, not {value}")
-        if mode not in ("nearest", "bilinear"):
-            raise ValueError(f"mode must be nearest or bilinear, not {mode}")
+        require_number("degrees", degrees, 0, 180)
+        require_number("translate", translate, 0, 1)
+        require_number("scale", scale, 0, 0.99)
+        require_choice("mode", mode, ("nearest", "bilinear"))
         self.degrees, self.translate, self.scale, self.mode = degrees, translate, scale, mode
 
     def forward(self, images: Tensor) -> Tensor:
@@ -55,37 +54,29 @@ class RandomAffine(nn.Module):
         angle, size = draws[0] * math.radians(self.degrees), 1 + draws[1] * self.scale
         cos, sin = angle.cos() / size, angle.sin() / size
         right, down = draws[2:] * (2 * self.translate)  # the sampling grid is two units wide
-        x, y = centres(width, images.device), centres(height, images.device)[:, None]
-        # by hand: F.affine_grid multiplies matrices of three columns, and takes longest of all
+        x, y = pixel_centres(width, images.device), pixel_centres(height, images.device)[:, None]
+        # not F.affine_grid: its product of matrices with three columns takes longest of all
         grid = torch.stack((cos * x - sin * y + right, sin * x + cos * y + down), dim=-1)
         return F.grid_sample(images, grid, mode=self.mode, align_corners=False)
 
-    def extra_repr(self) -> str:
-        return (
-            f"degrees={self.degrees}, translate={self.translate}, "
-            f"scale={self.scale}, mode={self.mode}"
-        )
 
-
-def centres(pixels: int, device: torch.device) -> Tensor:
-    """Where the centres of a row of pixels lie on the sampling grid, from -1 to 1."""
-    return (2 * torch.arange(pixels, device=device) + 1) / pixels - 1
+def pixel_centres(count: int, device: torch.device) -> Tensor:
+    """The centres of a row of pixels on the sampling grid, from -1 to 1."""
+    return (2 * torch.arange(count, device=device) + 1) / count - 1
 
 
 class GaussianBlur(nn.Module):
-    """Blurs each image by a deviation of its own, drawn uniformly; edges are mirrored.
-
-    Not active in evaluation mode.
+    """Blurs each image with its own deviation, drawn uniformly; edges are mirrored.
 
     Args:
         kernel: width and height of the kernel in pixels, odd.
-        sigma: least and greatest deviation in pixels, above 0.
+        sigma: lowest and highest deviation in pixels, above 0.
 
     Shapes:
         float [N, C, H, W] -> the same.
 
     Raises:
-        ValueError: the kernel or sigma cannot be used.
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, kernel: Sequence[int], sigma: Sequence[float]) -> None:
@@ -94,49 +85,43 @@ class GaussianBlur(nn.Module):
         if len(self.kernel) != 2 or any(type(k) is not int or k < 1 or not k % 2 for k in kernel):
             raise ValueError(f"kernel must be two odd numbers, not {kernel}")
         if len(self.sigma) != 2 or not 0 < self.sigma[0] <= self.sigma[1]:
-            raise ValueError(f"sigma must be two numbers above 0, the lesser first, not {sigma}")
+            raise ValueError(f"sigma must be two numbers above 0, the lower first, not {sigma}")
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
             return images
         count = len(images)
-        least, greatest = self.sigma
-        sigma = least + torch.rand(count, 1, device=images.device) * (greatest - least)
-        x = images.transpose(0, 1)  # images as groups of one convolution, each with its kernel
-        for size, along in zip(self.kernel, (3, 2), strict=True):
-            distance = torch.arange(size, device=images.device) - size // 2
-            weights = (-0.5 * (distance / sigma) ** 2).softmax(1)
+        low, high = self.sigma
+        sigma = low + torch.rand(count, 1, device=images.device) * (high - low)
+        x = images.transpose(0, 1)  # each image is a group of one convolution, with its own kernel
+        for size, horizontal in zip(self.kernel, (True, False), strict=True):
             half = size // 2
-            if along == 3:
-                padded, shape = F.pad(x, (half, half, 0, 0), mode="reflect"), (count, 1, 1, size)
-            else:
-                padded, shape = F.pad(x, (0, 0, half, half), mode="reflect"), (count, 1, size, 1)
-            x = F.conv2d(padded, weights.view(shape), groups=count)
+            distance = torch.arange(size, device=images.device) - half
+            weights = (-0.5 * (distance / sigma) ** 2).softmax(1)
+            padding = (half, half, 0, 0) if horizontal else (0, 0, half, half)
+            shape = (count, 1, 1, size) if horizontal else (count, 1, size, 1)
+            x = F.conv2d(F.pad(x, padding, mode="reflect"), weights.view(shape), groups=count)
         return x.transpose(0, 1)
-
-    def extra_repr(self) -> str:
-        return f"kernel={self.kernel}, sigma={self.sigma}"
 
 
 class Resize(nn.Module):
     """Scales images to a square, with antialiasing where they become smaller.
 
     Args:
-        size: side in pixels.
+        size: side in pixels, positive.
 
     Shapes:
         float [N, C, H, W] -> [N, C, size, size].
+
+    Raises:
+        ValueError: the size is not a positive integer.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        if type(size) is not int or size < 1:
-            raise ValueError(f"size must be a positive integer, not {size}")
+        require_positive("size", size)
         self.size = size
 
     def forward(self, images: Tensor) -> Tensor:
         shape = (self.size, self.size)
         return F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
-
-    def extra_repr(self) -> str:
-        return f"size={self.size}"

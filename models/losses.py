@@ -1,8 +1,10 @@
-"""What training minimises, and what the outputs of a network so trained mean."""
+"""Losses, and how the outputs of a network trained with each become probabilities."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from models.checks import require_choice
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
@@ -18,8 +20,8 @@ class SquaredError(nn.Module):
     """Squared differences between outputs and one-hot targets.
 
     Args:
-        gradient: "mean": that of the mean over all outputs of a batch; "sum": that of the sum
-            over all of them, 2 (output - target) each. Then a batch moves the weights as far as
+        gradient: "mean": of the mean over all outputs of a batch; "sum": of the sum over all
+            outputs, 2 (output - target) each. With "sum", a batch moves the weights as far as
             its images would one by one, so that at a small learning rate batches of
             all sizes follow the same path.
 
@@ -27,13 +29,12 @@ class SquaredError(nn.Module):
         [N, K], int64 [N] -> [], the mean over all outputs, whichever gradient it has.
 
     Raises:
-        ValueError: there is no such gradient.
+        ValueError: the gradient is neither "mean" nor "sum".
     """
 
     def __init__(self, gradient: str = "mean") -> None:
         super().__init__()
-        if gradient not in ("mean", "sum"):
-            raise ValueError(f"gradient must be mean or sum, not {gradient}")
+        require_choice("gradient", gradient, ("mean", "sum"))
         self.gradient = gradient
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class SquaredError(nn.Module):
 
     @staticmethod
     def probabilities(outputs: Tensor) -> Tensor:
-        """[N, K] -> the same, 0 to 1, rows of sum 1: what minimises the squared error is
-        the probability of each class (Richard and Lippmann, Neural Computation 1991)."""
+        """[N, K] -> the same, 0 to 1, rows of sum 1: the squared error is lowest where each
+        output is the probability of its class (Richard and Lippmann, Neural Computation 1991)."""
         outputs = outputs.clamp(min=torch.finfo(outputs.dtype).tiny)
         return outputs / outputs.sum(1, keepdim=True)

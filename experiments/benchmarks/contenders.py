@@ -41,13 +41,13 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
     """An epoch of training with validation, in this process, everything warmed up before."""
     from experiments.benchmarks import baselines
     from experiments.budget.network import design
-    from experiments.data.images import Handfuls, load
+    from experiments.data.images import BatchGroups, load
 
     network, cost = design(identified(cfg))
     data, _ = load(cfg)
     all_batches = math.ceil(len(data.train.labels) / cfg.data.batch_size)
     wanted = whole(cfg, "bench.batches", 1) if cfg.bench.batches is not None else all_batches
-    batches = min(math.ceil(wanted / Handfuls.SIZE) * Handfuls.SIZE, all_batches)
+    batches = min(math.ceil(wanted / BatchGroups.SIZE) * BatchGroups.SIZE, all_batches)
     images = min(batches * cfg.data.batch_size, len(data.train.labels))
     folder = tempfile.TemporaryDirectory()
 
@@ -92,7 +92,7 @@ def ours(
 ) -> tuple[float, float]:
     """Seconds of training, and of validation, checkpoint and tracking, in an epoch as we do it."""
     from experiments.benchmarks.baselines import clocked
-    from experiments.data.images import Handfuls
+    from experiments.data.images import BatchGroups
     from experiments.tracking.run import TrackedRun
     from experiments.tracking.store import Store
     from experiments.training.history import History
@@ -102,7 +102,7 @@ def ours(
     clock = clocked()
     with TrackedRun(Store(tracking), "bench", {}, resume=None) as run:
         trainer = make_trainer(cfg, place)
-        trainer.limit_train_batches = math.ceil(batches / Handfuls.SIZE)  # which it calls one
+        trainer.limit_train_batches = math.ceil(batches / BatchGroups.SIZE)  # which it calls one
         trainer.limit_val_batches = batches
         trainer.callbacks.insert(0, History(run))
         trainer.callbacks.append(clock)

@@ -9,7 +9,7 @@ from torch import nn
 from experiments.budget.cost import Cost, measure
 from experiments.cli.config import build, number, whole
 from experiments.cli.errors import UserError
-from models.schedule import make_schedule
+from models.schedules import make_schedule
 
 WHOLE = {
     "seed": 0,

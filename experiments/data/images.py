@@ -14,6 +14,7 @@ from torch import Tensor
 from experiments.cli.config import build, whole
 from experiments.cli.errors import UserError
 from experiments.data.download import fetch
+from models.seeding import seed_epoch
 
 
 class Images(NamedTuple):
@@ -27,10 +28,9 @@ class Images(NamedTuple):
 
 
 class Batches:
-    """Iterates over resident images; the last, smaller batch is kept.
+    """Iterates over images on the device in batches; the last batch may be smaller.
 
-    A shuffled order is drawn from the global generator when the first batch is
-    asked for.
+    A shuffled order is drawn from the global generator when iteration starts.
     """
 
     def __init__(self, data: Images, size: int, shuffle: bool = False) -> None:
@@ -43,8 +43,8 @@ class Batches:
         images, labels = self.data
         if self.shuffle:
             order = torch.randperm(len(labels), device=labels.device)
-            for batch in order.split(self.size):
-                yield images[batch], labels[batch]
+            for indices in order.split(self.size):
+                yield images[indices], labels[indices]
         else:
             yield from zip(images.split(self.size), labels.split(self.size), strict=True)
 
@@ -52,13 +52,16 @@ class Batches:
 class FusedBatches:
     """The batches of K networks that are trained at once, [K, N], each in its own order.
 
-    The order follows from the network's seed and from `epoch`, as it does for a network
-    that is trained alone; so does what is drawn after it, if there is only one.
+    The order follows from the network's seed and the epoch, as it does for a network that is
+    trained alone; with one network, so do augmentation and dropout.
     """
 
     def __init__(self, data: Images, size: int, seeds: Sequence[int], shuffle: bool = True) -> None:
         self.data, self.size, self.seeds, self.shuffle = data, size, seeds, shuffle
         self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return math.ceil(len(self.data.labels) / self.size)
@@ -67,28 +70,29 @@ class FusedBatches:
         images, labels = self.data
         orders = []
         for seed in self.seeds:
-            torch.manual_seed((seed << 16) + self.epoch)
+            seed_epoch(seed, self.epoch)
             order = torch.randperm if self.shuffle else torch.arange
             orders.append(order(len(labels), device=labels.device))
-        for batch in torch.stack(orders).split(self.size, dim=1):
-            yield images[batch], labels[batch]
+        for indices in torch.stack(orders).split(self.size, dim=1):
+            yield images[indices], labels[indices]
 
 
-class Handfuls:
-    """Iterates over lists of batches, for a training step that takes several."""
+class BatchGroups:
+    """Iterates over lists of batches, one list for each training step (see TrainingSteps)."""
 
     SIZE = 32
 
     def __init__(self, batches: Batches | FusedBatches) -> None:
         self.batches = batches
+        self.sampler = batches  # before each epoch, Lightning calls set_epoch of a sampler
 
     def __len__(self) -> int:
         return math.ceil(len(self.batches) / self.SIZE)
 
     def __iter__(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
         batches = iter(self.batches)
-        while handful := list(islice(batches, self.SIZE)):
-            yield handful
+        while group := list(islice(batches, self.SIZE)):
+            yield group
 
 
 class ImageData(pl.LightningDataModule):
@@ -112,11 +116,11 @@ class ImageData(pl.LightningDataModule):
         device = self.trainer.strategy.root_device
         self.train, self.val = self.train.to(device), self.val.to(device)
 
-    def train_dataloader(self) -> Handfuls:
+    def train_dataloader(self) -> BatchGroups:
         if self.fused_seeds is not None:
             seeds = self.fused_seeds
-            return Handfuls(FusedBatches(self.train, self.batch_size, seeds, self.shuffle))
-        return Handfuls(Batches(self.train, self.batch_size, self.shuffle))
+            return BatchGroups(FusedBatches(self.train, self.batch_size, seeds, self.shuffle))
+        return BatchGroups(Batches(self.train, self.batch_size, self.shuffle))
 
     def val_dataloader(self) -> Batches:
         return Batches(self.val, self.eval_batch_size)

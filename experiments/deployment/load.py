@@ -23,8 +23,8 @@ import models
 from experiments.cli.errors import UserError
 from experiments.tracking.run import CONFIG, WEIGHTS
 from experiments.tracking.store import CONFIG_HASH, Store
-from models.lightning.learner import Normalize
 from models.losses import CrossEntropy
+from models.normalize import Normalize
 
 FACTS = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}
 

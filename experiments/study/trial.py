@@ -85,7 +85,7 @@ def run_trial(cfg: DictConfig, trial: optuna.Trial, place: Place, claims: Claims
             run.fail(f"Diverged: {error}")
             return 0.0
         place.store.patiently(history.send)
-        run.tag("arithmetic", module.learn.way)
+        run.tag("arithmetic", module.learn.backend)
         seconds = sum(row["epoch_seconds"] for row in history.epochs)
         run.log_figures({"train_seconds": seconds}, time=history.ended[-1])
         return history.epochs[-1]["val/acc"]

@@ -115,7 +115,7 @@ def fit(
         except Diverged as error:
             advice = f"lower optimizer.lr, now {cfg.optimizer.lr}; the log is {folder / LOG}"
             raise UserError(f"{error}: {advice}") from error
-        run.tag("arithmetic", module.learn.way)
+        run.tag("arithmetic", module.learn.backend)
         from experiments.training.artifacts import (
             log_artifacts,  # not before training: it takes a second
         )

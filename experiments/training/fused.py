@@ -38,7 +38,8 @@ from experiments.training.trainer import (
     start_anew,
     whole_training,
 )
-from models.lightning.fused import FusedClassifier, unstacked
+from models.lightning.fused import FusedClassifier
+from models.networks.stack import unstacked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -139,6 +140,7 @@ def fit_together(
     trainer = make_trainer(cfg, shared, together=len(runs))
     data, digest = load(cfg)
     data.fused_seeds = [run.seed for run in runs]
+    on_gpu = trainer.strategy.root_device.type == "cuda"
     module = FusedClassifier(
         networks,
         [build(run, "optimizer") for run in runs],
@@ -148,7 +150,7 @@ def fit_together(
         std=cfg.data.std,
         batch_size=cfg.data.batch_size,
         loss=make_loss(cfg),
-        compiled=pays(cfg, len(data.train.labels)) and trainer.strategy.root_device.type == "cuda",
+        compiled="all" if on_gpu and pays(cfg, len(data.train.labels)) else None,
         batches=whole_training(cfg, len(data.train.labels)),
     )
     with ExitStack() as stack:
@@ -187,13 +189,13 @@ def finish(
     if not all(abs(row["train/loss"]) < float("inf") for row in history.epochs):
         run.fail("Diverged: the training loss became no number")
         return
-    run.tag("arithmetic", module.way)
+    run.tag("arithmetic", module.learn.backend)
     alone = make_module(cfg, network, len(data.train.labels))
     names = list(network.state_dict())
     best = folder / "best.ckpt"
     network.load_state_dict(unstacked(module.best, index, names))
     torch.save({"state_dict": alone.state_dict()}, best)
-    network.load_state_dict(unstacked(module.stacked(), index, names))
+    network.load_state_dict(unstacked(module.network.stacked(), index, names))
     log_artifacts(cfg, run, cost, alone, data, history, best)
 
 
@@ -213,7 +215,7 @@ class Histories(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, module: FusedClassifier) -> None:
         self.started = time.perf_counter()
         groups = trainer.optimizers[0].param_groups
-        self.rates = [groups[arm]["lr"] for arm in module.arm_of]
+        self.rates = [groups[index]["lr"] for index in module.group_of]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: FusedClassifier) -> None:
         share = (time.perf_counter() - self.started) / len(self.each)

@@ -1,4 +1,4 @@
-"""The arithmetic of a training step, from bytes to the loss, compiled where that pays."""
+"""The computation of a training step, from bytes to the loss, on the fastest backend."""
 
 import logging
 from collections.abc import Callable
@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from models.native.kernels import NoKernels
 from models.native.network import NativeNetwork
 
-Network = Callable[[Tensor], Tensor]
-
 Program = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -20,79 +18,33 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 log = logging.getLogger(__name__)
 
 
-class Normalize(nn.Module):
-    """uint8 images, or float images from 0 to 255, to zero mean and unit deviation.
-
-    Args:
-        mean, std: of the pixels once they are scaled to 0..1.
-
-    Shapes:
-        [N, C, H, W] -> float [N, C, H, W].
-    """
-
-    def __init__(self, mean: float, std: float) -> None:
-        super().__init__()
-        if not std > 0:
-            raise ValueError(f"std must be above 0, not {std}")
-        self.mean, self.std = mean, std
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images / 255 - self.mean) / self.std
-
-
-class Compiled:
-    """What torch.compile makes of a program, or the program itself where it fails.
-
-    Args:
-        program: takes and returns tensors, always of the same shapes.
-        device: that they are on.
-
-    Attributes:
-        way: "torch.compile", or "eager" and why.
-    """
-
-    def __init__(self, program: Program, device: torch.device) -> None:
-        # on a GPU the launches of many small kernels take longer than their work: a CUDA graph
-        mode = "reduce-overhead" if device.type == "cuda" else None
-        self.program, self.way = program, "torch.compile"
-        self.fastest = torch.compile(program, dynamic=False, mode=mode)
-
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        try:
-            return self.fastest(*tensors)
-        except torch._dynamo.exc.BackendCompilerFailed as error:
-            self.fastest, self.way = self.program, eager(error)
-            return self.program(*tensors)
-
-
-def eager(error: Exception) -> str:
-    """The way that is left after an error, in words, and in the log."""
-    way = f"eager, as {str(error).splitlines()[0]}"
-    log.warning("training is slower than it could be: %s", way)
-    return way
+def score(outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> tuple[Tensor, Tensor]:
+    """[N, K], [N] -> mean loss [], number of correct answers []."""
+    return loss(outputs, labels), (outputs.argmax(1) == labels).sum()
 
 
 class Learner:
-    """Augments, normalises and classifies a batch, and scores it.
+    """Augments, normalises and classifies a batch, and scores the outputs.
 
     Not a module: it has no weights of its own, and is no part of a checkpoint.
 
     Args:
-        network: normalised float [N, C, H, W] -> logits [N, K].
+        network: normalised float [N, C, H, W] -> outputs [N, K]; or a NetworkStack, whose
+            images, labels, outputs and scores have one more dimension in front.
         normalize: float [N, C, H, W], 0 to 255 -> the same, normalised.
         augmentation: float [N, C, H, W], 0 to 255 -> the same; None: none.
-        batch_size: of training; another, such as that of a smaller last batch, is not
-            worth a program of its own.
-        compiled: "native": on a CPU, our own kernels where the network is made for
-            them; "all": those, or what torch.compile makes; None: plain PyTorch.
+        batch_size: of training; batches of another size, such as a smaller last one, run eagerly.
+        compiled: "native": on a CPU, our own kernels where they can run the network;
+            "all": these, or else torch.compile; None: plain PyTorch.
         loss: outputs [N, K], labels [N] -> mean loss [].
+        score: outputs, labels and a loss -> mean loss, number of correct answers.
 
     Shapes:
         uint8 [N, C, H, W], int64 [N] -> mean loss [], number of correct answers [].
 
     Attributes:
-        way: "native", "torch.compile" or "eager", whichever it has come to; where a
-            compiler is missing, with the reason.
+        backend: "native", "torch.compile" or "eager"; where a compiler failed, "eager, as"
+            and the reason. Known from the first batch on.
     """
 
     def __init__(
@@ -103,55 +55,69 @@ class Learner:
         batch_size: int = 1,
         compiled: str | None = None,
         loss: Loss = F.cross_entropy,
+        score: Callable[[Tensor, Tensor, Loss], tuple[Tensor, Tensor]] = score,
     ) -> None:
         self.network, self.normalize, self.augmentation = network, normalize, augmentation
-        self.loss = loss
-        self.batch_size, self.compiled = batch_size, compiled
-        self.slow_way, self.native = "eager", None
+        self.batch_size, self.compiled, self.loss, self.score = batch_size, compiled, loss, score
+        self.backend = "eager"
+        self.native: NativeNetwork | None = None
         self.program: Program | None = None
-
-    @property
-    def way(self) -> str:
-        if self.native is not None:
-            return "native"
-        return self.program.way if isinstance(self.program, Compiled) else self.slow_way
+        self.plain: Program = partial(self._learn, network)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """A step of training, but for the way back."""
-        if len(labels) != self.batch_size or self.compiled is None:
-            return self._learn(self.network, images, labels)
+        """The forward pass of a training step."""
+        if self.compiled is None or labels.shape[-1] != self.batch_size:
+            return self.plain(images, labels)
         if self.program is None:
             self.program = self._compile(images)
-        return self.program(images, labels)
+        try:
+            return self.program(images, labels)
+        except Exception as error:
+            if self.backend != "torch.compile":
+                raise
+            failure = error
+        scores = self.plain(images, labels)  # raises if the compiler was not at fault
+        self.program = self.plain
+        self._fall_back(failure)
+        return scores
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return score(self.outputs(images), labels, self.loss)
+        return self.score(self.outputs(images), labels, self.loss)
 
     def outputs(self, images: Tensor) -> Tensor:
-        """uint8 [N, C, H, W] -> outputs [N, K], by the fastest way that has been found so far."""
+        """uint8 [N, C, H, W] -> outputs [N, K], by our kernels where training uses them."""
         network = self.native or self.network
         return network(self.normalize(images))
 
-    def _learn(self, network: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        if self.augmentation is not None:
-            images = self.augmentation(images.float())
-        return score(network(self.normalize(images)), labels, self.loss)
+    def _learn(
+        self, network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self.augmentation is not None:  # the images of several networks as one batch
+            augmented = self.augmentation(images.flatten(0, -4).float())
+            images = augmented.unflatten(0, labels.shape)
+        return self.score(network(self.normalize(images)), labels, self.loss)
 
     def _compile(self, images: Tensor) -> Program:
-        """The fastest program that there is for such images."""
-        plain = partial(self._learn, self.network)
+        """The fastest program for batches such as `images`."""
         if images.device.type == "cpu":
             try:
                 self.native = NativeNetwork(self.network, self.batch_size, images.shape[1:])
-                return partial(self._learn, self.native)
             except NoKernels as error:
-                self.slow_way = eager(error)
-                return plain
-            except ValueError:  # not a network for them
+                self._fall_back(error)
+                return self.plain
+            except ValueError:  # our kernels cannot run this network
                 pass
-        return Compiled(plain, images.device) if self.compiled == "all" else plain
+            else:
+                self.backend = "native"
+                return partial(self._learn, self.native)
+        if self.compiled != "all":
+            return self.plain
+        self.backend = "torch.compile"
+        # on a GPU the launches of many small kernels take longer than their work: a CUDA graph
+        mode = "reduce-overhead" if images.device.type == "cuda" else None
+        return torch.compile(self.plain, dynamic=False, mode=mode)
 
-
-def score(logits: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> tuple[Tensor, Tensor]:
-    """[N, K], [N] -> mean loss, and how many of the highest logits are right."""
-    return loss(logits, labels), (logits.argmax(1) == labels).sum()
+    def _fall_back(self, error: Exception) -> None:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        self.backend = f"eager, as {reason}"
+        log.warning("training is slower than it could be: %s", self.backend)

@@ -1,4 +1,4 @@
-"""Plain convolutional networks trained on a CPU by kernels of our own, see kernels.cpp.
+"""Plain convolutional networks trained on a CPU by our own kernels, see kernels.cpp.
 
 With ten channels, libraries leave most lanes of a vector idle, and pass over the same memory
 many times. Here a convolution, its ReLU, BatchNorm, Dropout2d and max pool are one step.
@@ -6,6 +6,7 @@ many times. Here a convolution, its ReLU, BatchNorm, Dropout2d and max pool are 
 
 import ctypes
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +16,13 @@ from models.native.kernels import LANES, WIDEST, Arguments, Plane, library, poin
 
 
 class NativeNetwork:
-    """What a network computes, by our kernels; it shares the network's parameters and buffers.
+    """Runs a network by our kernels; it shares the network's parameters and buffers.
 
-    Memory is made once, and used again by each batch: the way back has to come before
-    the next batch.
+    Memory is allocated once and reused by each batch: the backward pass of a batch has to come
+    before the next batch.
 
     Args:
-        network: convolutions of 3x3 with what follows them, and then anything else.
+        network: a sequence that begins with steps, see StepLayers; the rest can be any layers.
         batch_size: of training, a multiple of 16.
         image: channels, height and width.
 
@@ -31,32 +32,32 @@ class NativeNetwork:
 
     Raises:
         NoKernels: see `library`.
-        ValueError: the network does not begin with such convolutions, or the batch
-            size or the parameters are none for them.
+        ValueError: the kernels do not support the network, the batch size or the parameters.
     """
 
     def __init__(self, network: nn.Module, batch_size: int, image: tuple[int, int, int]) -> None:
-        if batch_size % LANES or not isinstance(network, nn.Sequential):
-            raise ValueError("only a sequence of layers, in batches of a multiple of 16")
-        self.network, self.batch_size = network, batch_size
-        layers, found = list(network), []
-        while (some := take_step(layers)) is not None:
-            found.append(some)
-        if not found:
-            raise ValueError("the network does not begin with a convolution of 3x3")
+        if not isinstance(network, nn.Sequential):
+            raise ValueError("the network is not a sequence of layers")
+        if batch_size % LANES:
+            raise ValueError(f"the batch size is not a multiple of {LANES}")
         if any(p.dtype != torch.float32 for p in network.parameters()):
             raise ValueError("the parameters are not of 32 bits")
+        layers, step_layers = list(network), []
+        while (taken := take_step(layers)) is not None:
+            step_layers.append(taken)
+        if not step_layers:
+            raise ValueError("the network does not begin with a convolution of 3x3")
+        self.network, self.batch_size = network, batch_size
         self.rest = nn.Sequential(*layers)
-        paddings = [some[0].padding[0] for some in found] + [0]
-        blocks = batch_size // LANES
+        borders = [step.conv.padding[0] for step in step_layers] + [0]
         channels, height, width = image
-        output = self.input = bordered(blocks, channels, height, width, paddings[0])
+        x = self.input = bordered(batch_size // LANES, channels, height, width, borders[0])
         self.steps = []
-        for some, padding in zip(found, paddings[1:], strict=True):
-            self.steps.append(Step(*some, output, padding))
-            output = self.steps[-1].output
+        for step, border in zip(step_layers, borders[1:], strict=True):
+            self.steps.append(Step(step, x, border))
+            x = self.steps[-1].output
         self.parameters = [p for step in self.steps for p in step.parameters if p is not None]
-        self.places = [p.data_ptr() for p in self.parameters]
+        self.addresses = [p.data_ptr() for p in self.parameters]
         self.library = library()
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -75,17 +76,16 @@ class NativeNetwork:
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W] -> [blocks, channels, height, width, 16] of the last step."""
-        if [p.data_ptr() for p in self.parameters] != self.places:
+        if [p.data_ptr() for p in self.parameters] != self.addresses:
             raise RuntimeError("the network's parameters were moved in memory")
         lanes = images.unflatten(0, (-1, LANES)).permute(0, 2, 3, 4, 1)
         inner(self.input, self.steps[0].padding).copy_(lanes)
-        training = self.network.training
         for step in self.steps:
-            step.forward(self.library, training)
+            step.forward(self.library, self.network.training)
         return self.steps[-1].output.detach()
 
     def backward(self, grad: Tensor) -> list[Tensor]:
-        """Gradients of the parameters, from that of what `forward` returned."""
+        """Gradients of the parameters, from the gradient of what `forward` returned."""
         gradients: list[Tensor] = []
         for step in reversed(self.steps):
             gradients = step.backward(self.library, grad, step is not self.steps[0]) + gradients
@@ -105,50 +105,57 @@ class _Steps(torch.autograd.Function):
         return None, None, *ctx.native.backward(grad.contiguous())
 
 
-def take_step(layers: list[nn.Module]) -> tuple[nn.Module | None, ...] | None:
-    """Take the layers of a step from the front of a list; None, and nothing, if there is none.
+class StepLayers(NamedTuple):
+    """The layers of a step: a convolution of 3x3 alone, or with ReLU and optional other layers."""
 
-    A step is a convolution of 3x3, or one with ReLU and then, of each none or one,
-    BatchNorm, Dropout2d, and a max pool of 2x2.
-    """
+    conv: nn.Conv2d
+    relu: nn.ReLU | None
+    norm: nn.BatchNorm2d | None
+    dropout: nn.Dropout2d | None
+    pool: nn.MaxPool2d | None
+
+
+def take_step(layers: list[nn.Module]) -> StepLayers | None:
+    """Remove the layers of a step from the front of a list; None if there is no step."""
     kinds = (nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool2d)
-    found: list[nn.Module | None] = []
-    position = 0
+    taken: list[nn.Module | None] = []
+    count = 0
     for kind in kinds:
-        here = position < len(layers) and type(layers[position]) is kind
-        found.append(layers[position] if here else None)
-        position += here
-    conv, relu, norm, _, pool = found
-    fits = (
+        present = count < len(layers) and type(layers[count]) is kind
+        taken.append(layers[count] if present else None)
+        count += present
+    conv, relu, norm, _, pool = taken
+    supported = (
         conv is not None
         and conv.kernel_size == (3, 3)
         and conv.stride == conv.dilation == (1, 1)
         and conv.padding in ((0, 0), (1, 1))
         and conv.padding_mode == "zeros"
         and conv.groups == 1
-        and (relu is not None or position == 1)
+        and (relu is not None or count == 1)
         and (norm is None or (norm.affine and norm.track_running_stats and norm.momentum))
         and (pool is None or (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0))
     )
-    if not fits:
+    if not supported:
         return None
-    del layers[:position]
-    return tuple(found)
+    del layers[:count]
+    return StepLayers(*taken)
 
 
 class Step:
-    """A convolution with what follows it, and the memory that it works in.
+    """A convolution with the layers that follow it, and the memory that they work in.
 
     Args:
-        conv, relu, norm, dropout, pool: see `take_step`.
-        x: what it reads, with the border that it needs.
-        border: of its output, as the next step needs it.
+        layers: of the step.
+        x: the input, with the border that the convolution needs.
+        border: of the output, as the next step needs it.
 
     Raises:
         ValueError: the max pool would leave out a row or a column.
     """
 
-    def __init__(self, conv, relu, norm, dropout, pool, x: Tensor, border: int) -> None:
+    def __init__(self, layers: StepLayers, x: Tensor, border: int) -> None:
+        conv, relu, norm, dropout, pool = layers
         blocks, _, height, width, _ = x.shape
         rows, columns, channels = height - 2, width - 2, conv.out_channels
         if pool and (rows % 2 or columns % 2):
@@ -159,32 +166,32 @@ class Step:
         groups, size = grouped(channels)
         back_groups, back_size = grouped(conv.in_channels)
         self.activation = bordered(blocks, groups * size, rows, columns, 0)
-        visible = self.output = self.activation[:, :channels]
+        inner_output = self.output = self.activation[:, :channels]
         if relu:
-            half = 2 if pool else 1
-            self.output = bordered(blocks, channels, rows // half, columns // half, border)
-            visible = inner(self.output, border)
+            stride = 2 if pool else 1
+            self.output = bordered(blocks, channels, rows // stride, columns // stride, border)
+            inner_output = inner(self.output, border)
         self.gradient = bordered(blocks, groups * size, rows, columns, 2 - self.padding)
-        whole = torch.zeros(blocks, back_groups * back_size, height, width, LANES)
-        self.input_gradient = inner(whole[:, : conv.in_channels], self.padding)
+        padded_gradient = torch.zeros(blocks, back_groups * back_size, height, width, LANES)
+        self.input_gradient = inner(padded_gradient[:, : conv.in_channels], self.padding)
         self.drop = torch.ones(blocks, channels, LANES)
-        self.kept = (
+        self.buffers = (  # held here, as the kernels know only addresses
             self.drop,
             torch.ones_like(self.drop),
             torch.zeros_like(self.drop),
             torch.zeros(channels),
             torch.ones(channels),
-            torch.zeros(space(blocks, conv.in_channels, channels)),
+            torch.zeros(workspace_size(blocks, conv.in_channels, channels)),
         )
         self.arguments = Arguments(
             *(blocks, conv.in_channels, channels, rows, columns),
             *(groups, size, back_groups, back_size),
             *(relu is not None, norm is not None, pool is not None, 2 - self.padding),
             *((norm.eps, norm.momentum) if norm else (0, 0)),
-            *map(Plane.of, (x, self.activation, visible, self.gradient, self.input_gradient)),
+            *map(Plane.of, (x, self.activation, inner_output, self.gradient, self.input_gradient)),
             *map(pointer, self.parameters),
             *map(pointer, (norm.running_mean, norm.running_var) if norm else (None, None)),
-            *map(pointer, self.kept),
+            *map(pointer, self.buffers),
         )
 
     def forward(self, kernels: ctypes.CDLL, training: bool) -> None:
@@ -213,13 +220,13 @@ def inner(x: Tensor, border: int) -> Tensor:
 
 
 def grouped(channels: int) -> tuple[int, int]:
-    """Groups, and channels in each: as few and as even as can be, no more than a kernel takes."""
+    """Number of groups and channels in each: few, even groups, each within a kernel's limit."""
     groups = math.ceil(channels / WIDEST)
     return groups, math.ceil(channels / groups)
 
 
-def space(blocks: int, in_channels: int, channels: int) -> int:
-    """Floats that a step needs for sums over a batch, and for its weights put in order."""
+def workspace_size(blocks: int, in_channels: int, channels: int) -> int:
+    """Floats that a step needs for sums over a batch, and for its rearranged weights."""
     ins, outs = math.prod(grouped(in_channels)), math.prod(grouped(channels))
     weights = max(outs * (9 * in_channels + 1), ins * (9 * channels + 1))
     return max(weights, blocks * outs * (9 * in_channels + 2))

@@ -1,4 +1,4 @@
-"""A classifier made of blocks, each of a kind of its own: the network of a search."""
+"""A classifier built of blocks of different kinds: the network that a search varies."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
@@ -7,28 +7,29 @@ from typing import Any
 
 from torch import nn
 
+from models.checks import require_choice, require_integers, require_positive, require_probability
 from models.networks.blocks import ACTIVATIONS, BLOCKS, NORMS, POOLS
 
 
 class BlockNet(nn.Sequential):
     """Blocks with pools between them, a convolution to the classes, and an average of its map.
 
-    With plain blocks of 3x3 it is LadderNet, layer by layer. A block's convolution is
-    followed by activation and norm, the block by Dropout2d.
+    With plain blocks of 3x3 it is LadderNet, layer by layer. Activation and norm follow each
+    convolution of a block; Dropout2d follows the block.
 
     Args:
         widths: output channels of each block, positive integers.
         depth: how many of the widths are used, from the first; None: all.
         blocks: the kind of each block, see `blocks.BLOCKS`; or one kind for all.
         kernels: the side of each block's kernel, odd; or one for all.
-        padded: the first so many blocks keep the map's size, later ones shrink it.
-        pools: after which blocks, counted from 1, a pool of 2x2 halves the map.
+        padded: this many blocks, from the first, keep the map's size; later ones shrink it.
+        pools: after these blocks, counted from 1, a pool of 2x2 halves the map.
         pool: the kind of pool, max or average.
         activation: see `blocks.ACTIVATIONS`.
         norm: batch, layer or None.
         bias: whether the convolutions have a bias.
         dropout: probability that Dropout2d drops a channel, in [0, 1).
-        head: the kernel of the last convolution, to one channel a class.
+        head: the side of the last convolution's kernel, odd.
         uses: how often a shared block uses its filters.
         num_classes: logits per image.
         in_channels: channels of the images.
@@ -38,7 +39,7 @@ class BlockNet(nn.Sequential):
         float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
 
     Raises:
-        ValueError: a value is none of those, or the image is too small for the network.
+        ValueError: an argument is out of range, or the image is too small for the network.
     """
 
     def __init__(
@@ -60,26 +61,27 @@ class BlockNet(nn.Sequential):
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        _whole("widths", widths)
+        require_integers("widths", widths)
         depth = len(widths) if depth is None else depth
         if type(depth) is not int or not 1 <= depth <= len(widths):
             raise ValueError(f"depth must be from 1 to the {len(widths)} widths, not {depth}")
-        kinds = _each("blocks", blocks, depth)
-        sides = _each("kernels", kernels, depth)
+        kinds = _for_each_block("blocks", blocks, depth)
+        sides = _for_each_block("kernels", kernels, depth)
         for kind in kinds:
-            _chosen("blocks", kind, BLOCKS)
-        _whole("kernels", [*sides, head], odd=True)
-        _whole("uses", [uses])
-        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be a number from 0 to below 1, not {dropout}")
-        make_pool = _chosen("pool", pool, POOLS)
-        activate, normalize = (
-            _chosen("activation", activation, ACTIVATIONS),
-            _chosen("norm", norm, NORMS),
-        )
+            require_choice("blocks", kind, BLOCKS)
+        require_integers("kernels", sides)
+        require_positive("head", head)
+        if any(side % 2 == 0 for side in (*sides, head)):
+            raise ValueError(f"kernels and head must be odd, not {kernels} and {head}")
+        require_positive("uses", uses)
+        require_probability("dropout", dropout)
+        require_choice("pool", pool, POOLS)
+        require_choice("activation", activation, ACTIVATIONS)
+        require_choice("norm", norm, (None, *NORMS))
 
-        def after(width: int) -> list[nn.Module]:
-            return [activate()] if norm is None else [activate(), normalize(width)]
+        def act_norm(width: int) -> list[nn.Module]:
+            norms = [] if norm is None else [NORMS[norm](width)]
+            return [ACTIVATIONS[activation](), *norms]
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, channels = image_size, in_channels
@@ -87,55 +89,43 @@ class BlockNet(nn.Sequential):
             zip(widths[:depth], kinds, sides, strict=True), start=1
         ):
             padding = kernel // 2 if i <= padded else 0
-            block, times = (
-                (partial(BLOCKS[kind], uses=uses), uses) if kind == "shared" else (BLOCKS[kind], 1)
-            )
-            made = block(channels, width, kernel, padding, bias, after)
-            side -= times * (kernel - 1 - 2 * padding)
+            shared = kind == "shared"
+            block = partial(BLOCKS[kind], uses=uses) if shared else BLOCKS[kind]
+            block_layers = block(channels, width, kernel, padding, bias, act_norm)
+            side -= (uses if shared else 1) * (kernel - 1 - 2 * padding)
             if dropout:
-                made.append(nn.Dropout2d(dropout))
+                block_layers.append(nn.Dropout2d(dropout))
             if i in pools:
-                made.append(make_pool(2))
+                block_layers.append(POOLS[pool](2))
                 side //= 2
             if side < 1:
                 raise ValueError(f"nothing is left of an image of {image_size} after block {i}")
-            _add(layers, made, i)
+            layers |= _named(block_layers, i)
             channels = width
         side -= head - 1
         if side < 1:
             raise ValueError(f"a head of {head}x{head} does not fit what is left of the image")
         last = nn.Conv2d(channels, num_classes, head, bias=bias)
-        _add(layers, [last, nn.AvgPool2d(side), nn.Flatten()], depth + 1)
+        layers |= _named([last, nn.AvgPool2d(side), nn.Flatten()], depth + 1)
         super().__init__(layers)
 
 
-def _add(layers: OrderedDict[str, nn.Module], made: list[nn.Module], block: int) -> None:
-    """Add the layers of a block by their names: conv3, relu3, batchnorm3, conv3b."""
+def _named(layers: list[nn.Module], block: int) -> OrderedDict[str, nn.Module]:
+    """The layers of a block by their names: conv3, relu3, batchnorm3, conv3b."""
+    named: OrderedDict[str, nn.Module] = OrderedDict()
     seen: Counter[str] = Counter()
-    for layer in made:
-        name = type(layer).__name__.lower().removesuffix("2d")
-        seen[name] += 1
-        layers[f"{name}{block}{' bcdefghij'[seen[name] - 1].strip()}"] = layer
+    for layer in layers:
+        kind = type(layer).__name__.lower().removesuffix("2d")
+        letter = " bcdefghij"[seen[kind]].strip()
+        named[f"{kind}{block}{letter}"] = layer
+        seen[kind] += 1
+    return named
 
 
-def _each(name: str, value: Any, depth: int) -> list[Any]:
-    """A value for each block, from one for all or from a list of them."""
+def _for_each_block(name: str, value: Any, depth: int) -> list[Any]:
+    """One value per block, from one value for all blocks or a list of them."""
     if isinstance(value, str | int):
         return [value] * depth
     if len(value) < depth:
         raise ValueError(f"{name} must be one for all or one for each of {depth} blocks: {value}")
     return list(value[:depth])
-
-
-def _chosen(name: str, value: Any, choices: dict[Any, Any]) -> Any:
-    if value not in choices:
-        known = ", ".join("null" if choice is None else choice for choice in choices)
-        raise ValueError(f"{name} must be one of {known}, not {value}")
-    return choices[value]
-
-
-def _whole(name: str, values: Sequence[int], odd: bool = False) -> None:
-    if not values or any(type(value) is not int or value < 1 for value in values):
-        raise ValueError(f"{name} must be positive integers, not {values}")
-    if odd and any(value % 2 == 0 for value in values):
-        raise ValueError(f"{name} must be odd, not {values}")

@@ -1,8 +1,9 @@
-"""Ways to get from one map of channels to the next, for few parameters or for many.
+"""Blocks of layers, from cheap to expensive in parameters.
 
-Each block maps [N, channels, H, W] to [N, width, H', W'] and returns its layers in the order in
-which they run. With padding of kernel // 2 the map keeps its size; with none, each use of the
-kernel shrinks it by kernel - 1. The parameter counts below leave out biases and norms.
+Each function returns the layers of a block that maps [N, channels, H, W] to [N, width, H', W'],
+in the order in which they run. With a padding of kernel // 2 the map keeps its size; without
+padding each use of the kernel shrinks it by kernel - 1. The parameter counts below leave out
+biases and norms.
 """
 
 from collections.abc import Callable
@@ -13,37 +14,37 @@ from torch import Tensor, nn
 
 Layers = list[nn.Module]
 
-After = Callable[[int], Layers]  # activation and norm for so many channels
-
-Block = Callable[..., Layers]
+ActNorm = Callable[[int], Layers]  # from a number of channels to activation and norm
 
 
-def plain(channels: int, width: int, kernel: int, padding: int, bias: bool, after: After) -> Layers:
+def plain(
+    channels: int, width: int, kernel: int, padding: int, bias: bool, act_norm: ActNorm
+) -> Layers:
     """A convolution (LeCun and others, "Gradient-Based Learning Applied to Document
     Recognition", 1998). channels x width x kernel² parameters."""
-    return [nn.Conv2d(channels, width, kernel, padding=padding, bias=bias), *after(width)]
+    return [nn.Conv2d(channels, width, kernel, padding=padding, bias=bias), *act_norm(width)]
 
 
 def separable(
-    channels: int, width: int, kernel: int, padding: int, bias: bool, after: After
+    channels: int, width: int, kernel: int, padding: int, bias: bool, act_norm: ActNorm
 ) -> Layers:
-    """A filter for each channel, then a mix of channels for each pixel (Chollet, "Xception",
+    """One filter per channel, then a 1x1 convolution over the channels (Chollet, "Xception",
     2017). channels x kernel² + channels x width parameters."""
     filters = nn.Conv2d(channels, channels, kernel, padding=padding, groups=channels, bias=bias)
-    return [filters, nn.Conv2d(channels, width, 1, bias=bias), *after(width)]
+    return [filters, nn.Conv2d(channels, width, 1, bias=bias), *act_norm(width)]
 
 
 def bottleneck(
-    channels: int, width: int, kernel: int, padding: int, bias: bool, after: After
+    channels: int, width: int, kernel: int, padding: int, bias: bool, act_norm: ActNorm
 ) -> Layers:
     """A convolution between half as many channels (He and others, "Deep Residual Learning",
     2016, there with a skip). With h = width / 2: channels x h + h² x kernel² + h x width
     parameters."""
     half = max(1, width // 2)
     return [
-        *(nn.Conv2d(channels, half, 1, bias=bias), *after(half)),
-        *(nn.Conv2d(half, half, kernel, padding=padding, bias=bias), *after(half)),
-        *(nn.Conv2d(half, width, 1, bias=bias), *after(width)),
+        *(nn.Conv2d(channels, half, 1, bias=bias), *act_norm(half)),
+        *(nn.Conv2d(half, half, kernel, padding=padding, bias=bias), *act_norm(half)),
+        *(nn.Conv2d(half, width, 1, bias=bias), *act_norm(width)),
     ]
 
 
@@ -53,32 +54,32 @@ def shared(
     kernel: int,
     padding: int,
     bias: bool,
-    after: After,
+    act_norm: ActNorm,
     uses: int = 2,
 ) -> Layers:
-    """One convolution, used several times, each time with a norm of its own (Eigen and
-    others, "Understanding Deep Architectures using a Recursive Convolutional Network", 2013).
-    width² x kernel² parameters; where channels differ from width, a 1x1 convolution goes
-    before, of channels x width."""
+    """One convolution, used several times, each time with its own norm (Eigen and others,
+    "Understanding Deep Architectures using a Recursive Convolutional Network", 2013).
+    width² x kernel² parameters; where channels differ from width, a 1x1 convolution comes
+    first, of channels x width."""
     entry = [] if channels == width else [nn.Conv2d(channels, width, 1, bias=bias)]
     filters = nn.Conv2d(width, width, kernel, padding=padding, bias=bias)
-    return entry + [layer for _ in range(uses) for layer in (filters, *after(width))]
+    return entry + [layer for _ in range(uses) for layer in (filters, *act_norm(width))]
 
 
 def residual(
-    channels: int, width: int, kernel: int, padding: int, bias: bool, after: After
+    channels: int, width: int, kernel: int, padding: int, bias: bool, act_norm: ActNorm
 ) -> Layers:
     """A plain block whose input is added to its output (He and others, "Deep Residual
     Learning", 2016). As many parameters as the plain block; where channels differ from width,
     a 1x1 convolution on the skip adds channels x width."""
-    body = plain(channels, width, kernel, padding, bias, after)
+    body = plain(channels, width, kernel, padding, bias, act_norm)
     skip = None if channels == width else nn.Conv2d(channels, width, 1, bias=bias)
     return [Residual(nn.Sequential(*body), skip, kernel // 2 - padding)]
 
 
 class Residual(nn.Module):
-    """body(x) + skip(x); a body that shrinks the map by `border` on each side is given that
-    much less of the skip."""
+    """body(x) + skip(x), where the skip is cropped by `border` pixels on each side, as much as
+    the body shrinks the map. Without a skip layer, x itself is added."""
 
     def __init__(self, body: nn.Module, skip: nn.Module | None, border: int) -> None:
         super().__init__()
@@ -86,21 +87,21 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = (side - self.border for side in x.shape[2:])
-        kept = x[..., self.border : height, self.border : width]
-        return self.body(x) + (kept if self.skip is None else self.skip(kept))
+        cropped = x[..., self.border : height, self.border : width]
+        return self.body(x) + (cropped if self.skip is None else self.skip(cropped))
 
 
 def squeeze(
-    channels: int, width: int, kernel: int, padding: int, bias: bool, after: After
+    channels: int, width: int, kernel: int, padding: int, bias: bool, act_norm: ActNorm
 ) -> Layers:
-    """A plain block whose channels are weighed by what the whole map shows (Hu, Shen and
+    """A plain block whose channels are weighted by a summary of the whole map (Hu, Shen and
     Sun, "Squeeze-and-Excitation Networks", 2018). With r = width / 4, 2 x width x r + r + width
     parameters more than the plain block."""
-    return [*plain(channels, width, kernel, padding, bias, after), SqueezeExcitation(width)]
+    return [*plain(channels, width, kernel, padding, bias, act_norm), SqueezeExcitation(width)]
 
 
 class SqueezeExcitation(nn.Module):
-    """[N, C, H, W] -> the same, each channel times a number between 0 and 1 of its own."""
+    """[N, C, H, W] -> the same shape, each channel multiplied by its weight from 0 to 1."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -114,7 +115,7 @@ class SqueezeExcitation(nn.Module):
         return x * torch.sigmoid(self.excite(hidden))
 
 
-BLOCKS: dict[str, Block] = {
+BLOCKS: dict[str, Callable[..., Layers]] = {
     block.__name__: block for block in (plain, separable, bottleneck, shared, residual, squeeze)
 }
 
@@ -127,8 +128,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "hardswish": nn.Hardswish,
 }
 
-NORMS: dict[str | None, Callable[[int], nn.Module]] = {
-    None: nn.Identity,
+NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
     "layer": partial(nn.GroupNorm, 1),
 }

@@ -5,22 +5,24 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from models.checks import require_integers, require_positive, require_probability
+
 
 class ConvNet(nn.Sequential):
-    """Convolutions, each with BatchNorm2d, ReLU and max pool as asked, then dense layers.
+    """Convolutions, each with optional BatchNorm2d, ReLU and optional max pool, then dense layers.
 
     Args:
         widths: output channels of each convolution.
         kernels: side of each convolution's kernel.
         paddings: zeros around the input of each convolution.
-        pooled: numbers, from 1, of the convolutions that a max pool of 2x2 follows.
+        pooled: the convolutions, counted from 1, that a max pool of 2x2 follows.
         hidden: outputs of each dense layer but the last one; a ReLU follows each.
         bottleneck: outputs of one more dense layer, without ReLU, before the last one;
             None: none.
         dropout: probability that an input of each dense layer is dropped, in their order, each
-            in [0, 1); what is not given is 0.
+            in [0, 1); missing values are 0.
         batch_norm: whether BatchNorm2d follows each convolution, ahead of its ReLU.
-        resize: side that the image is scaled to before all else, in pixels; None: as it is.
+        resize: the image is first scaled to this side, in pixels; None: it is not scaled.
         num_classes: logits per image.
         in_channels: channels of the images.
         image_size: height and width of the images, in pixels.
@@ -29,7 +31,7 @@ class ConvNet(nn.Sequential):
         float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
 
     Raises:
-        ValueError: a value cannot be built.
+        ValueError: an argument is out of range, or the image is too small for the network.
     """
 
     def __init__(
@@ -47,26 +49,25 @@ class ConvNet(nn.Sequential):
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        one_each = {"widths": (widths, 1), "kernels": (kernels, 1), "paddings": (paddings, 0)}
-        some = {"pooled": (pooled, 1), "hidden": (hidden, 1)}
-        perhaps = {"bottleneck": bottleneck, "resize": resize}
-        some |= {name: ([value], 1) for name, value in perhaps.items() if value is not None}
-        for name, (values, least) in (one_each | some).items():
-            if any(type(value) is not int or value < least for value in values):
-                raise ValueError(f"{name} must be whole numbers from {least}, not {values}")
-        counts = [len(values) for values, _ in one_each.values()]
-        if not widths or len(set(counts)) > 1 or any(number > len(widths) for number in pooled):
+        require_integers("widths", widths)
+        require_integers("kernels", kernels)
+        require_integers("paddings", paddings, minimum=0)
+        require_integers("pooled", pooled)
+        require_integers("hidden", hidden)
+        require_positive("bottleneck", bottleneck, optional=True)
+        require_positive("resize", resize, optional=True)
+        if not widths or not len(widths) == len(kernels) == len(paddings):
             raise ValueError(
-                "widths, kernels and paddings must have a value for each convolution, "
-                f"and pooled be numbers of some; here are {counts} values, and {pooled}"
+                "widths, kernels and paddings must have one value for each convolution, not "
+                f"{len(widths)}, {len(kernels)} and {len(paddings)} values"
             )
+        if any(number > len(widths) for number in pooled):
+            raise ValueError(f"pooled must be from the {len(widths)} convolutions, not {pooled}")
         dense = [*hidden, *([] if bottleneck is None else [bottleneck]), num_classes]
-        if len(dropout) > len(dense) or any(
-            type(p) not in (int, float) or not 0 <= p < 1 for p in dropout
-        ):
-            raise ValueError(
-                f"dropout must be at most {len(dense)} numbers from 0 to below 1, not {dropout}"
-            )
+        if len(dropout) > len(dense):
+            raise ValueError(f"dropout must have at most {len(dense)} values, not {dropout}")
+        for probability in dropout:
+            require_probability("dropout", probability)
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, channels = resize or image_size, in_channels
@@ -88,7 +89,7 @@ class ConvNet(nn.Sequential):
         layers["flatten"] = nn.Flatten()
         inputs = channels * side**2
         for i, width in enumerate(dense, start=1):
-            if dropout[i - 1 : i] and dropout[i - 1]:
+            if i <= len(dropout) and dropout[i - 1]:
                 layers[f"drop{i}"] = nn.Dropout(dropout[i - 1])
             layers[f"linear{i}"] = nn.Linear(inputs, width)
             if i <= len(hidden):

@@ -5,25 +5,25 @@ from collections.abc import Sequence
 
 from torch import nn
 
-PADDED = 4  # the first four convolutions keep the image's size,
+from models.checks import require_integers, require_probability
 
-POOLED = (2, 4)  # a max pool follows the second and the fourth,
+PADDED = 4  # the first four convolutions keep the image's size
+POOLED = (2, 4)  # a max pool follows the second and the fourth
 
 
 class LadderNet(nn.Sequential):
     """A plain convolutional classifier, described by the widths of its convolutions.
 
-    Each convolution is followed by ReLU, BatchNorm and Dropout2d, in that order;
-    a last convolution maps to one channel a class, which global average pooling
-    turns into logits.
+    Each convolution is followed by ReLU, BatchNorm2d and Dropout2d, in that order. A last
+    convolution maps to one channel per class; global average pooling turns these into logits.
 
     Args:
         widths: output channels of each convolution but the last, positive integers.
         bias: whether the convolutions have a bias.
         batch_norm: whether BatchNorm2d follows each ReLU.
         dropout: probability that Dropout2d drops a channel, in [0, 1).
-        global_average_pool: average what remains of the image; otherwise a
-            convolution over all of it (the same as flatten and linear) reads it.
+        global_average_pool: average the last map; False: a convolution over the whole map
+            (the same as flatten and linear) gives the logits.
         num_classes: logits per image.
         in_channels: channels of the images.
         image_size: height and width of the images, in pixels.
@@ -32,7 +32,7 @@ class LadderNet(nn.Sequential):
         float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
 
     Raises:
-        ValueError: a width, the dropout, or the number of widths cannot be built.
+        ValueError: an argument is out of range, or the image is too small for so many widths.
     """
 
     def __init__(
@@ -46,14 +46,10 @@ class LadderNet(nn.Sequential):
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        if not widths or any(type(width) is not int or width < 1 for width in widths):
-            raise ValueError(f"widths must be positive integers, not {widths}")
-        if (
-            isinstance(dropout, bool)
-            or not isinstance(dropout, int | float)
-            or not 0 <= dropout < 1
-        ):
-            raise ValueError(f"dropout must be a number from 0 to below 1, not {dropout}")
+        if not widths:
+            raise ValueError("widths must have at least one value")
+        require_integers("widths", widths)
+        require_probability("dropout", dropout)
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, channels = image_size, in_channels

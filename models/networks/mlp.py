@@ -6,6 +6,8 @@ from functools import partial
 
 from torch import nn
 
+from models.checks import require_choice, require_integers, require_probability
+
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
@@ -20,10 +22,10 @@ class MLP(nn.Sequential):
     Args:
         widths: outputs of each hidden layer, positive integers.
         activation: of the hidden layers: relu, sigmoid, tanh or softmax.
-        output: the same for the last layer; None: none.
+        output: activation of the last layer; None: none.
         batch_norm: whether BatchNorm1d follows each hidden layer's activation.
         dropout: probability that Dropout drops an output of a hidden layer, in [0, 1).
-        uniform: initial weights and biases are drawn from -uniform to uniform;
+        uniform: initial weights and biases are drawn from -uniform to uniform, above 0;
             None: as PyTorch draws them.
         num_classes: outputs per image.
         in_channels: channels of the images.
@@ -33,7 +35,7 @@ class MLP(nn.Sequential):
         float [N, in_channels, image_size, image_size] -> [N, num_classes].
 
     Raises:
-        ValueError: a value cannot be built.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -48,13 +50,10 @@ class MLP(nn.Sequential):
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        if any(type(width) is not int or width < 1 for width in widths):
-            raise ValueError(f"widths must be positive integers, not {widths}")
-        for name, value in (("activation", activation), ("output", output)):
-            if value not in ACTIVATIONS and (name, value) != ("output", None):
-                raise ValueError(f"{name} must be one of {', '.join(ACTIVATIONS)}, not {value}")
-        if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be a number from 0 to below 1, not {dropout}")
+        require_integers("widths", widths)
+        require_choice("activation", activation, ACTIVATIONS)
+        require_choice("output", output, (None, *ACTIVATIONS))
+        require_probability("dropout", dropout)
         if uniform is not None and (type(uniform) not in (int, float) or not uniform > 0):
             raise ValueError(f"uniform must be a number above 0, not {uniform}")
 
@@ -73,7 +72,7 @@ class MLP(nn.Sequential):
             layers["output"] = ACTIVATIONS[output]()
         super().__init__(layers)
         if uniform is not None:
-            for layer in self.children():
+            for layer in self:
                 if isinstance(layer, nn.Linear):
                     nn.init.uniform_(layer.weight, -uniform, uniform)
                     nn.init.uniform_(layer.bias, -uniform, uniform)

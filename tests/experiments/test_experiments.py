@@ -135,9 +135,9 @@ def trained(small, batch_size: int, gradient: str = "sum", rate: float = 1e-4) -
     data.train = Images(*(part[:500] for part in data.train))
     module = make_module(cfg, network, 500)
     optimizer = module.configure_optimizers()
-    for handful in data.train_dataloader():
-        for batch in handful:
-            module._step(batch, optimizer)
+    for group in data.train_dataloader():
+        for batch in group:
+            module.train_on(batch, optimizer)
     return nn.utils.parameters_to_vector(network.parameters()).detach()
 
 

@@ -4,7 +4,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
-from models.schedule import OneCycle, make_schedule, moves_with_each_batch
+from models.schedules import OneCycle, make_schedule, steps_every_batch
 
 
 def optimizer(*rates: float) -> SGD:
@@ -29,7 +29,7 @@ def test_one_cycle_rises_to_the_rate_of_each_group_and_falls_to_almost_nothing()
 
 
 def test_a_schedule_for_so_many_batches_moves_with_each():
-    assert moves_with_each_batch(OneCycle)
-    assert moves_with_each_batch(OneCycleLR)
-    assert not moves_with_each_batch(StepLR)
-    assert not moves_with_each_batch(None)
+    assert steps_every_batch(OneCycle)
+    assert steps_every_batch(OneCycleLR)
+    assert not steps_every_batch(StepLR)
+    assert not steps_every_batch(None)

@@ -1,4 +1,4 @@
-"""Learning rates that move with each batch."""
+"""Learning rate schedules that step with each batch."""
 
 import inspect
 from collections.abc import Callable
@@ -26,13 +26,13 @@ class OneCycle(OneCycleLR):
         super().__init__(optimizer, peaks, total_steps=total_steps, **options)
 
 
-def moves_with_each_batch(make: MakeSchedule | None) -> bool:
-    """Whether a schedule is one for so many batches: those that take `total_steps` are."""
+def steps_every_batch(make: MakeSchedule | None) -> bool:
+    """Whether a schedule steps with each batch: those that take `total_steps` do."""
     return make is not None and "total_steps" in inspect.signature(make).parameters
 
 
 def make_schedule(make: MakeSchedule, optimizer: Optimizer, batches: int) -> LRScheduler:
     """The schedule of a training of so many batches."""
-    if moves_with_each_batch(make):
+    if steps_every_batch(make):
         return make(optimizer, total_steps=batches)
     return make(optimizer)

@@ -1,0 +1,93 @@
+"""Many networks of one architecture as one module."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+
+class NetworkStack(nn.Module):
+    """K networks whose weights of one name lie in one tensor, so that one kernel serves all.
+
+    Args:
+        networks: of one architecture, except for the p of their dropout; with initial weights.
+        group_sizes: the networks, in their order, are split into groups of these sizes; each
+            group has tensors of its own, so that it can have its own learning rate.
+
+    Shapes:
+        float [K, N, C, H, W], or [N, C, H, W] for all -> outputs [K, N, classes].
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], group_sizes: Sequence[int]) -> None:
+        super().__init__()
+        networks = [with_tensor_dropout(network) for network in networks]
+        weights, buffers = stack_module_state(networks)
+        self.count = len(networks)
+        self.skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule of ours
+        self.weight_names, self.buffer_names = list(weights), list(buffers)
+        split = [weight.detach().split(list(group_sizes)) for weight in weights.values()]
+        self.groups = nn.ModuleList(
+            nn.ParameterList(nn.Parameter(parts[i].clone()) for parts in split)
+            for i in range(len(group_sizes))
+        )
+        for i, tensor in enumerate(buffers.values()):
+            self.register_buffer(f"buffer{i}", tensor)
+
+    def stacked(self) -> dict[str, Tensor]:
+        """Parameters and buffers of all networks, by name: [K, ...]."""
+        weights = (torch.cat(list(parts)) for parts in zip(*self.groups, strict=True))
+        buffers = (getattr(self, f"buffer{i}") for i in range(len(self.buffer_names)))
+        names = (*self.weight_names, *self.buffer_names)
+        return dict(zip(names, (*weights, *buffers), strict=True))
+
+    def forward(self, images: Tensor) -> Tensor:
+        [skeleton] = self.skeleton
+        skeleton.train(self.training)
+        stacked = self.stacked()
+        images = images.expand(self.count, *images.shape[-4:])
+
+        def run(state: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(skeleton, state, (x,))
+
+        if images.device.type == "cpu":  # its kernels for grouped convolutions are slow
+            states = zip(*(tensor.unbind() for tensor in stacked.values()), strict=True)
+            each = (dict(zip(stacked, state, strict=True)) for state in states)
+            return torch.stack([run(*pair) for pair in zip(each, images, strict=True)])
+        return vmap(run, randomness="different")(stacked, images)
+
+
+class TensorDropout(nn.Module):
+    """Dropout whose p is a tensor, so that it can differ between the networks of a stack.
+
+    Args:
+        p: probability of a drop.
+        channels: whether whole channels are dropped, as Dropout2d does, or single values.
+    """
+
+    def __init__(self, p: float, channels: bool) -> None:
+        super().__init__()
+        self.register_buffer("p", torch.tensor(p))
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        shape = (*x.shape[:2], 1, 1) if self.channels else x.shape
+        mask = torch.rand(shape, device=x.device) >= self.p
+        return x * (mask / (1 - self.p))
+
+
+def with_tensor_dropout(network: nn.Module) -> nn.Module:
+    """A copy of a network with TensorDropout in place of Dropout and Dropout2d."""
+    network = copy.deepcopy(network)
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.Dropout | nn.Dropout2d):
+            network.set_submodule(name, TensorDropout(layer.p, isinstance(layer, nn.Dropout2d)))
+    return network
+
+
+def unstacked(stacked: dict[str, Tensor], index: int, names: Sequence[str]) -> dict[str, Tensor]:
+    """The state of one network of a stack, for its load_state_dict."""
+    return {name: stacked[name][index].clone() for name in names}
