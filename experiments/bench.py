@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks.results import keep, show
 from experiments.benchmarks.rounds import summary, take_turns
-from experiments.cli.config import whole
+from experiments.cli.config import require_int
 from experiments.cli.errors import UserError
 from experiments.cli.program import program
 
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     }
     if cfg.what not in benches:
         raise UserError(f"what={cfg.what} does not exist; choose one of {', '.join(benches)}")
-    turns = take_turns(benches[cfg.what](cfg), whole(cfg, "rounds", 1))
+    turns = take_turns(benches[cfg.what](cfg), require_int(cfg, "rounds", 1))
     rows = [summary(name, turns) for name in turns]
     show(rows)
     keep(cfg, rows, turns)

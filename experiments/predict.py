@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from experiments.cli.config import whole
+from experiments.cli.config import require_int
 from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.files import write
 from experiments.cli.program import program
@@ -80,7 +80,7 @@ def check(cfg: DictConfig) -> None:
             raise UserError(f"output={output}: is not the name of a file in a folder that exists")
         if output.exists() and output.samefile(cfg.input):
             raise UserError("output and input must not be the same file")
-    whole(cfg, "batch_size", 1)
+    require_int(cfg, "batch_size", 1)
     refuse_password(cfg)
 
 

@@ -12,7 +12,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.config import build, number, whole
+from experiments.cli.config import build, require_int, require_number
 from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import announce
 from experiments.cli.program import program
@@ -56,9 +56,9 @@ def check(cfg: DictConfig) -> None:
         ("final.max_epochs", 1),
         ("data.holdout", 1),
     ):
-        whole(cfg, key, minimum)
+        require_int(cfg, key, minimum)
     if cfg.smallest_above is not None:
-        number(cfg, "smallest_above", above=0, to=1)
+        require_number(cfg, "smallest_above", above=0, to=1)
     if any(value is not None for value in cfg.fused.values()):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
 

@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.benchmarks.rounds import OURS, Contender, Figures
-from experiments.cli.config import whole
+from experiments.cli.config import require_int
 from experiments.cli.errors import UserError
 from experiments.tracking.identity import identified
 from experiments.training.trainer import make_module, make_trainer
@@ -46,7 +46,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
     network, cost = design(identified(cfg))
     data, _ = load(cfg)
     all_batches = math.ceil(len(data.train.labels) / cfg.data.batch_size)
-    wanted = whole(cfg, "bench.batches", 1) if cfg.bench.batches is not None else all_batches
+    wanted = require_int(cfg, "bench.batches", 1) if cfg.bench.batches is not None else all_batches
     batches = min(math.ceil(wanted / BatchGroups.SIZE) * BatchGroups.SIZE, all_batches)
     images = min(batches * cfg.data.batch_size, len(data.train.labels))
     folder = tempfile.TemporaryDirectory()

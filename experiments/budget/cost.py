@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torchinfo import ModelStatistics, summary
 
-from experiments.cli.config import whole
+from experiments.cli.config import require_int
 from experiments.cli.errors import UserError
 from models.receptive_field import receptive_field
 
@@ -98,7 +98,7 @@ def over(cost: Cost | Weight, cfg: DictConfig) -> list[str]:
     for name in ("parameters", "mult_adds", "bytes"):
         if cfg.budget[name] is None:
             continue
-        limit, count = whole(cfg, f"budget.{name}", 1), getattr(cost, name)
+        limit, count = require_int(cfg, f"budget.{name}", 1), getattr(cost, name)
         if count > limit:
             excess.append(
                 f"{count:,} {name}, budget.{name} allows {limit:,}, {count - limit:,} too many"

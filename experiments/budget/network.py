@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig
 from torch import nn
 
 from experiments.budget.cost import Cost, measure
-from experiments.cli.config import build, number, whole
+from experiments.cli.config import build, require_int, require_number
 from experiments.cli.errors import UserError
 from models.schedules import make_schedule
 
@@ -29,8 +29,8 @@ def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
         UserError: a value is out of range; it is named.
     """
     for key, minimum in WHOLE.items():
-        whole(cfg, key, minimum)
-    number(cfg, "data.std", above=0)
+        require_int(cfg, key, minimum)
+    require_number(cfg, "data.std", above=0)
     if cfg.compile not in ("auto", True, False):
         raise UserError(f"compile must be auto, true or false, not {cfg.compile}")
     classes, shuffle = cfg.data.classes, cfg.data.shuffle
@@ -39,7 +39,7 @@ def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
     if shuffle not in (None, True, False):
         raise UserError(f"data.shuffle must be true or false, not {shuffle}")
     if cfg.target.val_acc is not None:
-        number(cfg, "target.val_acc", above=0, to=1)
+        require_number(cfg, "target.val_acc", above=0, to=1)
     torch.manual_seed(cfg.seed)
     network = build(cfg, "model")
     return network, measure(network, cfg.data)

@@ -3,20 +3,18 @@
 import math
 from typing import Any
 
-from hydra.errors import (
-    HydraException,
-)
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.errors import UserError, _one_line
+from experiments.cli.errors import UserError, one_line
 
 
 def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
-    """Instantiate the part of the configuration at `key`; None where there is none.
+    """Instantiate the part of a configuration at `key`; None where it is null or missing.
 
     Raises:
-        UserError: the class refuses a value, and says why.
+        UserError: the class does not accept a value.
     """
     part = OmegaConf.select(cfg, key)
     if part is None:
@@ -24,19 +22,11 @@ def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
     try:
         return instantiate(part, *args, **kwargs)
     except HydraException as error:
-        raise UserError(f"{key}: {_one_line(error.__cause__ or error)}") from error
-
-
-def whole(cfg: DictConfig, key: str, minimum: int) -> int:
-    """The whole number at `key`. Raises UserError where it is none, or below the minimum."""
-    value = OmegaConf.select(cfg, key)
-    if type(value) is not int or value < minimum:
-        raise UserError(f"{key} must be a whole number of at least {minimum}, not {value}")
-    return value
+        raise UserError(f"{key}: {one_line(error.__cause__ or error)}") from error
 
 
 def flatten(cfg: DictConfig) -> dict[str, Any]:
-    """Every leaf of a configuration under its dotted key; lists are leaves."""
+    """Every leaf of a configuration, resolved, by its dotted key; lists are leaves."""
     flat: dict[str, Any] = {}
 
     def walk(node: Any, key: str) -> None:
@@ -50,8 +40,16 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
     return flat
 
 
-def number(cfg: DictConfig, key: str, above: float, to: float = math.inf) -> float:
-    """The number at `key`. Raises UserError where it is none, or not in (above, to]."""
+def require_int(cfg: DictConfig, key: str, minimum: int) -> int:
+    """The integer at `key`. Raises UserError where it is not one, or is below the minimum."""
+    value = OmegaConf.select(cfg, key)
+    if type(value) is not int or value < minimum:
+        raise UserError(f"{key} must be a whole number of at least {minimum}, not {value}")
+    return value
+
+
+def require_number(cfg: DictConfig, key: str, above: float, to: float = math.inf) -> float:
+    """The number at `key`. Raises UserError where it is not one, or is not in (above, to]."""
     value = OmegaConf.select(cfg, key)
     if type(value) not in (int, float) or not above < value <= to:
         upper = f" and at most {to}" if to < math.inf else ""

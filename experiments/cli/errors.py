@@ -1,37 +1,42 @@
-"""Mistakes that the user can correct, and passwords kept out of every message."""
+"""Errors that the user can correct, and passwords kept out of every message."""
 
 import os
 import re
 
 from omegaconf import DictConfig, OmegaConf
 
-# URIs that may hold one, and where they may come from then
-PASSWORDS = {"tracking.uri": "MLFLOW_TRACKING_URI", "storage": "OPTUNA_STORAGE"}
+# keys of URIs that may hold a password, and the variables to set such a URI with
+SECRET_URIS = {"tracking.uri": "MLFLOW_TRACKING_URI", "storage": "OPTUNA_STORAGE"}
+
+# Not SQLAlchemy's URL, which reads a URI alone: log lines and tracebacks hold them within text.
+# A password may contain / and @, so everything up to the last @ is removed.
+PASSWORD = re.compile(r"(://[^:/@\s]*):\S+@")
 
 
 class UserError(Exception):
-    """Something that the user can mend: printed as one line, with no traceback."""
+    """An error that the user can correct: printed as one line, without a traceback."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line."""
+    return " ".join(str(error).split())
 
 
 def scrubbed(text: str) -> str:
-    """A text without the passwords of the URLs in it."""
-    return re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", text)
+    """A text with *** in place of the passwords in its URIs."""
+    return PASSWORD.sub(r"\1:***@", text)
 
 
 def refuse_password(cfg: DictConfig) -> None:
-    """Keep a password off the command line, and so out of histories, process lists and dumps.
+    """Keep passwords off the command line, and so out of shell histories and process lists.
 
     Raises:
-        UserError: a URI has one, and does not come from the environment.
+        UserError: a URI has a password and does not come from the environment.
     """
-    for key, variable in PASSWORDS.items():
+    for key, variable in SECRET_URIS.items():
         uri = str(OmegaConf.select(cfg, key))
         if scrubbed(uri) != uri and uri != os.environ.get(variable):
             raise UserError(
                 f"{key}={scrubbed(uri)}: a password does not belong on the command line; "
                 f"set {variable} in the environment instead"
             )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

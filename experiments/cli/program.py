@@ -1,4 +1,4 @@
-"""What every program does around its work: Hydra before it, one clear line when it fails."""
+"""What every command does around its work: Hydra before it, one clear line when it fails."""
 
 import atexit
 import difflib
@@ -13,43 +13,45 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.config import flatten
-from experiments.cli.errors import UserError, _one_line, scrubbed
+from experiments.cli.errors import UserError, one_line, scrubbed
+from experiments.cli.jobs import is_job, run_isolated
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+INTERRUPTED = 128 + signal.SIGINT  # an exit status
 
-INTERRUPTED = 128 + signal.SIGINT
+at_interrupt: list[Callable[[], None]] = []  # called after Ctrl-C
 
-at_interrupt: list[Callable[[], None]] = []  # what is left to do after Ctrl-C
 
-# logs go to files, see train.log: without a handler here, the import of MLflow adds one that prints
-logging.getLogger().addHandler(logging.NullHandler())
+@functools.cache  # once a process
+def prepare_process() -> None:
+    """Set up garbage collection and logging, before torch and MLflow are imported.
 
-# torch, Lightning and MLflow are a million objects that live to the end: to look for garbage among
-# them takes a quarter of their import, and two seconds at the exit
-gc.set_threshold(50_000)
-
-atexit.register(gc.freeze)
+    Their million objects live until the end of the process. Searching them for garbage took
+    a quarter of the time of their import, and 2 s at the exit.
+    """
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
+    # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def program(
     name: str, failure: int = 1
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Decorate `main(cfg)` into a program configured by conf/NAME.yaml.
+    """Decorate `main(cfg)` into a command that conf/NAME.yaml configures.
 
-    A UserError, and any mistake in the configuration, ends it with one line on
-    standard error and the status `failure`; Ctrl-C and SIGTERM end it with 130.
+    A UserError, and any error in the configuration, ends it with one line on standard
+    error and the exit status `failure`; Ctrl-C and SIGTERM end it with 130.
     """
 
     def fail(line: str) -> None:
@@ -60,21 +62,21 @@ def program(
         @functools.wraps(task)
         def job(cfg: DictConfig) -> None:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                from experiments.cli.jobs import isolated
-
-                isolated(task, cfg)
+            if is_job():
+                prepare_process()  # a launcher may have started a process that did not run `main`
+                run_isolated(task, cfg)
                 return
             try:
                 task(cfg)
             except UserError as error:
                 fail(str(error))
-            except OmegaConfBaseException as error:  # a value that refers to another that is not
-                fail(_one_line(error))
+            except OmegaConfBaseException as error:  # such as a reference to a missing value
+                fail(one_line(error))
 
         @functools.wraps(task)
         def main() -> None:
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us instead of being printed
+            prepare_process()
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
             except KeyboardInterrupt as interrupt:
@@ -91,7 +93,7 @@ def program(
 
 
 def _explain(error: Exception, name: str) -> str:
-    """One line for a configuration that Hydra could not compose."""
+    """One line about a configuration that Hydra could not compose."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
@@ -105,4 +107,4 @@ def _explain(error: Exception, name: str) -> str:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
         return f"there is no key {key} in the configuration; {hint}"
-    return _one_line(error)
+    return one_line(error)

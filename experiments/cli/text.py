@@ -1,4 +1,4 @@
-"""The one screen at the end of a run: what it cost and reached, against what was asked."""
+"""Numbers as people read them: percentages, intervals, durations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def against(accuracy: float, target: float | None) -> str:
-    """Whether an accuracy reaches its target, and by how many points; both from 0 to 1."""
+    """Whether an accuracy reaches its target, and by how many points; both 0 to 1."""
     if target is None:
         return ""
     margin = abs(accuracy - target) * 100
@@ -19,6 +19,7 @@ def against(accuracy: float, target: float | None) -> str:
 
 
 def percent(fraction: float | None) -> str:
+    """A fraction as a percentage: "99.30 %"; empty for None."""
     return "" if fraction is None else f"{fraction * 100:.2f} %"
 
 
@@ -36,5 +37,6 @@ def points(found: Difference) -> str:
 
 
 def duration(seconds: float) -> str:
+    """Seconds in words: "2 min 5 s"."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from experiments.cli.config import whole
+from experiments.cli.config import require_int
 from experiments.cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ def make(cfg: DictConfig) -> None:
 
     from experiments.data.images import load
 
-    folder, seed = Path(cfg.root), whole(cfg, "seed", 0)
+    folder, seed = Path(cfg.root), require_int(cfg, "seed", 0)
     for name in (TRAIN, TEST, TRUTH):
         if (folder / name).exists():
             raise UserError(f"{folder / name} exists; remove it, or name another folder with root=")
     data, _ = load(cfg)
     images = torch.cat((data.train.images, data.val.images)).flatten(1)
     labels = torch.cat((data.train.labels, data.val.labels))
-    rows = whole(cfg, "rows", 1)
+    rows = require_int(cfg, "rows", 1)
     if rows >= len(labels):
         raise UserError(f"rows must be below {len(labels):,}, the number of images, not {rows:,}")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from experiments.cli.config import build, whole
+from experiments.cli.config import build, require_int
 from experiments.cli.errors import UserError
 from experiments.data.download import fetch
 from models.seeding import seed_epoch
@@ -140,7 +140,7 @@ def load(cfg: DictConfig) -> tuple[ImageData, str]:
     if cfg.data.holdout is None:
         val = _read(cfg, "val")
     else:
-        train, val = hold_out(train, whole(cfg, "data.holdout", 1))
+        train, val = hold_out(train, require_int(cfg, "data.holdout", 1))
     digest = hashlib.sha256()
     for tensor in (*train, *val):
         digest.update(tensor.numpy())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from omegaconf import DictConfig
 
-from experiments.cli.config import number, whole
+from experiments.cli.config import require_int, require_number
 from experiments.cli.errors import UserError
 from experiments.cli.text import measured, percent, points
 
@@ -44,12 +44,12 @@ def check_targets(cfg: DictConfig) -> None:
     """Refuse targets that make no sense. Raises UserError."""
     if cfg.judged_by not in JUDGED_BY:
         raise UserError(f"judged_by={cfg.judged_by}: choose one of {', '.join(JUDGED_BY)}")
-    whole(cfg, "min_seeds", 1)
+    require_int(cfg, "min_seeds", 1)
     for key in ("max_parameters", "max_mult_adds"):
         if cfg[key] is not None:
-            whole(cfg, key, 1)
+            require_int(cfg, key, 1)
     if cfg.min_accuracy is not None:
-        number(cfg, "min_accuracy", above=0, to=1)
+        require_number(cfg, "min_accuracy", above=0, to=1)
 
 
 def costs(step: str, cfg: DictConfig, cost: Cost) -> Iterator[Check]:

@@ -13,25 +13,16 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.errors import UserError
+from experiments.cli.keys import JUDGEMENT, PLACE, RESULT, key_of, kind
 from experiments.study.claims import Claims
-from experiments.tracking.identity import ELSEWHERE, name_experiment
+from experiments.tracking.identity import name_experiment
 from experiments.training.fit import ensure
 from models.lightning.classifier import Diverged
 
 SECONDS = 2  # between looks at what others train
 
-# a step file says what is trained, how, and what it is held to; not where, nor how often
-NOT_A_STEP = (
-    *("hydra", "name", "step", "experiment", "description", "published", "seed", "force"),
-    *("compile", "fused", "checkpoints", "tracking"),
-)
-
-# what says where a search happens holds for its finalists too
-PLACES = tuple(
-    key
-    for key in ELSEWHERE
-    if key not in ("budget.", "target.", "description", "force", "name", "published")
-)
+# keys of a result that a step file does not hold: they say which run it is of
+NOT_A_STEP = ("step", "experiment", "seed")
 
 
 class Finalist(NamedTuple):
@@ -89,7 +80,11 @@ def write_step(
     }
     reference = compose("train", overrides=[f"{group}={name}" for group, name in groups.items()])
     ours, theirs = (
-        {key: value for key, value in OmegaConf.to_container(one).items() if key not in NOT_A_STEP}
+        {
+            key: value
+            for key, value in OmegaConf.to_container(one).items()
+            if kind(key) in (RESULT, JUDGEMENT) and key not in NOT_A_STEP
+        }
         for one in (cfg, reference)
     )
     changes = difference({key: ours[key] for key in theirs}, theirs)
@@ -167,8 +162,12 @@ def train_finalists(
 
 def final_run(step: str, seed: int) -> DictConfig:
     """The configuration that `python -m experiments.train step=... seed=...` has, in this place."""
-    overrides = HydraConfig.get().overrides
-    here = [item for item in overrides.task if item.lstrip("+").startswith(PLACES)]
+    overrides, known = HydraConfig.get().overrides, compose("train")
+    here = [
+        item
+        for item in overrides.task
+        if kind(key := key_of(item)) == PLACE and key.split(".")[0] in known and key != "force"
+    ]
     path = [item for item in overrides.hydra if item.startswith("hydra.searchpath")]
     cfg = compose("train", overrides=[f"step={step}", f"seed={seed}", *here, *path])
     cfg.step, cfg.name = step, name_experiment(step, None, [])

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -18,6 +17,7 @@ from optuna.trial import TrialState
 from experiments.cli.config import build, flatten
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
+from experiments.cli.keys import JUDGEMENT, RESULT, select
 from experiments.cli.text import percent
 from experiments.study.claims import Claims
 from experiments.study.finals import best_trials, train_finalists, write_step
@@ -26,7 +26,6 @@ from experiments.study.samplers.constrained import Within
 from experiments.study.space import Space
 from experiments.study.storage import open_storage
 from experiments.study.trial import Place, run_trial
-from experiments.tracking.identity import ELSEWHERE
 from experiments.tracking.store import STUDY, Store
 
 SECONDS = 1  # between looks at the trials of other workers
@@ -60,13 +59,8 @@ class Worker:
 
     def hold_to_what_was_asked(self) -> None:
         """Raises UserError where the study was begun with another space, data or schedule."""
-        kept = ("budget.", "target.")
-        passing = tuple(key for key in ELSEWHERE if key not in kept)
-        asked: dict[str, Any] = {
-            key: value
-            for key, value in flatten(self.base).items()
-            if value is not None and not key.startswith(passing)
-        }
+        asked = select(self.base, RESULT, JUDGEMENT)
+        asked = {key: value for key, value in asked.items() if value is not None}
         asked |= {f"space.{key}": repr(d) for key, d in self.space.distributions.items()}
         asked["smallest_above"] = self.cfg.smallest_above
         asked = json.loads(json.dumps(asked))

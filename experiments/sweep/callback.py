@@ -1,18 +1,17 @@
-"""A sweep of runs: each fails alone, one view shows them all, a table ends it.
+"""A sweep of runs: each job fails alone, one view shows all of them, a table ends the sweep.
 
-Every job of a sweep keeps a small file on how it is doing, in a folder of its own
-under `hydra.sweep.dir`; the process that started the sweep only reads them. So it
-works alike for jobs in this process, in others, and on other machines that share
-the folder.
+Each job keeps its state in a small file, in its own folder under `hydra.sweep.dir`; the
+process that started the sweep only reads these files. So it does not matter whether jobs run
+in this process, in others, or on other machines that share the folder.
 """
 
+import math
 import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -21,56 +20,53 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli.errors import UserError, refuse_password
-from experiments.cli.jobs import STATE, read
+from experiments.cli.jobs import STATE, read_jobs
 from experiments.cli.program import at_interrupt
 from experiments.cli.text import duration, percent
 from experiments.sweep.view import View, tally
 
-PATIENCE = 5  # seconds until a job that was told to stop is taken to live on
+PATIENCE = 5  # seconds that an interrupted job has to end
 
 
 class Sweep(Callback):
     """Shows a sweep from its first job to its last."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # a job's process gets a copy, and has nothing to show
+        return {}  # the copy in a job's process shows nothing
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
-            refuse_password(config)  # before Hydra writes the configuration down
+            refuse_password(config)  # before Hydra writes the configuration to a file
         except UserError as error:
             sys.exit(f"error: {error}")
-        self.folder = Path(config.hydra.sweep.dir)
-        for old in self.folder.glob(f"*/{STATE}"):  # where a sweep was told to use the folder again
+        self.folder, self.tracking = Path(config.hydra.sweep.dir), config.tracking
+        for old in self.folder.glob(f"*/{STATE}"):  # of an earlier sweep in the same folder
             old.unlink()
+        given = list(config.hydra.overrides.task)
         program = f"experiments.{config.hydra.job.config_name}"
-        self.command = ["python", "-m", program, "-m", *config.hydra.overrides.task]
-        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        overrides = parser.parse_overrides(list(config.hydra.overrides.task))
-        jobs = sum(map(len, BasicSweeper.split_arguments(overrides, None)))
-        self.view = View(self.folder, jobs)
+        self.command = shlex.join(["python", "-m", program, "-m", *given])
+        self.view = View(self.folder, count_jobs(given))
         self.view.start()
-        self.tracking = config.tracking
-        at_interrupt.append(self.on_interrupt)  # Hydra tells a callback of no Ctrl-C
+        at_interrupt.append(self.on_interrupt)  # Hydra has no callback for Ctrl-C
 
     def on_multirun_end(self, **_: Any) -> None:
         self.view.stop()
-        jobs = read(self.folder)
+        jobs = read_jobs(self.folder)
         self.show(jobs)
         if any(job["state"] == "failed" for job in jobs):
-            print("to run again what failed, and nothing else:", shlex.join(self.command))
+            print("to run again what failed, and nothing else:", self.command)
             sys.exit(1)
 
     def on_interrupt(self) -> None:
         self.view.stop()
-        jobs = read(self.folder)
+        jobs = read_jobs(self.folder)
         for job in jobs:
             if job["state"] == "running":
                 job["state"] = "interrupted"
-                if job.get("runs"):  # else it had made none yet
-                    close(job, self.tracking)
+                if job.get("runs"):
+                    mark_as_killed(job, self.tracking)
         self.show(jobs)
-        print("to go on where it stopped:", shlex.join(self.command))
+        print("to go on where it stopped:", self.command)
 
     def show(self, jobs: list[dict[str, Any]]) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0))
@@ -81,7 +77,7 @@ class Sweep(Callback):
             accuracy = percent(job.get("val_acc"))
             table.add_row(job["name"], job["state"], accuracy, duration(seconds))
         Console(highlight=False).print(table)
-        print(tally(jobs, of=self.view.jobs))
+        print(tally(jobs, self.view.jobs))
         for job in jobs:
             if job["state"] == "failed":
                 print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
@@ -89,8 +85,21 @@ class Sweep(Callback):
             print(report)
 
 
-def close(job: dict[str, Any], tracking: DictConfig) -> None:
-    """Mark the runs of an interrupted job as killed, unless the job lives on elsewhere."""
+def count_jobs(overrides: list[str]) -> int:
+    """The number of jobs of a sweep: all combinations of the values on its command line."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    parsed = parser.parse_overrides(overrides)
+    last = {override.get_key_element(): override for override in parsed}  # which Hydra takes
+    return math.prod(
+        len(list(override.sweep_iterator()))
+        for override in last.values()
+        if override.is_discrete_sweep()
+    )
+
+
+def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> None:
+    """Mark the runs of an interrupted job as killed, unless the job is still running."""
+    # not at the top: every sweep would import MLflow before its first job starts
     from filelock import FileLock, Timeout
     from mlflow.exceptions import MlflowException
 
@@ -103,6 +112,6 @@ def close(job: dict[str, Any], tracking: DictConfig) -> None:
                 if client.get_run(run).info.status == "RUNNING":
                     client.set_terminated(run, "KILLED")
     except Timeout:
-        job["state"] = "running still"
+        job["state"] = "still running"
     except (UserError, MlflowException, OSError) as error:
         print(f"{job['name']}: its runs could not be marked as killed: {reason(error)}")

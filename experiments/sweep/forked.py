@@ -1,4 +1,4 @@
-"""Workers of a local sweep that start at once: forked from a server that has made their imports."""
+"""Workers of a local sweep that start at once: forked from a server that has done the imports."""
 
 import os
 from multiprocessing import forkserver, parent_process
@@ -8,31 +8,22 @@ from hydra.experimental.callback import Callback
 from joblib.externals.loky.backend.context import set_start_method
 from omegaconf import DictConfig
 
-IMPORTS = [
-    "experiments.cli.program",  # first, as it sets up what all others are imported with
-    "mlflow.pytorch",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "torch._dynamo",  # which the first optimizer imports
-    "experiments.training.artifacts",
-    "experiments.budget.network",
-    "experiments.tracking.parent_runs",
-    "experiments.training.trainer",
-]
-
 
 class ForkedWorkers(Callback):
     """Makes joblib's workers share one import of torch, Lightning and MLflow.
 
-    Two that import side by side on two cores take 13 s; the server takes 9, for any number.
+    On two cores two workers that import side by side take 13 s; the server takes 9 s, for any
+    number of workers. That is why we set the start method in joblib's copy of loky, for which
+    joblib has no public way: JOBLIB_START_METHOD is for another backend than the launcher's.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         os.environ.update(config.hydra.job.env_set)  # OpenMP reads it when torch is imported
-        forkserver.set_forkserver_preload(IMPORTS)
+        forkserver.set_forkserver_preload(["experiments.sweep.preload"])
         set_start_method("forkserver")
         forkserver.ensure_running()
 
     def on_job_end(self, **_: Any) -> None:
         sweep = parent_process()
         if sweep is not None and not sweep.is_alive():
-            os._exit(1)  # killed, and nobody takes what this worker would hand over
+            os._exit(1)  # the sweep was killed, and nobody would receive this worker's results

@@ -1,4 +1,4 @@
-"""Which run a configuration describes: a hash of all that its result depends on."""
+"""Which run a configuration describes: a hash of everything that changes the result."""
 
 import hashlib
 import json
@@ -8,65 +8,50 @@ from collections.abc import Iterable
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.cli.config import flatten
-
-# What says where a run happens, how it is judged or how it is shown does not change its result.
-ELSEWHERE = (
-    "budget.",
-    "checkpoints.",
-    "compile",
-    "description",
-    "force",
-    "name",
-    "point",
-    "published",
-    "target.",
-    "tracking.",
-    "why",
-    "data.eval_batch_size",
-    "data.root",
-    "data.source.",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-)
+from experiments.cli.keys import RESULT, key_of, kind, select
 
 
 def config_hash(cfg: DictConfig, seed: bool = True) -> str:
-    """Twelve hexadecimal digits, equal for equal experiments with equal seeds, or with any."""
-    ignored = ELSEWHERE if seed else (*ELSEWHERE, "seed")
-    kept = {
-        key: value
-        for key, value in flatten(cfg).items()
-        if value is not None and not key.startswith(ignored)  # a key that is new keeps old hashes
-    }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+    """Twelve hexadecimal digits, equal for equal experiments.
+
+    Args:
+        seed: whether runs with different seeds have different hashes; False: the hash of
+            the group of all seeds.
+    """
+    result = select(cfg, RESULT)
+    if not seed:
+        del result["seed"]
+    # a key that is added later, as null, does not change old hashes
+    result = {key: value for key, value in result.items() if value is not None}
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def name_experiment(step: str | None, experiment: str | None, overrides: Iterable[str]) -> str:
-    """What a person calls an experiment: "step 13, optimizer.lr=0.03".
+    """What people call an experiment: "step 13, optimizer.lr=0.03".
 
     Args:
         step, experiment: the names of the files that describe it, if any.
-        overrides: key=value, of which those are named that change the result.
+        overrides: key=value; those that change the result become part of the name.
     """
     name = step or experiment or "custom"
     if re.fullmatch(r"s\d+", name):
         name = f"step {int(name[1:])}"
-    unnamed = (key for key in ELSEWHERE if key != "point")
-    ignored = (*unnamed, "fused.", "step=", "experiment=", "seed=", "launcher=", "hydra", "name=")
-    changes = (change.lstrip("+") for change in overrides)
-    return ", ".join((name, *(change for change in changes if not change.startswith(ignored))))
+    changes = [
+        change.lstrip("+")
+        for change in overrides
+        if (key := key_of(change)) == "point"
+        or (kind(key) == RESULT and key not in ("step", "experiment", "seed"))
+    ]
+    return ", ".join((name, *changes))
 
 
 def run_name(cfg: DictConfig) -> str:
-    """What a person calls one run of it: "step 13, seed 2"."""
+    """What people call one run of it: "step 13, seed 2"."""
     return f"{cfg.name}, seed {cfg.seed}"
 
 
 def identified(cfg: DictConfig) -> DictConfig:
-    """The configuration, with what Hydra alone knows of it: what was chosen, and its name."""
+    """The configuration, completed by what only Hydra knows: the files chosen, and the name."""
     hydra = HydraConfig.get()
     cfg.step, cfg.experiment = hydra.runtime.choices.step, hydra.runtime.choices.experiment
     cfg.name = cfg.name or name_experiment(cfg.step, cfg.experiment, hydra.overrides.task)

@@ -1,4 +1,4 @@
-"""What a result came from, beside its configuration: code, machine and versions."""
+"""What a result came from, besides its configuration: code, machine and versions."""
 
 import platform
 import subprocess
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-
 
 
 def provenance(device: torch.device) -> dict[str, str]:
-    """Tags for a run: git commit, device, threads, and the versions of what it ran on."""
+    """Tags for a run: git commit, device, threads, and versions of Python and packages."""
     tags = {
         "device": device.type,
         "device.name": _device_name(device),
@@ -20,8 +20,7 @@ def provenance(device: torch.device) -> dict[str, str]:
         "version.python": platform.python_version(),
         **{f"version.{package}": number for package, number in installed(PACKAGES)},
     }
-    commit = _git("rev-parse", "HEAD")
-    if commit:
+    if commit := _git("rev-parse", "HEAD"):
         tags["mlflow.source.git.commit"] = commit
         tags["git.modified"] = str(bool(_git("status", "--porcelain", "--untracked-files=no")))
     return tags
@@ -35,7 +34,7 @@ def installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
+    try:  # Python's `platform` does not know the model on Linux
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(
             line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
@@ -45,7 +44,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _git(*arguments: str) -> str:
-    """The output of git in the folder of this code, empty where there is no repository."""
+    """The output of git in the folder of this code; empty where it is not a repository."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -10,24 +10,20 @@ from mlflow.entities import LoggedModel, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
-from experiments.cli.config import flatten
 from experiments.cli.errors import scrubbed
+from experiments.cli.keys import JUDGEMENT, LABEL, RESULT, select
 from experiments.tracking.store import Store, reason
+
+CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is loaded from
 
 log = logging.getLogger(__name__)
 
 
-CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is built again from
-NOT_PARAMETERS = ("checkpoints.", "force", "tracking.")  # where and how, and credentials
-
-BATCH = 1000  # metrics that MLflow takes at once
-
-
 class TrackedRun:
-    """One MLflow run, made or taken up again; a context that closes it with the right status.
+    """One MLflow run, new or resumed; as a context, it is closed with the right status.
 
-    What is logged twice, as a run was cut short or a receipt was lost, is logged with
-    the same time, and kept once.
+    Metrics may be sent again, after a lost answer or an interrupted run: they are sent with
+    the same time, and MLflow keeps them once.
     """
 
     def __init__(self, store: Store, name: str, tags: dict[str, Any], resume: Run | None) -> None:
@@ -51,22 +47,22 @@ class TrackedRun:
         self.client.log_batch(self.id, params=params, metrics=metrics)
 
     def log_figures(self, figures: dict[str, float], time: int) -> None:
-        """Figures of the run as a whole; `time` is in milliseconds since 1970."""
+        """Log figures of the whole run; `time` is in milliseconds since 1970."""
         metrics = [Metric(name, value, time, 0) for name, value in figures.items()]
         self.store.patiently(self.client.log_batch, self.id, metrics=metrics)
 
     def log_history(self, history: list[dict[str, float]], ended: list[int]) -> None:
-        """Metrics of all epochs so far; those are sent that the store has not yet.
+        """Send the metrics of the epochs that the store does not have yet.
 
         Args:
+            history: the metrics of all epochs so far.
             ended: when each epoch ended, in milliseconds since 1970.
         """
         new = range(self.logged_epochs, len(history))
         metrics = [
             Metric(name, value, ended[i], i + 1) for i in new for name, value in history[i].items()
         ]
-        for first in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.id, metrics=metrics[first : first + BATCH])
+        self.client.log_batch(self.id, metrics=metrics)
         self.logged_epochs = max(self.logged_epochs, len(history))
 
     def tag(self, name: str, value: Any) -> None:
@@ -106,13 +102,14 @@ class TrackedRun:
 
 
 def parameters(cfg: DictConfig) -> dict[str, str]:
-    """The whole configuration, flattened, but for places and credentials."""
-    flat = flatten(cfg).items()
-    return {key: str(value) for key, value in flat if not key.startswith(NOT_PARAMETERS)}
+    """The parameters of a run in MLflow: its configuration, but not the place, which may hold
+    credentials."""
+    values = select(cfg, RESULT, JUDGEMENT, LABEL)
+    return {key: scrubbed(str(value)) for key, value in values.items()}
 
 
-class Scrubbing(logging.Formatter):
-    """Keeps passwords out of the log."""
+class ScrubbingFormatter(logging.Formatter):
+    """Removes passwords from log lines and tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return scrubbed(super().format(record))
@@ -120,9 +117,9 @@ class Scrubbing(logging.Formatter):
 
 @contextmanager
 def logged_to(path: Path, run: TrackedRun) -> Iterator[None]:
-    """Write log lines, warnings and the traceback of a failure to a file; it joins the run."""
+    """Write log lines, warnings and the traceback of a failure to a file, and log that file."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(Scrubbing("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(ScrubbingFormatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

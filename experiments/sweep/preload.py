@@ -1,0 +1,21 @@
+"""The imports of a run, which the server of a local sweep does before it forks workers.
+
+A script for that server, which can only be given the name of a module: nothing else imports it.
+The server ignores a module that it cannot import, so a test checks this one.
+"""
+
+from experiments.cli.program import prepare_process
+
+prepare_process()
+
+import mlflow.pytorch  # noqa: E402
+import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
+import torch  # noqa: E402
+
+import experiments.budget.network  # noqa: E402
+import experiments.tracking.parent_runs  # noqa: E402
+import experiments.training.artifacts  # noqa: E402
+import experiments.training.trainer  # noqa: E402, F401
+
+# the first optimizer of a process imports torch's compiler
+torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
