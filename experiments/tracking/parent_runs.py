@@ -9,7 +9,8 @@ from mlflow.entities import Metric, Param
 from omegaconf import DictConfig
 
 from experiments.cli.text import measured, percent
-from experiments.stats.verdict import held
+from experiments.stats.intervals import interval
+from experiments.stats.target import judge
 from experiments.tracking.identity import config_hash
 from experiments.tracking.run import parameters
 from experiments.tracking.store import CONFIG_HASH, Store
@@ -69,11 +70,9 @@ def note(cfg: DictConfig) -> str:
 
 def judged(values: list[float], target: float) -> str:
     """Whether the mean of the seeds is known to reach the target."""
-    from experiments.stats.intervals import interval  # not before training: scipy takes a second
-
     found = interval(values)
     seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
-    return f"{held(found, target)} {percent(target)}: {measured(found)}, {seeds}"
+    return f"{judge(found, target)} {percent(target)}: {measured(found)}, {seeds}"
 
 
 def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
