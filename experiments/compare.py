@@ -22,6 +22,7 @@ def main(cfg: DictConfig) -> None:
 
     from mlflow.exceptions import MlflowException
 
+    from experiments.cli import tables
     from experiments.reports import comparison
     from experiments.tracking.arms import gather
     from experiments.tracking.store import STUDY, Store, answered, search
@@ -34,7 +35,7 @@ def main(cfg: DictConfig) -> None:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             raise UserError(f"filter={cfg.filter}: {error.message}") from error
-    if cfg.filter is None:  # trials of a search are no evidence, unless one asks for them
+    if cfg.filter is None:  # trials of a search are compared only if asked for
         runs = [run for run in runs if STUDY not in run.data.tags]
     arms = gather(runs, cfg.metric, group)
     rows = comparison.compare(arms, cfg.against)
@@ -46,41 +47,20 @@ def main(cfg: DictConfig) -> None:
             f"no finished run with {cfg.metric} in experiment {cfg.tracking.experiment}{asked}; "
             "train first, for example: python -m experiments.train step=s13"
         )
-    show(rows)
+    tables.show(comparison.HEADER, map(comparison.cells, rows), comparison.RIGHT)
+    print(f"\n{comparison.notes(rows)}")
     if cfg.csv:
         write(Path(cfg.csv), comparison.to_csv(rows))
     if cfg.markdown:
         write(Path(cfg.markdown), comparison.to_markdown(rows))
     if cfg.html:
-        from experiments.reports.page import attach, page
+        from experiments.reports.page import attach, page  # draws, and reads the data
 
         with answered(store):
             html = page(cfg, rows, store)
             write(Path(cfg.html), html)
             if cfg.attach:
                 attach(html, rows, store)
-
-
-def show(rows: list) -> None:
-    """Print the table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from experiments.reports.comparison import COLUMNS, LEFT, NOTES, cells, devices
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in COLUMNS:
-        table.add_column(
-            column,
-            justify="left" if column in LEFT else "right",
-            no_wrap=column not in ("what changed", ""),
-            min_width=12 if column == "what changed" else None,
-        )
-    for row in rows:
-        table.add_row(*cells(row))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 220)
-    console.print(table)
-    console.print(f"\n{NOTES} Trained on {devices(rows)}.")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Numbers as people read them: percentages, intervals, durations."""
+"""Figures as text: accuracies, intervals, differences and times."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
+
+from experiments.stats.target import reaches
 
 if TYPE_CHECKING:
     from experiments.stats.intervals import Interval
@@ -14,8 +16,8 @@ def against(accuracy: float, target: float | None) -> str:
     """Whether an accuracy reaches its target, and by how many points; both 0 to 1."""
     if target is None:
         return ""
-    margin = abs(accuracy - target) * 100
-    return f"{'reaches' if accuracy >= target else 'misses'} {percent(target)} by {margin:.2f}"
+    verdict = "reaches" if reaches(accuracy, target) else "misses"
+    return f"{verdict} {percent(target)} by {100 * abs(accuracy - target):.2f}"
 
 
 def percent(fraction: float | None) -> str:

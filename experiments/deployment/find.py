@@ -6,6 +6,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from experiments.cli.errors import UserError
+from experiments.stats.target import reaches
 from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.store import Store, reason, search
 
@@ -92,6 +93,7 @@ def _finished(store: Store, query: str) -> list[Run]:
 
 
 def _holds(run: Run, figure: str) -> bool:
-    target = run.data.params.get("target.val_acc", "None")
-    metrics = run.data.metrics
-    return target != "None" and "parameters" in metrics and metrics.get(figure, 0) >= float(target)
+    target, metrics = run.data.params.get("target.val_acc", "None"), run.data.metrics
+    if target == "None" or "parameters" not in metrics:
+        return False
+    return reaches(metrics.get(figure, 0), float(target))

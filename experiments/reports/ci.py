@@ -1,4 +1,4 @@
-"""What a build system reads: JUnit's XML, GitHub's annotations and its job summary."""
+"""Results of the gate for a build: JUnit's XML, GitHub's annotations and its job summary."""
 
 import os
 from collections.abc import Sequence
@@ -6,9 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from experiments.cli.files import write
-from experiments.reports.targets import HOLDS, MISSED, UNKNOWN, Check
-
-HEADER = ("step", "target", "asked", "measured", "margin", "verdict")
+from experiments.cli.tables import to_markdown
+from experiments.reports.targets import HEADER, HOLDS, MISSED, RIGHT, UNKNOWN, Check
 
 
 def junit(checks: Sequence[Check], path: Path) -> None:
@@ -18,10 +17,13 @@ def junit(checks: Sequence[Check], path: Path) -> None:
         UserError: the file cannot be written.
     """
     verdicts = [check.verdict for check in checks]
-    totals = {"failures": verdicts.count(MISSED), "errors": verdicts.count(UNKNOWN)}
-    totals = {name: str(count) for name, count in (("tests", len(checks)), *totals.items())}
-    suites = ElementTree.Element("testsuites", name="gate", **totals)
-    suite = ElementTree.SubElement(suites, "testsuite", name="gate", **totals)
+    counts = {
+        "tests": str(len(checks)),
+        "failures": str(verdicts.count(MISSED)),
+        "errors": str(verdicts.count(UNKNOWN)),
+    }
+    suites = ElementTree.Element("testsuites", name="gate", **counts)
+    suite = ElementTree.SubElement(suites, "testsuite", name="gate", **counts)
     for check in checks:
         case = ElementTree.SubElement(suite, "testcase", classname=check.step, name=check.target)
         if check.verdict != HOLDS:
@@ -33,36 +35,26 @@ def junit(checks: Sequence[Check], path: Path) -> None:
     write(path, ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n")
 
 
-def annotations(checks: Sequence[Check]) -> list[str]:
-    """A line for each check that does not hold, as GitHub's runner understands it."""
-    return [
-        f"::error title={_escaped(f'gate: {check.step}, {check.target}', ':,')}"
-        f"::{_escaped(check.reason)}"
-        for check in checks
-        if check.verdict != HOLDS
-    ]
-
-
-def _escaped(text: str, more: str = "") -> str:
-    """Percent signs, line ends and, in a property, colons and commas, as GitHub wants them."""
-    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in text)
-
-
-def markdown(checks: Sequence[Check]) -> str:
-    """The checks as a table, those that do not hold with their reasons beneath."""
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|---|---:|---:|---|"]
-    lines += ["| " + " | ".join(check[: len(HEADER)]) + " |" for check in checks]
-    lines.append("")
-    lines += [f"- {check.step}: {check.reason}" for check in checks if check.verdict != HOLDS]
-    return "\n".join([*lines, ""])
-
-
 def on_github(checks: Sequence[Check]) -> None:
-    """Annotate the build and add to its summary, where this is a build of GitHub's."""
+    """In a build on GitHub, annotate the build and add to its summary."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    for line in annotations(checks):
-        print(line)
+    for check in checks:
+        if check.verdict != HOLDS:
+            title = _escaped(f"gate: {check.step}, {check.target}", ":,")
+            print(f"::error title={title}::{_escaped(check.reason)}")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(f"## Gate\n\n{markdown(checks)}\n")
+
+
+def markdown(checks: Sequence[Check]) -> str:
+    """The checks as a table, followed by the reasons of those that do not hold."""
+    reasons = [f"- {check.step}: {check.reason}\n" for check in checks if check.verdict != HOLDS]
+    table = to_markdown(HEADER, [check.cells for check in checks], RIGHT)
+    return f"{table}\n{''.join(reasons)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Percent signs, line ends and the characters of `more`, as GitHub's commands want them."""
+    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in text)

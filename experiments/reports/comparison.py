@@ -1,46 +1,33 @@
-"""Arms held against each other: a row for each, as a table, as Markdown and as CSV."""
+"""Arms compared with each other: a row for each, for the terminal, Markdown and CSV."""
 
-from __future__ import annotations
-
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.cli.text import measured, percent, points
 from experiments.stats.intervals import Interval, interval
+from experiments.stats.power import more_seeds
 from experiments.stats.verdict import CANNOT_TELL, Difference, difference
 from experiments.tracking.arms import Arm
 
-COLUMNS = (
-    "",
-    "what changed",
-    "parameters",
-    "multiply-adds",
-    "published",
-    "accuracy, 95 % interval",
-    "n",
-    "against",
-    "difference, 95 % interval",
-    "verdict",
-    "more seeds",
+RIGHT = (
+    *("parameters", "multiply-adds", "published", "accuracy, 95 % interval", "n"),
+    *("difference, 95 % interval", "more seeds"),
 )
-
-LEFT = ("", "what changed", "against", "verdict")
+HEADER = ("", "what changed", *RIGHT[:5], "against", RIGHT[5], "verdict", RIGHT[6])
 
 NOTES = (
-    "Accuracies are of the last epoch, published ones too; differences are in points. "
-    "A verdict rests on a 95 % t interval, paired where two arms have the same seeds, else "
-    "Welch's; where there is no difference, one in twenty errs. More seeds: how many more each "
-    "arm takes to tell a difference as large as this one, four times of five."
+    "Accuracies, published ones too, are those of the last epoch; differences are in points. "
+    "Verdicts follow from 95 % t intervals of the difference: paired if both arms have the same "
+    "seeds, Welch's otherwise. Where there is no difference, 5 % of verdicts are wrong. More "
+    "seeds: how many more each arm needs to show a difference of this size with a power of 80 %."
 )
 
 
 class Row(NamedTuple):
-    """An arm, its accuracy, and how far it is above another arm, if there is one to hold it to."""
+    """An arm, its accuracy, the arm that it is compared with (if any), and the difference."""
 
     arm: Arm
     accuracy: Interval
@@ -49,7 +36,7 @@ class Row(NamedTuple):
 
 
 def compare(arms: Sequence[Arm], against: str = "previous") -> list[Row]:
-    """Hold each arm that has a score against another.
+    """Compare each arm that has finished runs with another one.
 
     Args:
         against: "previous": the step before, or for a variation of a step the step
@@ -62,13 +49,12 @@ def compare(arms: Sequence[Arm], against: str = "previous") -> list[Row]:
     names = [arm.name for arm in arms]
     if against not in ("previous", "first", *names):
         raise UserError(f"against={against}: choose previous, first, or one of {'; '.join(names)}")
-    rows, base = [], None
+    rows, previous = [], None
     for arm in arms:
-        varies = "," in arm.name and arm.step is not None
         if against == "previous":
-            other = base
-            if not varies:
-                base = arm
+            other = previous
+            if arm.step is None or "," not in arm.name:  # not a variation of a step
+                previous = arm
         else:
             other = arms[0 if against == "first" else names.index(against)]
         if other is arm:
@@ -79,107 +65,80 @@ def compare(arms: Sequence[Arm], against: str = "previous") -> list[Row]:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row as people read it, in the order of COLUMNS."""
-    arm, other, found = row.arm, row.other, row.difference
-    more = ""
-    if found and found.verdict == CANNOT_TELL:
-        more = "over 1,000" if found.more_seeds is None else f"{found.more_seeds:,}"
-        if math.isnan(found.deviation):
-            more = "unknown"
+    """The texts of a row, in the order of HEADER."""
+    arm, accuracy, other, found = row
     return (
         arm.name,
         arm.changed,
         _count(arm.parameters),
         _count(arm.mult_adds),
         percent(arm.published_last),
-        measured(row.accuracy),
-        str(row.accuracy.n),
+        measured(accuracy),
+        str(accuracy.n),
         other.name if other else "",
         points(found) if found else "",
         found.verdict if found else "",
-        more,
+        _more(found) if found and found.verdict == CANNOT_TELL else "",
     )
 
 
+def notes(rows: Sequence[Row]) -> str:
+    """How to read the table, and what the runs were trained on."""
+    return f"{NOTES} Trained on {' and '.join(sorted({row.arm.device for row in rows}))}."
+
+
 def failures(arms: Iterable[Arm]) -> list[str]:
-    """A line for each run that failed, and is missing from its arm."""
+    """A line for each failed run, which its arm does not count."""
     return [f"{name} failed, and is not counted" for arm in arms for name in arm.failed]
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """The table as GitHub shows it, and how to read it."""
-    shown = _used(rows)
-    lines = ["| " + " | ".join(COLUMNS[i] for i in shown) + " |"]
-    lines.append("|" + "|".join("---" if COLUMNS[i] in LEFT else "---:" for i in shown) + "|")
-    for row in rows:
-        texts = [text.replace("|", "\\|") for text in cells(row)]
-        lines.append("| " + " | ".join(texts[i] for i in shown) + " |")
-    return "\n".join([*lines, "", NOTES, "", f"Trained on {devices(rows)}.", ""])
-
-
-def _used(rows: Sequence[Row]) -> list[int]:
-    """The columns in which a row has something."""
-    table = [cells(row) for row in rows]
-    return [i for i in range(len(COLUMNS)) if any(texts[i] for texts in table)]
-
-
-def devices(rows: Sequence[Row]) -> str:
-    return " and ".join(sorted({row.arm.device for row in rows}))
+    """The table as GitHub shows it, with its notes."""
+    return f"{tables.to_markdown(HEADER, map(cells, rows), RIGHT)}\n{notes(rows)}\n"
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """A line for each arm, accuracies from 0 to 1; seeds and scores are lists with spaces."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV)
-    for arm, found, other, against in rows:
-        ends = ["" if math.isinf(end) else f"{end:.6f}" for end in found[1:3]]
-        held = ["", "", "", "", "", ""]
-        if other and against:
-            held = [other.name, f"{against.mean:.6f}"]
-            held += ["" if math.isinf(end) else f"{end:.6f}" for end in against[1:3]]
-            held += [against.verdict, against.more_seeds]
-        writer.writerow(
-            [
-                *(arm.name, arm.step, arm.changed, arm.parameters, arm.mult_adds),
-                *(arm.published_best, arm.published_last, found.n, f"{found.mean:.6f}", *ends),
-                *held,
-                " ".join(arm.scores),
-                " ".join(f"{score:.6f}".rstrip("0") for score in arm.values),
-                arm.device,
-            ]
-        )
-    return out.getvalue()
+    """A line for each arm, accuracies from 0 to 1; seeds and scores are separated by spaces."""
+    records = [_record(row) for row in rows]
+    return tables.to_csv(list(records[0]), [record.values() for record in records])
 
 
-CSV = (
-    *("name", "step", "changed", "parameters", "mult_adds", "published_best", "published_last"),
-    *("n", "mean", "low", "high", "against", "difference", "difference_low", "difference_high"),
-    *("verdict", "more_seeds", "seeds", "accuracies", "device"),
-)
+def _record(row: Row) -> dict[str, object]:
+    """The cells of a line of the CSV, by column."""
+    arm, accuracy, other, found = row
+    return {
+        "name": arm.name,
+        "step": arm.step,
+        "changed": arm.changed,
+        "parameters": arm.parameters,
+        "mult_adds": arm.mult_adds,
+        "published_best": arm.published_best,
+        "published_last": arm.published_last,
+        "n": accuracy.n,
+        "mean": _decimals(accuracy.mean),
+        "low": _decimals(accuracy.low),
+        "high": _decimals(accuracy.high),
+        "against": other.name if other else None,
+        "difference": _decimals(found.mean) if found else None,
+        "difference_low": _decimals(found.low) if found else None,
+        "difference_high": _decimals(found.high) if found else None,
+        "verdict": found.verdict if found else None,
+        "more_seeds": more_seeds(found) if found else None,
+        "seeds": " ".join(arm.scores),
+        "accuracies": " ".join(f"{score:.6f}".rstrip("0") for score in arm.values),
+        "device": arm.device,
+    }
 
 
-def read_scores(path: Path) -> dict[str, dict[str, float]]:
-    """The accuracy of each seed of each arm, by name, from what `to_csv` made.
+def _decimals(value: float) -> str | None:
+    return None if math.isinf(value) else f"{value:.6f}"
 
-    Raises:
-        UserError: the file is not there, or is no such file.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        arms = {}
-        for row in rows:
-            scores = map(float, row["accuracies"].split())
-            arms[row["name"]] = dict(zip(row["seeds"].split(), scores, strict=True))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except (KeyError, ValueError, AttributeError, csv.Error) as error:
-        advice = "make it with experiments.compare csv=FILE"
-        raise UserError(f"{path}: not a table of arms ({error}); {advice}") from error
-    if not arms:
-        raise UserError(f"{path}: holds no arm; make it with experiments.compare csv=FILE")
-    return arms
+
+def _more(found: Difference) -> str:
+    if math.isnan(found.deviation):
+        return "unknown"
+    count = more_seeds(found)
+    return "over 1,000" if count is None else f"{count:,}"
 
 
 def _count(value: int | None) -> str:

@@ -1,121 +1,105 @@
-"""A comparison as a page of its own: no file and no server beside it."""
+"""A comparison as an HTML page that stands alone: no other file, no server."""
 
-from __future__ import annotations
-
-import csv
 import sys
 import tempfile
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
+import pandas as pd
 from jinja2 import Environment
-from markupsafe import Markup
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import points
-from experiments.reports import charts
-from experiments.reports.comparison import COLUMNS, LEFT, NOTES, Row, cells, devices, failures
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from experiments.tracking.store import Store
+from experiments.data.images import load
+from experiments.reports import charts, comparison
+from experiments.reports.comparison import Row
+from experiments.tracking.store import Store
+from experiments.training.artifacts import MISTAKES
+from experiments.training.figures import wall
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 NAME = "report.html"  # of the artifact
 CURVES = 40  # arms whose learning curves are shown at most
-DIGITS = 40  # images
+IMAGES = 40  # misclassified images shown at most
 
 
 class Picture(NamedTuple):
-    """A figure with its heading, and what it shows in words."""
+    """A figure of the page as a data URI, with its heading and caption."""
 
     heading: str
-    figure: Figure
+    uri: str
     caption: str
 
 
 def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
-    """The report as HTML that asks for nothing from outside.
+    """The report as HTML that loads nothing else.
 
     Args:
-        cfg: of compare: what was asked for, and the data that the mistakes are shown from.
+        cfg: of compare: what was asked for, and the data with the images to show.
     """
-    runs = sum(row.accuracy.n for row in rows)
-    pictures = [
-        Picture(
-            "",
-            charts.ladder(rows),
-            "The mean over the seeds after the last epoch, with its 95 % interval, and every run.",
-        )
+    caption = "The mean over the seeds after the last epoch, with its 95 % interval, and each run."
+    pictures = [Picture("", charts.data_uri(charts.ladder(rows)), caption)]
+    networks = [
+        charts.Point(row.arm.parameters, row.accuracy, row.arm.name)
+        for row in rows
+        if row.arm.parameters
     ]
-    if front := charts.pareto(rows):
+    if networks:
         caption = (
-            "The line is the front: no other network has fewer parameters and a higher mean. "
-            "Networks of one size are named from the highest mean down."
+            "The line is the Pareto front: no other network has fewer parameters and a higher "
+            "mean. Networks of the same size are named from the highest mean down."
         )
-        pictures.append(Picture("Accuracy against size", front, caption))
+        uri = charts.data_uri(charts.pareto(networks))
+        pictures.append(Picture("Accuracy against size", uri, caption))
     pictures += _curves(rows[:CURVES], cfg.metric, store)
-    pictures += _hardest(cfg, rows, store)
-    environment = Environment(autoescape=True)
-    environment.globals["shown"] = _shown
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    pictures += _misclassified(cfg, rows, store)
+    runs = sum(row.accuracy.n for row in rows)
+    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
         title=f"{cfg.tracking.experiment}: {len(rows)} networks, {runs} runs",
-        lead=f"{date.today().isoformat()}, trained on {devices(rows)}",
-        columns=[column or "network" for column in COLUMNS],
-        left=["network", *LEFT],
-        rows=[cells(row) for row in rows],
-        failures=failures([row.arm for row in rows]),
-        figures=pictures,
-        notes=NOTES,
-        made=_made(cfg),
+        lead=date.today().isoformat(),
+        header=comparison.HEADER,
+        right=comparison.RIGHT,
+        rows=map(comparison.cells, rows),
+        failures=comparison.failures([row.arm for row in rows]),
+        pictures=pictures,
+        notes=comparison.notes(rows),
+        created=_created(cfg),
     )
 
 
 def attach(html: str, rows: Sequence[Row], store: Store) -> None:
-    """Give each parent run the page as an artifact, and the verdict on it as a tag."""
+    """Give each parent run the page as an artifact, and its verdict as a tag."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, NAME)
         path.write_text(html, encoding="utf-8")
-        for row in rows:
-            if row.arm.parent is None:
+        for arm, _, other, difference in rows:
+            if arm.parent is None:
                 continue
-            store.client.log_artifact(row.arm.parent, str(path))
-            if row.other and row.difference:
-                found = f"{row.difference.verdict}: {points(row.difference)}"
-                text = f"{found} against {row.other.name}"
-                store.client.set_tag(row.arm.parent, "verdict.difference", text)
+            store.client.log_artifact(arm.parent, str(path))
+            if other and difference:
+                text = f"{difference.verdict}: {points(difference)} against {other.name}"
+                store.client.set_tag(arm.parent, "verdict.difference", text)
 
 
-def _shown(picture: Picture) -> Markup:
-    heading = Markup("<h2>{}</h2>").format(picture.heading) if picture.heading else ""
-    image = Markup("<img alt='{}' src='{}'>").format(
-        picture.heading or "Accuracy of each network", charts.data_uri(picture.figure)
-    )
-    caption = Markup("<figcaption>{}</figcaption>").format(picture.caption)
-    return heading + Markup("<figure>") + image + caption + Markup("</figure>")
-
-
-def _made(cfg: DictConfig) -> str:
-    asked = {"filter": cfg.filter, "group": cfg.group, "against": cfg.against, "metric": cfg.metric}
+def _created(cfg: DictConfig) -> str:
+    asked = {key: cfg[key] for key in ("filter", "group", "against", "metric")}
     given = "".join(f" '{key}={value}'" for key, value in asked.items() if value is not None)
     return (
-        f"python -m experiments.compare{given} html=report.html, from the runs of the MLflow "
-        f"experiment {cfg.tracking.experiment}. How intervals and verdicts come about stands under "
-        "the table. No epoch was chosen by its accuracy: every figure but the published best "
-        "epochs is of the last one."
+        f"By python -m experiments.compare{given} html=report.html, from the runs of the MLflow "
+        f"experiment {cfg.tracking.experiment}. The notes under the table explain intervals and "
+        "verdicts. No epoch was chosen by its accuracy: except for the published best epochs, all "
+        "figures are those of the last epoch."
     )
 
 
 def _curves(rows: Sequence[Row], metric: str, store: Store) -> list[Picture]:
-    """Learning curves, of runs that have more than one epoch."""
+    """Learning curves of the arms whose runs have more than one epoch."""
     histories = {}
     for row in rows:
         runs = []
@@ -127,42 +111,39 @@ def _curves(rows: Sequence[Row], metric: str, store: Store) -> list[Picture]:
     if not histories:
         return []
     caption = "Mean and range over the runs; in grey the means of the others, from epoch 2 on."
-    return [Picture("Learning curves", charts.curves(histories), caption)]
+    return [Picture("Learning curves", charts.data_uri(charts.curves(histories)), caption)]
 
 
-def _hardest(cfg: DictConfig, rows: Sequence[Row], store: Store) -> list[Picture]:
-    """The images that most runs read wrong; nothing where the runs or the data do not tell."""
-    from experiments.data.images import load
-    from experiments.training.artifacts import MISTAKES
-
-    wrong: dict[int, Counter[str]] = defaultdict(Counter)
-    truth, asked = {}, 0
+def _misclassified(cfg: DictConfig, rows: Sequence[Row], store: Store) -> list[Picture]:
+    """The images that most runs classify wrongly; none if the runs used other data."""
     try:
         data, digest = load(cfg)
     except UserError as error:
-        print(f"the page leaves out the images that were read wrong: {error}", file=sys.stderr)
+        print(f"the page leaves out the misclassified images: {error}", file=sys.stderr)
         return []
+    tables = []
     with tempfile.TemporaryDirectory() as folder:
         for run in (run for row in rows for run in row.arm.runs):
             if store.client.get_run(run).data.tags.get("data.digest") != digest:
                 continue
             try:
                 path = store.client.download_artifacts(run, MISTAKES, folder)
-            except (MlflowException, OSError):  # of a run from before there were such lists
+            except (MlflowException, OSError):  # the artifacts of this run are gone
                 continue
-            asked += 1
-            for row in csv.DictReader(Path(path).read_text().splitlines()):
-                image = int(row["image"])
-                truth[image] = row["true"]
-                wrong[image][row["predicted"]] += 1
-    chosen = sorted(wrong, key=lambda image: (-wrong[image].total(), image))[:DIGITS]
-    if not chosen:
+            tables.append(pd.read_csv(path, dtype={"image": int, "true": str, "predicted": str}))
+    mistakes = pd.concat(tables) if tables else pd.DataFrame()
+    if mistakes.empty:
         return []
-    captions = []
-    for image in chosen:
-        [(answer, _)] = wrong[image].most_common(1)
-        captions.append(f"{truth[image]} → {answer}\n{wrong[image].total()} of {asked}")
-    images = data.val.images[chosen].cpu().numpy()
-    caption = "Above each: its label, what most took it for, and how many of the runs erred."
-    pictures = charts.digits(np.ascontiguousarray(images[:, 0]), captions)
-    return [Picture("What most runs get wrong", pictures, caption)]
+    images = mistakes.groupby("image").agg(
+        true=("true", "first"),
+        answer=("predicted", lambda answers: answers.mode()[0]),
+        runs=("predicted", "size"),
+    )
+    hardest = images.sort_values(["runs", "image"], ascending=[False, True])[:IMAGES]
+    captions = [
+        (f"{image.true} → {image.answer}\n{image.runs} of {len(tables)}", "black")
+        for image in hardest.itertuples()
+    ]
+    figure = wall(data.val.images[hardest.index.tolist()].cpu(), captions, "")
+    caption = "Above each image: its label → the most frequent answer; how many runs were wrong."
+    return [Picture("Images that most runs classify wrongly", charts.data_uri(figure), caption)]

@@ -1,18 +1,15 @@
-"""The screen at the end of a run: what it cost and reached, against what was asked."""
-
-from __future__ import annotations
+"""The screen after a run: what it cost and reached, beside its budget, target and publication."""
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
+from experiments.cli import tables
 from experiments.cli.text import against, duration, percent
 
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
 
 def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) -> None:
-    """Print the verdict on a run.
+    """Print the results of a run.
 
     Args:
         cfg: its configuration.
@@ -21,32 +18,19 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
         device: what it was trained on, in words.
     """
     published = cfg.published or {}
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column()
-    table.add_column("this run", justify="right", style="bold")
-    table.add_column("budget and target")
-    table.add_column(f"published ({published['step']})" if published else "", justify="right")
+    rows = []
     for key, label in COUNTS.items():
-        limit, figure = cfg.budget[key], published.get(key)
-        table.add_row(
-            label,
-            f"{metrics[key]:,.0f}",
-            f"within {limit:,}" if limit is not None else "",
-            f"{figure:,}" if figure is not None else "",
-        )
-    table.add_row("receptive field", f"{metrics['receptive_field']:.0f} px")
-    table.add_row(
-        f"accuracy, epoch {cfg.trainer.max_epochs} (last)",
-        percent(metrics["val/acc"]),
-        against(metrics["val/acc"], cfg.target.val_acc),
-        percent(published.get("last_val_acc")),
-    )
-    table.add_row(
-        f"accuracy, epoch {metrics['val/best_epoch']:.0f} (best)",
-        percent(metrics["val/best_acc"]),
-        "",
-        percent(published.get("best_val_acc")),
-    )
-    console = Console(highlight=False)
-    console.print(f"{title} in {duration(metrics['train_seconds'])} on {device}", style="bold")
-    console.print(table)
+        limit, count = cfg.budget[key], published.get(key)
+        within = "" if limit is None else f"within {limit:,}"
+        rows.append((label, f"{metrics[key]:,.0f}", within, "" if count is None else f"{count:,}"))
+    rows.append(("receptive field", f"{metrics['receptive_field']:.0f} px", "", ""))
+    last, best = metrics["val/acc"], metrics["val/best_acc"]
+    label = f"accuracy, epoch {cfg.trainer.max_epochs} (last)"
+    verdict = against(last, cfg.target.val_acc)
+    rows.append((label, percent(last), verdict, percent(published.get("last_val_acc"))))
+    label = f"accuracy, epoch {metrics['val/best_epoch']:.0f} (best)"
+    rows.append((label, percent(best), "", percent(published.get("best_val_acc"))))
+    print(f"{title} in {duration(metrics['train_seconds'])} on {device}")
+    source = f"published ({published['step']})" if published else ""
+    header = ("", "this run", "budget and target", source)
+    tables.show(header, rows, right=("this run", source), bold=("this run",))

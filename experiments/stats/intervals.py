@@ -1,7 +1,5 @@
 """A mean over seeds with its confidence interval."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from experiments.stats.target import ROUNDING
+
 CONFIDENCE = 0.95
-ALIKE = 1e-6  # a deviation as small as this is but rounding
 
 
 class Interval(NamedTuple):
-    """A mean with its confidence interval; n values."""
+    """A mean of n values with the ends of its confidence interval, infinite where unknown."""
 
     mean: float
     low: float
@@ -23,9 +22,13 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean with its 95 % t interval, without ends where there is one value, or no other."""
+    """The mean with its 95 % t interval.
+
+    The ends are infinite for a single value and for values that are equal within rounding:
+    these say nothing about the noise.
+    """
     n, mean = len(values), float(np.mean(values))
-    if n < 2 or np.std(values) < ALIKE:
+    if n < 2 or np.std(values) < ROUNDING:
         return Interval(mean, -math.inf, math.inf, n)
     low, high = stats.t.interval(CONFIDENCE, n - 1, mean, stats.sem(values))
     return Interval(mean, float(low), float(high), n)

@@ -19,6 +19,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.keys import JUDGEMENT, RESULT, select
 from experiments.cli.text import percent
+from experiments.stats.target import reaches
 from experiments.study.claims import Claims
 from experiments.study.finals import best_trials, train_finalists, write_step
 from experiments.study.results import in_words, log_study, report
@@ -156,7 +157,7 @@ class Worker:
         """What the study maximises: the accuracy; or, where the smallest network above a
         target is wanted, above it 1 and more, the more the smaller."""
         target = self.cfg.smallest_above
-        return accuracy if target is None or accuracy < target else 1 + 1 / parameters
+        return 1 + 1 / parameters if target and reaches(accuracy, target) else accuracy
 
     def tell_progress(self, trial: optuna.Trial, accuracy: float | None) -> None:
         trials = self.study.get_trials(deepcopy=False)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval
-from experiments.stats.verdict import held
+from experiments.stats.target import judge
 from experiments.tracking.identity import config_hash
 from experiments.tracking.run import parameters
 from experiments.tracking.store import CONFIG_HASH, Store
@@ -105,4 +105,4 @@ def judged(values: list[float], target: float) -> str:
     """Whether the mean of the seeds is known to reach the target, in words."""
     found = interval(values)
     seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
-    return f"{held(found, target)} {percent(target)}: {measured(found)}, {seeds}"
+    return f"{judge(found, target)} {percent(target)}: {measured(found)}, {seeds}"

@@ -9,7 +9,7 @@ from conftest import Workplace
 from made import make
 
 from experiments.cli.errors import UserError
-from experiments.reports.comparison import read_scores
+from experiments.reports.evidence import read_scores
 
 S10, S12 = [0.9931, 0.9929, 0.9933, 0.9930], [0.9901, 0.9903, 0.9899, 0.9902]
 

@@ -1,0 +1,114 @@
+"""Checks of the gate on the tracked runs of a step: seeds, accuracy, and a baseline."""
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.cli.errors import UserError
+from experiments.cli.text import measured, percent, points
+from experiments.reports.targets import Check
+from experiments.stats.intervals import interval
+from experiments.stats.target import reaches
+from experiments.stats.verdict import WORSE, difference
+from experiments.tracking import arms
+from experiments.tracking.arms import Arm
+from experiments.tracking.store import Store, answered
+
+
+def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
+    """What the runs of steps reached, compared with their targets and the baseline.
+
+    Args:
+        cfg: of the gate: the store and the baseline.
+        steps: configuration of each step by its name.
+
+    Raises:
+        UserError: the store or the baseline cannot be read.
+    """
+    baseline = read_scores(Path(cfg.baseline)) if cfg.baseline else None
+    store = Store(cfg.tracking, create=False)
+    trained = list(compose("train"))  # the other keys are the gate's own
+    with answered(store):
+        for name, step in steps.items():
+            arm = arms.of(store, OmegaConf.masked_copy(step, trained), "val/acc")
+            yield seeds(name, step, arm)
+            if arm and arm.scores:
+                if step.min_accuracy is not None:
+                    yield accuracy(name, step, arm)
+                if baseline is not None:
+                    yield regression(name, arm, baseline.get(arm.name))
+
+
+def seeds(step: str, cfg: DictConfig, arm: Arm | None) -> Check:
+    """Whether enough seeds have finished, and none has failed."""
+    n = len(arm.scores) if arm else 0
+    reason = ""
+    if arm and arm.failed:
+        reason = f"{'; '.join(arm.failed)} failed: train again, or see why in the run's log"
+    elif n < cfg.min_seeds:
+        overrides = f"-m step={step} 'seed=range({cfg.min_seeds})'"
+        reason = f"{n} finished seeds; train more: python -m experiments.train {overrides}"
+    asked, margin = f"at least {cfg.min_seeds}", f"{n - cfg.min_seeds:+d}"
+    return Check(step, "seeds", asked, str(n), margin, reason, known=False)
+
+
+def accuracy(step: str, cfg: DictConfig, arm: Arm) -> Check:
+    """Whether the accuracy of a step's runs reaches its target."""
+    found, lowest = interval(arm.values), min(arm.values)
+    shown = measured(found)
+    if cfg.judged_by == "last_epoch":
+        shown = f"{percent(lowest)} to {percent(max(arm.values))}"
+    words, figure = {
+        "mean": ("the mean", found.mean),
+        "lower_bound": ("the lower bound of the mean", found.low),
+        "last_epoch": ("the lowest run", lowest),
+    }[cfg.judged_by]
+    target = percent(cfg.min_accuracy)
+    asked = f"{words} at least {target}"
+    if math.isinf(figure):
+        reason = "an interval needs at least two runs that differ"
+        return Check(step, "accuracy", asked, shown, "", reason, known=False)
+    margin = 100 * (figure - cfg.min_accuracy)
+    below = f"{words}, {percent(figure)}, is {-margin:.2f} points below {target}"
+    reason = "" if reaches(figure, cfg.min_accuracy) else below
+    return Check(step, "accuracy", asked, shown, f"{margin:+.2f}", reason)
+
+
+def regression(step: str, arm: Arm, before: dict[str, float] | None) -> Check:
+    """Whether the accuracy of a step's runs is not significantly below the baseline's."""
+    asked = "not worse than the baseline"
+    if before is None:
+        reason = f"the baseline has no {arm.name}"
+        return Check(step, "regression", asked, "", "", reason, known=False)
+    found = difference(before, arm.scores)
+    worse = f"worse than the baseline by {points(found)} points"
+    reason = worse if found.verdict == WORSE else ""
+    return Check(step, "regression", asked, points(found), "", reason)
+
+
+def read_scores(path: Path) -> dict[str, dict[str, float]]:
+    """The accuracy of each seed of each arm, by name, from a file of experiments.compare csv=FILE.
+
+    Raises:
+        UserError: the file is missing, or is not such a file.
+    """
+    advice = "create it with experiments.compare csv=FILE"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            arms = {
+                row["name"]: dict(
+                    zip(row["seeds"].split(), map(float, row["accuracies"].split()), strict=True)
+                )
+                for row in csv.DictReader(file)
+            }
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except (KeyError, ValueError, AttributeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of arms ({error}); {advice}") from error
+    if not arms:
+        raise UserError(f"{path}: has no arms; {advice}")
+    return arms
