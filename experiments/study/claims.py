@@ -1,27 +1,28 @@
-"""Who works on what: claims that end with the process that holds them, however it ends."""
+"""Claims on work: no two workers do the same; a claim ends with its process, however that ends."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 from filelock import FileLock, Timeout
 
-# so that a machine that is gone is noticed within a minute
+# so that PostgreSQL notices within a minute that a machine is gone
 KEEPALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
 
 
 class Claims:
     """Claims among the processes that share a storage.
 
-    Processes on one machine, or with a shared folder, lock files, which the operating
-    system unlocks when a process ends. With PostgreSQL, which may serve machines that share
-    no folder, they take advisory locks as well, which it drops with the connection.
+    A claim is a locked file, for processes on one machine or with a shared folder; with
+    PostgreSQL, whose machines may share no folder, also an advisory lock of the database.
+    The operating system and the database release both when the process ends.
 
     Args:
-        storage: where the study is kept: a path, or a URL.
-        root: the folder for what is locked.
+        storage: of the study: a path, or a URL.
+        root: the folder of the locked files, `root`/`name`/lock.
     """
 
     def __init__(self, storage: str, root: str) -> None:
@@ -30,41 +31,45 @@ class Claims:
             engine = sqlalchemy.create_engine(storage, isolation_level="AUTOCOMMIT")
             self.connection = engine.connect()
             for name, value in KEEPALIVE.items():
-                self.connection.exec_driver_sql(f"set {name} = {value}")
+                self._execute(f"set {name} = {value}")
 
     @contextmanager
     def take(self, name: str, wait: bool = False) -> Iterator[bool]:
-        """Whether a claim is ours until the context ends; for one that is held already,
-        wait, or go on without.
+        """Hold a claim until the context ends.
 
-        The file is `root`/`name`/lock.
+        Yields whether it is ours: False where another process holds it and `wait` is False.
         """
         path = self.root / name / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, blocking=wait)
         try:
-            lock.acquire()
+            lock = FileLock(path).acquire(blocking=wait)
         except Timeout:
             yield False
             return
-        try:
-            ours = self._advise("pg_advisory_lock" if wait else "pg_try_advisory_lock", name)
-            try:
-                yield ours
-            finally:
-                if ours:
-                    self._advise("pg_advisory_unlock", name)
-        finally:
-            lock.release()
+        with lock, self._advisory_lock(name, wait) as ours:
+            yield ours
 
     def check(self) -> None:
         """Raises SQLAlchemyError where the connection was lost, and all claims with it."""
         if self.connection is not None:
-            self.connection.exec_driver_sql("select 1")
+            self._execute("select 1")
 
-    def _advise(self, function: str, name: str) -> bool:
+    @contextmanager
+    def _advisory_lock(self, name: str, wait: bool) -> Iterator[bool]:
         if self.connection is None:
-            return True
+            yield True
+            return
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-        answer = self.connection.exec_driver_sql(f"select {function}({key})").scalar()
-        return answer is not False  # pg_advisory_lock returns nothing
+        if wait:
+            self._execute(f"select pg_advisory_lock({key})")
+        elif not self._execute(f"select pg_try_advisory_lock({key})"):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._execute(f"select pg_advisory_unlock({key})")
+
+    def _execute(self, statement: str) -> Any:
+        result = self.connection.exec_driver_sql(statement)
+        return result.scalar() if result.returns_rows else None

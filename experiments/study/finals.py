@@ -1,4 +1,4 @@
-"""The best trials of a search once more: as step files, and as ordinary runs of several seeds."""
+"""The best trials of a search again: as step files, and as ordinary runs of several seeds."""
 
 import statistics
 import time
@@ -26,8 +26,8 @@ NOT_A_STEP = ("step", "experiment", "seed")
 
 
 class Finalist(NamedTuple):
-    """A trial that is trained again: the name of its step, and the accuracies on the test
-    images by seed, of the last epoch; None where the training diverged."""
+    """A trial that is trained again: the name of its step, and its accuracies on the test
+    images by seed, 0 to 1, of the last epoch; None where the training diverged."""
 
     trial: FrozenTrial
     step: str
@@ -43,11 +43,10 @@ class Finalist(NamedTuple):
 
 
 def best_trials(study: Study, count: int) -> list[FrozenTrial]:
-    """The trials with the highest scores, the best first, each network and recipe once."""
+    """The trials with the highest scores, the best first; equal ones count once."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    ranked = sorted(trials, key=lambda trial: (-trial.value, trial.number))
     chosen: list[FrozenTrial] = []
-    for trial in ranked:
+    for trial in sorted(trials, key=lambda trial: (-trial.value, trial.number)):
         if all(trial.params != other.params for other in chosen):
             chosen.append(trial)
     return chosen[:count]
@@ -60,24 +59,15 @@ def write_step(
 
     Args:
         cfg: the configuration of the trial.
-        final: where step files go, and the epochs in them.
-        tried: how many networks the search has tried.
+        final: the folder of step files, and the epochs in them.
+        tried: number of networks that the search has tried.
 
     Returns:
         The name of the step.
     """
     cfg = cfg.copy()
     cfg.trainer.max_epochs, cfg.data.holdout = final.max_epochs, None
-    choices = HydraConfig.get().runtime.choices
-    usual = compose("train", return_hydra_config=True)
-    groups = {
-        group: choice
-        for group, choice in choices.items()
-        if group in usual.hydra.runtime.choices
-        and choice != usual.hydra.runtime.choices[group]
-        and "/" not in group
-        and group not in ("step", "experiment", "launcher")
-    }
+    groups = chosen_groups()
     reference = compose("train", overrides=[f"{group}={name}" for group, name in groups.items()])
     ours, theirs = (
         {
@@ -89,35 +79,45 @@ def write_step(
     )
     changes = difference({key: ours[key] for key in theirs}, theirs)
     changes.get("data", {}).pop("root", None)
-    held = f"{trial.user_attrs['val_acc']:.2%} on training images held out"
-    text = "\n".join(
-        (
-            "# @package _global_",
-            f"# Found by a search: trial {trial.number} of {study}, one of {tried} networks tried;",
-            f"# as a trial it reached {held}.",
-            "defaults:",
-            *(f"  - override /{group}: {name}" for group, name in groups.items()),
-            "  - _self_",
-            "",
-            f"description: trial {trial.number} of the search {study}",
-            yaml.safe_dump(changes, sort_keys=False, default_flow_style=None, width=98),
-        )
+    lines = (
+        "# @package _global_",
+        f"# Found by a search: trial {trial.number} of {study}, one of {tried} networks tried;",
+        f"# as a trial it reached {trial.user_attrs['val_acc']:.2%} on training images held out.",
+        "defaults:",
+        *(f"  - override /{group}: {name}" for group, name in groups.items()),
+        "  - _self_",
+        "",
+        f"description: trial {trial.number} of the search {study}",
+        yaml.safe_dump(changes, sort_keys=False, default_flow_style=None, width=98),
     )
     path = Path(final.steps, f"{study}-{trial.number}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(lines)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
     return step_name(path)
 
 
+def chosen_groups() -> dict[str, str]:
+    """The configuration groups of a step for which this search chose another file than usual."""
+    usual = compose("train", return_hydra_config=True).hydra.runtime.choices
+    return {
+        group: choice
+        for group, choice in HydraConfig.get().runtime.choices.items()
+        if choice != usual.get(group, choice)
+        and "/" not in group
+        and group not in ("step", "experiment", "launcher")
+    }
+
+
 def step_name(path: Path) -> str:
-    """What to give as step=... for a file in conf/step, or in a step folder elsewhere."""
+    """The value of step=... for a file in conf/step, or in another folder named step."""
     parts = path.absolute().with_suffix("").parts
     return "/".join(parts[len(parts) - parts[::-1].index("step") :])
 
 
-def difference(one: Any, other: Any) -> Any:
-    """What is in one tree of dictionaries and not alike in the other."""
+def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The entries of one nested dictionary that the other lacks or has with another value."""
     changed = {}
     for key, value in one.items():
         if isinstance(value, dict) and isinstance(other.get(key), dict):
@@ -131,33 +131,37 @@ def difference(one: Any, other: Any) -> Any:
 def train_finalists(
     cfg: DictConfig, study: str, found: list[tuple[FrozenTrial, str]], claims: Claims
 ) -> list[Finalist]:
-    """Train all seeds of the finalists, those that no other worker trains; wait for the rest.
+    """Train all seeds of the finalists that no other worker trains, and wait for the others.
+
+    Args:
+        found: the trials, each with the name of its step.
 
     Returns:
         The finalists, the best first.
     """
+    seeds = range(cfg.final.seeds)
+    missing = [(step, seed) for seed in seeds for _, step in found]
     accuracies: dict[tuple[str, int], float | None] = {}
-    missing = [(step, seed) for seed in range(cfg.final.seeds) for _, step in found]
     while missing:
-        taken = []
         for step, seed in missing:
             with claims.take(f"search-{study}/final-{step.replace('/', '-')}-{seed}") as ours:
-                if not ours:
-                    taken.append((step, seed))
-                    continue
-                try:
-                    run = ensure(final_run(step, seed))[2]
-                    accuracies[step, seed] = run.data.metrics["val/acc"]
-                except UserError as error:
-                    if not isinstance(error.__cause__, Diverged):
-                        raise
-                    accuracies[step, seed] = None
-        missing = taken
+                if ours:
+                    accuracies[step, seed] = final_accuracy(step, seed)
+        missing = [run for run in missing if run not in accuracies]
         if missing:
             time.sleep(SECONDS)
-    seeds = range(cfg.final.seeds)
     finalists = [Finalist(t, step, [accuracies[step, seed] for seed in seeds]) for t, step in found]
     return sorted(finalists, key=lambda finalist: -finalist.mean)
+
+
+def final_accuracy(step: str, seed: int) -> float | None:
+    """Train a run of a finalist, unless it was trained before; None where it diverged."""
+    try:
+        return ensure(final_run(step, seed))[2].data.metrics["val/acc"]
+    except UserError as error:
+        if isinstance(error.__cause__, Diverged):
+            return None
+        raise
 
 
 def final_run(step: str, seed: int) -> DictConfig:

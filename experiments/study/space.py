@@ -1,12 +1,10 @@
-"""The networks and recipes that a search chooses from."""
+"""The space of a search: the keys that vary, their values, and which of these can be trained."""
 
-import copy
 import difflib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import (
@@ -15,60 +13,55 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import create_trial
 
 from experiments.budget.cost import over, weigh
 from experiments.budget.network import rehearse
-from experiments.cli.config import flatten
+from experiments.cli.config import build, flatten
 from experiments.cli.errors import UserError
 
 RANGE = {"low", "high", "step", "log"}
 
-ABSENT = object()
+NOT_FOUND = object()
 
-Params = dict[str, Any]
+Params = dict[str, Any]  # values by dotted key
 
 
 class Space:
-    """Values for some keys of a configuration, and what is over budget among them.
+    """Values for some keys of a configuration.
 
     Args:
         cfg: the configuration that they change.
-        space: by dotted key, what it may be: a list of choices, or low and high, with
-            step or log where wanted, whole numbers if both are whole; null: not searched.
+        space: by dotted key, a list of choices, or low and high, with step or log if
+            wanted (whole numbers if both are whole); null: the key does not vary.
 
     Raises:
-        UserError: a key does not exist, or its values are none.
+        UserError: a key does not exist, or its values are invalid.
     """
 
     def __init__(self, cfg: DictConfig, space: DictConfig) -> None:
         self.cfg = cfg
-        leaves = dict(walk(OmegaConf.to_container(space, resolve=True)))
+        entries = dict(leaves(OmegaConf.to_container(space, resolve=True)))
         self.distributions = {
-            key: distribution(key, value) for key, value in leaves.items() if value is not None
+            key: distribution(key, values) for key, values in entries.items() if values is not None
         }
         if not self.distributions:
             raise UserError("space is empty; choose one, such as search=blocks")
         for key in self.distributions:
-            if OmegaConf.select(cfg, key, default=ABSENT) is ABSENT:
+            if OmegaConf.select(cfg, key, default=NOT_FOUND) is NOT_FOUND:
                 near = difflib.get_close_matches(key, flatten(cfg), n=1)
                 hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
                 raise UserError(f"space: there is no key {key} in the configuration; {hint}")
-        # Hydra would take longer to read the network's part than the network takes to build
-        self.model = OmegaConf.to_container(cfg.model, resolve=True)
-        nested = "_target_" in str(list(self.model.values()))
-        self.make = instantiate if nested else get_object(self.model.pop("_target_"))
 
     def start(self) -> Params | None:
-        """The values that the configuration has already, if they are of the space and can
-        be trained: a first trial to do better than."""
+        """The configuration's own values, for a first trial; None where they are infeasible or
+        outside the space."""
         params = {key: OmegaConf.select(self.cfg, key) for key in self.distributions}
-        for key, values in self.distributions.items():
-            try:
-                if not values._contains(values.to_internal_repr(params[key])):
-                    return None
-            except (ValueError, TypeError):
-                return None
-        return None if self.objection(params) or self.refusal(params) else params
+        try:
+            create_trial(params=params, distributions=self.distributions, value=0)
+        except ValueError:
+            return None
+        return None if self.why_infeasible(params) else params
 
     def configure(self, params: Params) -> DictConfig:
         """The configuration with values for all keys of the space."""
@@ -77,56 +70,38 @@ class Space:
             OmegaConf.update(cfg, key, value)
         return cfg
 
-    def objection(self, params: Params) -> str | None:
-        """Why these values cannot be trained, in words: over budget, or no network at all."""
-        model = copy.deepcopy(self.model)
-        for key, value in params.items():
-            if key.startswith("model."):
-                put(model, key.split(".")[1:], value)
+    def why_infeasible(self, params: Params) -> str | None:
+        """The reason why values cannot be trained: over budget, no valid network, or a value
+        that the optimizer or its schedule refuses; None where they can."""
         try:
-            with torch.device("meta"):  # shapes alone: nothing is computed
-                network = self.make(**model)
-            excess = over(weigh(network, self.cfg), self.cfg)
-        except Exception as error:
-            cause = error.__cause__ or error
-            if not isinstance(cause, ValueError | UserError):
-                raise
-            return f"model: {' '.join(str(cause).split())}"
-        return "; ".join(excess) or None
-
-    def refusal(self, params: Params) -> str | None:
-        """The same for the recipe: a value that the optimizer or its schedule refuses."""
-        try:
-            rehearse(self.configure(params))
+            cfg = self.configure(params)
+            with torch.device("meta"):  # shapes only: nothing is computed
+                network = build(cfg, "model")
+            excess = over(weigh(network, cfg), cfg)
+            if not excess:
+                rehearse(cfg)
         except (UserError, OmegaConfBaseException) as error:
             return str(error)
-        return None
+        return "; ".join(excess) or None
 
 
-def put(tree: Any, path: list[str], value: Any) -> None:
-    """Set a leaf of nested dictionaries and lists."""
-    for name in path[:-1]:
-        tree = tree[int(name) if isinstance(tree, list) else name]
-    tree[int(path[-1]) if isinstance(tree, list) else path[-1]] = value
-
-
-def walk(space: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys of a space with their values; the command line nests what it adds."""
+def leaves(space: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a space with their values; keys of the command line are nested."""
     if isinstance(space, dict) and not RANGE & space.keys():
         for name, value in space.items():
-            yield from walk(value, f"{key}.{name}" if key else str(name))
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
     else:
         yield key, space
 
 
-def distribution(key: str, plain: Any) -> BaseDistribution:
-    """Optuna's distribution of what a key may be."""
+def distribution(key: str, values: Any) -> BaseDistribution:
+    """Optuna's distribution of the values of a key."""
     try:
-        if isinstance(plain, list):
-            return CategoricalDistribution(plain)
-        if not isinstance(plain, dict) or not {"low", "high"} <= plain.keys() <= RANGE:
+        if isinstance(values, list):
+            return CategoricalDistribution(values)
+        if not isinstance(values, dict) or not {"low", "high"} <= values.keys() <= RANGE:
             raise ValueError("give a list of choices, or low and high")
-        whole = type(plain["low"]) is type(plain["high"]) is int
-        return (IntDistribution if whole else FloatDistribution)(**plain)
+        whole = type(values["low"]) is type(values["high"]) is int
+        return (IntDistribution if whole else FloatDistribution)(**values)
     except (ValueError, TypeError) as error:
-        raise UserError(f"space.{key}: {' '.join(str(error).split())}; it is {plain}") from error
+        raise UserError(f"space.{key}: {' '.join(str(error).split())}; it is {values}") from error

@@ -1,13 +1,14 @@
-"""Where studies are kept: a database by its URL, or a journal by the path of its file."""
+"""Where a study is stored: a database given by its URL, or a journal given by its path."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 
 from experiments.cli.errors import UserError
@@ -15,41 +16,30 @@ from experiments.tracking.store import reason
 
 
 def open_storage(storage: str) -> BaseStorage:
-    """Open a storage, or make it; by one process at a time."""
+    """Open a storage, or create it; only one process at a time may do this."""
     if "://" not in storage:
-        return JournalStorage(journal(Path(storage)))
+        Path(storage).parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(storage))
     if not storage.startswith("sqlite:"):
         return RDBStorage(storage, engine_kwargs={"pool_pre_ping": True})
     Path(make_url(storage).database or "").parent.mkdir(parents=True, exist_ok=True)
     return RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
 
 
-def journal(path: Path) -> JournalFileBackend:
-    """The journal in a file, without the half of a line that a power cut may have left at its
-    end: with it, Optuna could read no further."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileSymlinkLock(str(path))
-    backend = JournalFileBackend(str(path), lock)
-    lock.acquire()
-    try:
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            with path.open("r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
-    return backend
-
-
 @contextmanager
 def explained(storage: str) -> Iterator[None]:
-    """Turn what can go wrong with a storage into one line."""
+    """Turn the failures of a storage into a UserError."""
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ or error
         raise UserError(
             f"storage={storage}: failed: {reason(cause)}; the same command goes on from there"
+        ) from error
+    except JSONDecodeError as error:  # a power cut may leave half a line in a journal
+        raise UserError(
+            f"storage={storage}: a line of this journal cannot be read; delete the line that "
+            f"starts with {error.doc[:60]!r}, and give the same command again"
         ) from error
     except ImportError as error:
         missing = getattr(error.__cause__ or error, "name", None) or "of its database"

@@ -1,32 +1,29 @@
-"""What proposes the next trial of a search, beside the samplers of Optuna."""
+"""A sampler for Optuna: regularized evolution."""
 
 from itertools import compress
 from typing import Any
 
 import numpy as np
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import intersection_search_space
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-Params = dict[str, Any]
-
-Distributions = dict[str, BaseDistribution]
-
 
 class Evolution(BaseSampler):
-    """Regularized evolution: the best of a few recent trials, with a change or two.
+    """Regularized evolution: the best of a few recent trials, with one or more values changed.
 
     Real, Aggarwal, Huang and Le, "Regularized Evolution for Image Classifier
-    Architecture Search", 2019: the population is that of the latest trials, whatever
-    their score, so that a lucky one dies out.
+    Architecture Search", 2019. The population is the latest trials, whatever their
+    score, so that a lucky one is forgotten.
 
     Args:
-        population: latest trials that count; so many are drawn at random first.
-        tournament: how many of them are drawn, of which the best becomes the parent.
-        changes: how many values become others, on average; at least one does.
-        seed: of what is drawn.
+        population: number of latest trials to choose from; as many first trials are random.
+        tournament: number of them that are drawn; the best of these is the parent.
+        changes: number of values that are changed, on average; at least one is.
+        seed: of the random numbers.
     """
 
     def __init__(
@@ -41,33 +38,42 @@ class Evolution(BaseSampler):
         if not changes >= 1:
             raise ValueError(f"changes must be at least 1, not {changes}")
         self.population, self.tournament, self.changes = population, tournament, changes
-        self.random, self.draw = np.random.default_rng(seed), RandomSampler(seed)
+        self.generator, self.random_sampler = np.random.default_rng(seed), RandomSampler(seed)
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
-        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return dict(trials[-1].distributions) if trials else {}
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return intersection_search_space(study.get_trials(deepcopy=False))
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, space: Distributions) -> Params:
-        """The parent's values, of which one or more are others."""
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The parent's values, one or more of them changed; none before a population exists."""
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(trials) < self.population:
             return {}
         latest = sorted(trials, key=lambda one: one.datetime_complete)[-self.population :]
-        rivals = [latest[i] for i in self.random.choice(len(latest), self.tournament, False)]
+        drawn = self.generator.choice(len(latest), self.tournament, replace=False)
         best = max if study.direction == StudyDirection.MAXIMIZE else min
-        parent = best(rivals, key=lambda one: one.value).params
-        names = sorted(name for name in parent if not space[name].single())
+        parent = best((latest[i] for i in drawn), key=lambda one: one.value)
+        params = {name: parent.params[name] for name in search_space}
+        names = sorted(name for name in params if has_other(search_space[name], params[name]))
         if not names:
-            return parent
-        change = self.random.random(len(names)) < (self.changes - 1) / max(1, len(names) - 1)
-        change[self.random.integers(len(names))] = True
-        params = dict(parent)
+            return params
+        change = self.generator.random(len(names)) < (self.changes - 1) / max(1, len(names) - 1)
+        change[self.generator.integers(len(names))] = True
         for name in compress(names, change):
-            while params[name] == parent[name]:
-                params[name] = self.sample_independent(study, trial, name, space[name])
+            before = params[name]
+            while params[name] == before:
+                params[name] = self.sample_independent(study, trial, name, search_space[name])
         return params
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> Any:
-        return self.draw.sample_independent(study, trial, name, distribution)
+    def sample_independent(self, *arguments: Any) -> Any:
+        return self.random_sampler.sample_independent(*arguments)
+
+
+def has_other(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a distribution has a value that differs; choices may be equal, such as 0 and 0.0."""
+    if isinstance(distribution, CategoricalDistribution):
+        return any(choice != value for choice in distribution.choices)
+    return not distribution.single()

@@ -12,14 +12,14 @@ from experiments.study.claims import Claims
 
 HOLD = """
 import sys, time
-from experiments.claims import Claims
+from experiments.study.claims import Claims
 with Claims(sys.argv[1], sys.argv[2]).take("study/1", wait=True) as ours:
     print(ours, flush=True)
     time.sleep(600)
 """
 
 
-@pytest.fixture(params=["file", "postgresql"])
+@pytest.fixture(params=["file", pytest.param("postgresql", marks=pytest.mark.slow)])
 def places(request, tmp_path) -> tuple[str, str, str]:
     """A storage, and the folders of two processes: on one machine, or on two that share none."""
     if request.param == "file":
@@ -42,7 +42,7 @@ def test_a_claim_ends_with_its_process(places):
             assert not ours
         with claims.take("study/2") as ours:
             assert ours
-        other.kill()  # no farewell
+        other.kill()  # it releases nothing itself
     with claims.take("study/1", wait=True) as ours:
         assert ours
         with Claims(storage, there).take("study/1") as theirs:
@@ -51,6 +51,7 @@ def test_a_claim_ends_with_its_process(places):
         assert theirs
 
 
+@pytest.mark.slow
 def test_a_lost_connection_is_noticed(postgresql, tmp_path):
     claims = Claims(postgresql, str(tmp_path))
     claims.check()

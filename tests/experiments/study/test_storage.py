@@ -11,30 +11,36 @@ def study(storage: str) -> optuna.Study:
 
 @pytest.mark.parametrize("kind", ["{}/some/where/search.journal", "sqlite:///{}/some/search.db"])
 def test_a_trial_that_runs_can_wait_again(tmp_path, kind):
-    """What giving a trial back rests on: its number, values and reports stay."""
-    storage = kind.format(tmp_path)
-    first = study(storage).ask()
+    """As the queue releases an abandoned trial: its number, values and reports stay."""
+    path = kind.format(tmp_path)
+    first = study(path).ask()
     x = first.suggest_float("x", 0, 1)
     first.report(0.5, step=1)
-    later = study(storage)
-    later._storage.set_trial_state_values(first._trial_id, optuna.trial.TrialState.WAITING)
-    again = later.ask()
+    storage = open_storage(path)
+    study_id = storage.get_study_id_from_name("s")
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, first.number)
+    storage.set_trial_state_values(trial_id, optuna.trial.TrialState.WAITING)
+    again = study(path).ask()
     assert (again.number, again.suggest_float("x", 0, 1)) == (0, x)
-    [trial] = study(storage).get_trials()
+    [trial] = study(path).get_trials()
     assert trial.intermediate_values == {1: 0.5}
 
 
-def test_a_journal_outlives_a_power_cut(tmp_path):
-    """Which may leave half a line at its end."""
+def test_half_a_line_in_a_journal_is_reported(tmp_path):
+    """As a power cut may leave it at the end; what others wrote before stays."""
     path = tmp_path / "search.journal"
     study(str(path)).ask()
-    whole = path.read_bytes()
-    path.write_bytes(whole + whole.splitlines()[-1][:20])
-    study(str(path)).ask()
-    assert len(study(str(path)).get_trials()) == 2
+    lines = path.read_bytes()
+    path.write_bytes(lines + b'{"op_code":4,"wor')
+    complaint = r"delete the line that starts with '{\"op_code\":4,\"wor{"
+    with pytest.raises(UserError, match=complaint), explained(str(path)):
+        study(str(path)).set_user_attr("settings", 1)
+    rest = [line for line in path.read_bytes().splitlines(True) if b'"wor{' not in line]
+    path.write_bytes(b"".join(rest))
+    assert len(study(str(path)).get_trials()) == 1
 
 
-def test_what_fails_is_explained_without_passwords_of_ours(tmp_path):
+def test_a_failure_is_explained_in_one_line(tmp_path):
     (tmp_path / "text.db").write_text("not a database, " * 100)
     storage = f"sqlite:///{tmp_path}/text.db"
     complaint = r"storage=sqlite.*: failed: file is not a database"

@@ -1,0 +1,28 @@
+import optuna
+import pytest
+from conftest import configure
+
+from experiments.cli.errors import UserError
+from experiments.study.settings import begin_or_resume
+from experiments.study.space import Space
+
+
+def resume(study: optuna.Study, *overrides: str) -> None:
+    cfg = configure("search", "search=plain", *overrides)
+    begin_or_resume(study, cfg, Space(cfg, cfg.space))
+
+
+def test_a_study_keeps_its_settings():
+    study = optuna.create_study(study_name="night")
+    resume(study)
+    assert study.ask().suggest_int("model.widths.0", 4, 12) == 8
+    resume(study, "trials=7", "data.root=/data", "checkpoints.root=/checkpoints")
+    assert len(study.get_trials()) == 1
+    for changed, complaint in (
+        ("trainer.max_epochs=2", "trainer.max_epochs=5, which is now 2"),
+        ("budget.parameters=4000", "budget.parameters=5000, which is now 4000"),
+        ("smallest_above=0.9", "smallest_above=None, which is now 0.9"),
+        ("+space.model.head=[1]", r"space.model.head=Cat.*\(1, 3\)\), which is now Cat.*\(1,\)"),
+    ):
+        with pytest.raises(UserError, match=f"the study night was begun with {complaint}"):
+            resume(study, changed)

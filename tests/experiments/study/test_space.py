@@ -1,0 +1,95 @@
+import optuna
+import pytest
+from conftest import configure
+from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from experiments.budget.network import design
+from experiments.cli.errors import UserError
+from experiments.study.space import Space
+
+
+def space_of(*overrides: str) -> Space:
+    cfg = configure("search", *overrides)
+    return Space(cfg, cfg.space)
+
+
+def test_values_are_counted_as_the_network_will_be():
+    space = space_of("budget.parameters=null")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    counted = 0
+    while counted < 5:
+        params = study.ask(space.distributions).params
+        space.cfg.budget.parameters = None
+        if space.why_infeasible(params):
+            continue  # not a network
+        counted += 1
+        parameters = design(space.configure(params))[1].parameters
+        space.cfg.budget.parameters = parameters
+        assert space.why_infeasible(params) is None
+        space.cfg.budget.parameters = parameters - 1
+        assert space.why_infeasible(params).endswith(f"allows {parameters - 1:,}, 1 too many")
+
+
+def test_multiply_adds_and_bytes_have_limits_too():
+    space = space_of("search=plain")
+    start = space.start()
+    assert start["model.widths.0"] == 8
+    cost = design(space.configure(start))[1]
+    for name in ("mult_adds", "bytes"):
+        space.cfg.budget[name] = getattr(cost, name)
+        assert space.why_infeasible(start) is None
+        space.cfg.budget[name] -= 1
+        assert name in space.why_infeasible(start)
+        space.cfg.budget[name] = None
+
+
+def test_a_recipe_that_cannot_be_trained_is_infeasible():
+    space = space_of("search=plain", "+space.scheduler.pct_start=[0.3,2.0]")
+    start = space.start()
+    assert space.why_infeasible(start | {"scheduler.pct_start": 2.0}).startswith("scheduler: ")
+
+
+@pytest.mark.parametrize("value", ["model.widths.0=3", "model.widths.0=null", "model.head=2"])
+def test_a_configuration_outside_its_space_is_no_first_trial(value):
+    assert space_of("search=plain", value).start() is None
+
+
+@pytest.mark.parametrize(
+    ("space", "complaint"),
+    [
+        ({"model.withs.0": [1, 2]}, "no key model.withs.0 in the configuration; did you mean"),
+        ({"model.widths.9": [1, 2]}, "no key model.widths.9"),
+        ({"model.head": 3}, "space.model.head: give a list of choices, or low and high; it is 3"),
+        ({"model": {"head": {"low": 1}}}, "space.model.head: give a list of choices"),
+        ({"model.head": {"low": 5, "high": 1}}, "space.model.head: "),
+        ({"optimizer.lr": {"low": 0, "high": 1.0, "log": True}}, "space.optimizer.lr: "),
+        ({}, "space is empty"),
+    ],
+)
+def test_a_mistake_in_a_space(space, complaint):
+    with pytest.raises(UserError) as error:
+        Space(configure("search"), OmegaConf.create(space))
+    assert complaint in str(error.value)
+
+
+def test_the_command_line_changes_a_space():
+    widths = "+space.model.widths.0={low: 1, high: 2}"
+    ours = space_of("+space.model.head=[1]", "+space.model.dropout=null", widths).distributions
+    usual = space_of().distributions
+    assert ours["model.head"] == CategoricalDistribution([1])
+    assert ours["model.widths.0"] == IntDistribution(1, 2)
+    assert usual.keys() - ours.keys() == {"model.dropout"}
+
+
+def test_whole_numbers_floats_and_choices():
+    space = {
+        "model.head": {"low": 1, "high": 5, "step": 2},
+        "optimizer.lr": {"low": 0.01, "high": 1.0, "log": True},
+        "model.norm": ["batch", None],
+    }
+    assert list(Space(configure("search"), OmegaConf.create(space)).distributions.values()) == [
+        IntDistribution(1, 5, step=2),
+        FloatDistribution(0.01, 1.0, log=True),
+        CategoricalDistribution(["batch", None]),
+    ]
