@@ -1,4 +1,4 @@
-"""Make files as the Digit Recognizer competition has them, and score a submission.
+"""Make the files of the Digit Recognizer competition from MNIST, and score a submission.
 
 python -m experiments.competition
 python -m experiments.competition submission=submission.csv
@@ -6,19 +6,19 @@ python -m experiments.competition submission=submission.csv
 The competition splits MNIST's 70,000 digits anew; so do we, with a seed, and keep the truth.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from experiments.cli.program import program
-from experiments.data.competition_files import TRUTH, make, score
+from experiments.data.submission import TRUTH, score
 
 
 @program("competition")
 def main(cfg: DictConfig) -> None:
     if cfg.submission is None:
+        from experiments.data.competition_files import make  # torch is not needed for a score
+
         make(cfg)
     else:
         accuracy, images = score(Path(cfg.submission), Path(cfg.root, TRUTH))

@@ -1,4 +1,4 @@
-"""Getting a published data set onto the disk, whole and verified, or not at all.
+"""Fetch a published data set and verify its files.
 
 python -m experiments.fetch data=mnist
 """

@@ -1,72 +1,67 @@
-"""What one would run instead of us: the notebook recipe, a usual Lightning project, a bare loop.
+"""What people run instead of ours: the notebook recipe, a usual Lightning project, a bare loop.
 
-python -m experiments.rivals step=s13 seed=0     # the notebook recipe as a program
+python -m experiments.benchmarks.baselines step=s13 seed=0     # the notebook recipe as a program
+
+Each trains one epoch and returns its seconds of training and of validation.
 """
-
-from __future__ import annotations
 
 import itertools
 import json
 import math
-import tempfile
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
+from PIL import Image
+from pytorch_lightning.loggers import MLFlowLogger
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics import Accuracy
+from torchvision import transforms
 
+from experiments.budget.network import design
 from experiments.cli.config import build
 from experiments.cli.program import program
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-    from torch.utils.data import DataLoader
-
-    from experiments.data.images import ImageData, Images
-    from models.lightning.learner import Learner
+from experiments.data.images import Batches, ImageData, Images, load
+from models.lightning.learner import Learner
 
 
 @program("train")
 def main(cfg: DictConfig) -> None:
     """Train by the notebook recipe; print the seconds of each epoch as JSON."""
-    from experiments.budget.network import design
-    from experiments.data.images import load
-
     network, _ = design(cfg)
     data, _ = load(cfg)
     seconds = [sum(notebook(cfg, network, data)) for _ in range(cfg.trainer.max_epochs)]
     print(json.dumps(seconds))
 
 
+class PILImages(Dataset):
+    """Images that are transformed one by one when they are asked for, as torchvision's are."""
+
+    def __init__(self, images: Images, transform: transforms.Compose) -> None:
+        self.images, self.labels = images.images[:, 0].cpu(), images.labels.cpu()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = Image.fromarray(self.images[index].numpy())
+        return self.transform(image), int(self.labels[index])
+
+
 def loaders(cfg: DictConfig, data: ImageData, workers: int) -> tuple[DataLoader, DataLoader]:
-    """DataLoaders over PIL images, each transformed when asked for, as torchvision does it."""
-    from PIL import Image
-    from torch.utils.data import DataLoader, Dataset
-    from torchvision import transforms
-
-    class PILImages(Dataset):
-        def __init__(self, images: Images, transform: transforms.Compose) -> None:
-            self.images, self.labels, self.transform = images.images[:, 0], images.labels, transform
-
-        def __len__(self) -> int:
-            return len(self.labels)
-
-        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-            image = Image.fromarray(self.images[index].numpy())
-            return self.transform(image), int(self.labels[index])
-
-    rotate = []
-    if cfg.augmentation is not None:
-        spread = cfg.augmentation.scale
-        rotate = [
-            transforms.RandomRotation(cfg.augmentation.degrees)
-            if not (cfg.augmentation.translate or spread)
-            else transforms.RandomAffine(
-                cfg.augmentation.degrees,
-                translate=(cfg.augmentation.translate, cfg.augmentation.translate),
-                scale=(1 - spread, 1 + spread),
-            )
-        ]
+    """DataLoaders of training and validation, with torchvision's transforms."""
+    augmentation, rotate = cfg.augmentation, []
+    if augmentation is not None and not (augmentation.translate or augmentation.scale):
+        rotate = [transforms.RandomRotation(augmentation.degrees)]
+    elif augmentation is not None:
+        shift, spread = augmentation.translate, augmentation.scale
+        scale = (1 - spread, 1 + spread)
+        rotate = [transforms.RandomAffine(augmentation.degrees, (shift, shift), scale)]
     usual = [transforms.ToTensor(), transforms.Normalize((cfg.data.mean,), (cfg.data.std,))]
     options = {"batch_size": cfg.data.batch_size, "num_workers": workers}
     train = PILImages(data.train, transforms.Compose([*rotate, *usual]))
@@ -81,14 +76,11 @@ def notebook(
     workers: int = 0,
     batches: int | None = None,
 ) -> tuple[float, float]:
-    """Seconds of training and of validation in an epoch of the loop that notebooks have.
+    """The loop that notebooks have.
 
     Args:
-        batches: stop training after so many; None: all.
+        batches: of training and of validation at most; None: all.
     """
-    import torch
-    from torch.nn import functional as F
-
     device = device_of(cfg)
     train, val = loaders(cfg, data, workers)
     network = network.to(device)
@@ -118,55 +110,49 @@ def notebook(
     return trained - start, now(device) - trained
 
 
+class UsualModule(pl.LightningModule):
+    """A classifier as Lightning's tutorials write it."""
+
+    def __init__(self, network: nn.Module, cfg: DictConfig) -> None:
+        super().__init__()
+        self.network, self.cfg = network, cfg
+        self.train_acc = Accuracy("multiclass", num_classes=cfg.data.num_classes)
+        self.val_acc = Accuracy("multiclass", num_classes=cfg.data.num_classes)
+
+    def training_step(self, batch, _):
+        images, labels = batch
+        logits = self.network(images)
+        loss = F.cross_entropy(logits, labels)
+        self.train_acc(logits, labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True)
+        self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, _):
+        images, labels = batch
+        logits = self.network(images)
+        self.val_acc(logits, labels)
+        self.log("val/loss", F.cross_entropy(logits, labels))
+        self.log("val/acc", self.val_acc)
+
+    def configure_optimizers(self):
+        return build(self.cfg, "optimizer")(self.parameters())
+
+
 def lightning(
-    cfg: DictConfig,
-    network: nn.Module,
-    data: ImageData,
-    folder: tempfile.TemporaryDirectory,
-    batches: int | None = None,
+    cfg: DictConfig, network: nn.Module, data: ImageData, folder: Path, batches: int | None = None
 ) -> tuple[float, float]:
-    """The same of a usual Lightning project: DataLoader, transforms, torchmetrics, MLFlowLogger."""
-    import pytorch_lightning as pl
-    from pytorch_lightning.loggers import MLFlowLogger
-    from torch.nn import functional as F
-    from torchmetrics import Accuracy
-
-    class Usual(pl.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-            self.train_acc = Accuracy("multiclass", num_classes=cfg.data.num_classes)
-            self.val_acc = Accuracy("multiclass", num_classes=cfg.data.num_classes)
-
-        def training_step(self, batch, _):
-            images, labels = batch
-            logits = self.network(images)
-            loss = F.cross_entropy(logits, labels)
-            self.train_acc(logits, labels)
-            self.log("train/loss", loss, on_step=False, on_epoch=True)
-            self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
-            return loss
-
-        def validation_step(self, batch, _):
-            images, labels = batch
-            logits = self.network(images)
-            self.val_acc(logits, labels)
-            self.log("val/loss", F.cross_entropy(logits, labels))
-            self.log("val/acc", self.val_acc)
-
-        def configure_optimizers(self):
-            return build(cfg, "optimizer")(self.parameters())
-
+    """A usual Lightning project: DataLoader, transforms, torchmetrics, MLFlowLogger."""
     train, val = loaders(cfg, data, workers=0)
-    clock = clocked()
+    clock = Clock()
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator=cfg.trainer.accelerator,
         devices=1,
         logger=MLFlowLogger(
-            tracking_uri=f"sqlite:///{folder.name}/usual.db", artifact_location=folder.name
+            tracking_uri=f"sqlite:///{folder}/usual.db", artifact_location=str(folder)
         ),
-        default_root_dir=folder.name,
+        default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -174,25 +160,18 @@ def lightning(
         limit_val_batches=batches,
         callbacks=[clock],
     )
-    trainer.fit(Usual(), train, val)
+    trainer.fit(UsualModule(network, cfg), train, val)
     return clock.seconds()
 
 
 def bare(
-    cfg: DictConfig,
-    learn: Learner,
-    data: ImageData,
-    batches: int | None = None,
+    cfg: DictConfig, learn: Learner, data: ImageData, batches: int | None = None
 ) -> tuple[float, float]:
-    """The same over resident tensors, and nothing else: no Lightning, metrics or tracking.
+    """A loop over images on the device, without Lightning, metrics or tracking.
 
     Args:
-        learn: our own arithmetic.
+        learn: computes the loss as ours does.
     """
-    import torch
-
-    from experiments.data.images import Batches
-
     device = device_of(cfg)
     train, val = data.train.to(device), data.val.to(device)
     network = learn.network.to(device)
@@ -213,14 +192,11 @@ def bare(
 
 
 def floor(cfg: DictConfig, mult_adds: int, batches: int, size: int = 1024) -> float:
-    """Seconds that the multiplications of an epoch's training take at the best.
+    """The least seconds that the multiplications of an epoch's training take.
 
-    Forward, and backward to the inputs and to the weights: three times the
-    multiply-adds of the forward pass, at the rate of a product of two square
-    matrices of `size`, the best of ten.
+    Forward, and backward to the inputs and to the weights: three times the multiply-adds of
+    the forward pass, at the rate of a product of two square matrices of `size`, the best of ten.
     """
-    import torch
-
     device = device_of(cfg)
     a, b = torch.rand(2, size, size, device=device)
     best = math.inf
@@ -231,38 +207,32 @@ def floor(cfg: DictConfig, mult_adds: int, batches: int, size: int = 1024) -> fl
     return 3 * mult_adds * cfg.data.batch_size * batches / (size**3 / best)
 
 
-def device_of(cfg: DictConfig) -> torch.device:
-    """The device that trains under a configuration."""
-    return build(cfg, "trainer", logger=False, enable_progress_bar=False).strategy.root_device
+class Clock(pl.Callback):
+    """Times training and validation of one epoch."""
 
+    def on_train_epoch_start(self, trainer, module) -> None:
+        self.start = now(module.device)
 
-def clocked():
-    """A Lightning callback that times training and validation of its one epoch."""
-    import pytorch_lightning as pl
+    def on_validation_start(self, trainer, module) -> None:
+        self.trained = now(module.device)
 
-    class Clock(pl.Callback):
-        def on_train_epoch_start(self, trainer, module) -> None:
-            self.start, self.device = now(module.device), module.device
+    def on_train_end(self, trainer, module) -> None:
+        self.end = now(module.device)
 
-        def on_validation_start(self, trainer, module) -> None:
-            self.trained = now(module.device)
-
-        def on_train_end(self, trainer, module) -> None:
-            self.end = now(module.device)
-
-        def seconds(self) -> tuple[float, float]:
-            return self.trained - self.start, self.end - self.trained
-
-    return Clock()
+    def seconds(self) -> tuple[float, float]:
+        return self.trained - self.start, self.end - self.trained
 
 
 def now(device: torch.device) -> float:
-    """Seconds on a clock, once the device has done all that it was given."""
-    import torch
-
+    """Seconds on a clock, once the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def device_of(cfg: DictConfig) -> torch.device:
+    """The device that trains under a configuration."""
+    return build(cfg, "trainer", logger=False, enable_progress_bar=False).strategy.root_device
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reading IDX, the file format of MNIST: a header of dimensions, then bytes."""
+"""IDX, the file format of MNIST: a header of dimensions, then bytes."""
 
 import gzip
 import math
@@ -18,10 +18,12 @@ def read(path: Path) -> Tensor:
     """The unsigned bytes of an IDX file, plain or gzipped, in the shape of its header.
 
     Raises:
-        UserError: the file is missing, truncated, too long, or something else.
+        UserError: the file is missing, truncated, too long, or not an IDX file.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
     except (OSError, EOFError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     zeros, kind, rank = struct.unpack(">HBB", content[:4].ljust(4, b"\xff"))
@@ -38,18 +40,19 @@ def read(path: Path) -> Tensor:
 
 
 class IDXFolder:
-    """Four IDX files, plain or gzipped, under MNIST's names in a folder of the user's.
+    """Four IDX files, plain or gzipped, under MNIST's names in one folder.
 
     Has `data` [N, H, W] and `targets` [N] like torchvision's data sets.
     """
 
     def __init__(self, root: str, train: bool) -> None:
-        self.data = read(self._find(Path(root), f"{SPLITS[train]}-images"))
-        self.targets = read(self._find(Path(root), f"{SPLITS[train]}-labels"))
+        self.data, self.targets = (
+            read(_find(Path(root), f"{SPLITS[train]}-{part}")) for part in ("images", "labels")
+        )
 
-    @staticmethod
-    def _find(folder: Path, stem: str) -> Path:
-        found = sorted(folder.glob(f"{stem}*"))
-        if not found:
-            raise UserError(f"{folder}: has no file {stem}-idx*-ubyte or {stem}-idx*-ubyte.gz")
-        return found[0]
+
+def _find(folder: Path, stem: str) -> Path:
+    found = sorted(folder.glob(f"{stem}*"))
+    if not found:
+        raise UserError(f"{folder}: has no file {stem}-idx*-ubyte or {stem}-idx*-ubyte.gz")
+    return found[0]

@@ -1,28 +1,25 @@
-"""Anyone's image files, as images that a network was trained on: small, grey, light on dark."""
+"""Image files of any size and kind, as the small, grey, light-on-dark images of a network."""
 
 import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from experiments.cli.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
-
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
-PIXELS = 50_000_000  # larger ones are refused: a small file can unfold to gigabytes
+PIXELS = 50_000_000  # larger images are refused: a small file can unfold to gigabytes
 MIDDLE = 127.5  # between dark and light
 
 
 def find(path: Path) -> list[Path]:
-    """The image files of a folder, in the order of their names; or the one file.
+    """The image files of a folder, sorted by name; or the one file.
 
     Raises:
-        UserError: there is none.
+        UserError: the folder has no images.
     """
     if not path.is_dir():
         return [path]
@@ -32,11 +29,11 @@ def find(path: Path) -> list[Path]:
     return found
 
 
-def read(paths: list[Path], size: int) -> tuple[Tensor, list[str]]:
-    """Images uint8 [N, size, size], with a note for each that was not read as it is.
+def read(paths: list[Path], size: int) -> tuple[np.ndarray, list[str]]:
+    """Images uint8 [N, size, size], and notes on files that were not read as they are.
 
     Raises:
-        UserError: a file cannot be read; where there are several, all are named.
+        UserError: files cannot be read; all of them are named.
     """
     images, notes, problems = [], [], []
     for path in paths:
@@ -45,58 +42,52 @@ def read(paths: list[Path], size: int) -> tuple[Tensor, list[str]]:
         except UserError as error:
             problems.append(f"{path}: {error}")
             continue
-        images.append(torch.from_numpy(image))
+        images.append(image)
         notes += [f"{path}: {note}"] if note else []
     if problems:
         raise UserError("; ".join(problems))
-    return torch.stack(images), notes
+    return np.stack(images), notes
 
 
 def _read(path: Path, size: int) -> tuple[np.ndarray, str]:
+    if path.exists() and not path.is_file():
+        raise UserError("is not a file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if not path.stat().st_size:
-                raise UserError("is empty")
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > PIXELS:
-                    raise UserError(_too_large(f"{image.width:,} x {image.height:,} pixels"))
+                    raise UserError(
+                        f"has {image.width:,} x {image.height:,} pixels, at most {PIXELS:,} are "
+                        "read; make it smaller"
+                    )
                 if getattr(image, "n_frames", 1) > 1:
                     raise UserError(f"is animated, with {image.n_frames} frames; save one of them")
                 image.load()
-                return _prepared(ImageOps.exif_transpose(image), size)
+                return _prepare(ImageOps.exif_transpose(image), size)
     except Image.UnidentifiedImageError as error:
         raise UserError(f"is not an image ({', '.join(FORMATS)})") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise UserError(_too_large("too many pixels")) from error
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}") from error
-    except (SyntaxError, ValueError) as error:  # what Pillow says of a broken file
-        raise UserError(f"is damaged: {error}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot be read: {reason}") from error
 
 
-def _too_large(what: str) -> str:
-    return f"has {what}, at most {PIXELS:,} are read; make it smaller"
-
-
-def _prepared(image: Image.Image, size: int) -> tuple[np.ndarray, str]:
-    """uint8 [size, size], and what was done about depth and transparency."""
+def _prepare(image: Image.Image, size: int) -> tuple[np.ndarray, str]:
+    """uint8 [size, size], and a note on its depth or transparency."""
     note = ""
-    if image.mode.startswith("I"):  # converting it would cut off all above 255
-        grey, note = np.asarray(image).astype(np.int64) >> 8, "is of 16 bits; read as of 8"
+    if image.mode.startswith("I"):  # convert("L") would cut off all above 255
+        grey = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        note = "has 16 bits, of which 8 are read"
     elif image.has_transparency_data:
-        light, alpha = (np.asarray(band, float) for band in image.convert("LA").split())
-        mean = (light * alpha).sum() / max(alpha.sum(), 1)
-        background, name = (0, "black") if mean > MIDDLE else (255, "white")
-        grey = light * (alpha / 255) + background * (1 - alpha / 255)
+        light, alpha = image.convert("LA").split()
+        mean = np.average(light, weights=alpha) if alpha.getbbox() else 0
+        name, background = ("black", 0) if mean > MIDDLE else ("white", 255)
+        grey = Image.composite(light, Image.new("L", image.size, background), alpha)
         note = f"is transparent; read on {name}"
     else:
-        grey = np.asarray(image.convert("L"))
-    grey = grey.clip(0, 255).round().astype(np.uint8)
-    edge = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
-    if np.median(edge) > MIDDLE:
-        grey = 255 - grey  # dark on light
-    if grey.shape != (size, size):
-        square = ImageOps.pad(Image.fromarray(grey), (max(grey.shape),) * 2, color=0)
-        grey = np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
-    return grey.copy(), note
+        grey = image.convert("L")
+    pixels = np.asarray(grey)
+    edge = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+    if np.median(edge) > MIDDLE:  # dark on light
+        grey = ImageOps.invert(grey)
+    return np.asarray(ImageOps.pad(grey, (size, size), Image.Resampling.LANCZOS, color=0)), note

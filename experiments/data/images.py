@@ -129,11 +129,11 @@ class ImageData(pl.LightningDataModule):
 def load(cfg: DictConfig) -> tuple[ImageData, str]:
     """Fetch and read the data of a configuration; with the digest of what was read.
 
-    With `data.holdout`, so many of the training images are kept back and validated on; the
-    test images are not read.
+    With `data.holdout`, validation is on that many of the training images, and the test images
+    are not read.
 
     Raises:
-        UserError: it cannot be fetched or read, or is not what `data` states.
+        UserError: the data cannot be fetched or read, or differ from what `data` states.
     """
     fetch(cfg.data)
     train = _read(cfg, "train")
@@ -150,10 +150,10 @@ def load(cfg: DictConfig) -> tuple[ImageData, str]:
 
 
 def hold_out(images: Images, count: int) -> tuple[Images, Images]:
-    """All but so many images, and those: the same ones for all seeds.
+    """All images but `count`, and those `count`: the same ones for every seed.
 
     Raises:
-        UserError: none would be left to train on.
+        UserError: no image would be left to train on.
     """
     total = len(images.labels)
     if count >= total:
@@ -164,22 +164,22 @@ def hold_out(images: Images, count: int) -> tuple[Images, Images]:
 
 
 def _read(cfg: DictConfig, split: str) -> Images:
-    source = build(cfg, f"data.{split}", root=cfg.data.root)
+    data, where = cfg.data, f"the {split} images of {cfg.data.root}"
+    source = build(cfg, f"data.{split}", root=data.root)
     images, labels = torch.as_tensor(source.data), torch.as_tensor(source.targets).long()
     if images.ndim == 3:
         images = images.unsqueeze(1)
-    if cfg.data.transposed:
+    if data.transposed:
         images = images.mT
     if labels.ndim == 2:  # QMNIST: the class, then who wrote it
         labels = labels[:, 0]
     if images.shape[1] == 1:  # grey: the same in each channel
-        images = images.expand(-1, cfg.data.in_channels, -1, -1)
-    if cfg.data.classes is not None:
-        chosen = torch.isin(labels, torch.tensor(list(cfg.data.classes)))
+        images = images.expand(-1, data.in_channels, -1, -1)
+    if data.classes is not None:
+        chosen = torch.isin(labels, torch.tensor(list(data.classes)))
         images, labels = images[chosen], labels[chosen]
         if not len(labels):
-            raise UserError(f"data.classes={cfg.data.classes}: none of the {split} images is such")
-    data, where = cfg.data, f"the {split} images of {cfg.data.root}"
+            raise UserError(f"data.classes={data.classes}: {where} have none of these classes")
     shape = (data.in_channels, data.image_size, data.image_size)
     if tuple(images.shape[1:]) != shape:
         raise UserError(

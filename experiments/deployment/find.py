@@ -1,4 +1,4 @@
-"""Finding the run whose network is wanted."""
+"""Find the run whose network is to be used."""
 
 import re
 
@@ -12,12 +12,12 @@ from experiments.tracking.store import Store, reason, search
 
 
 def find(store: Store, name: str) -> Run:
-    """The run of an id, or the one that a registered model comes from.
+    """The run with an id, or the run that a registered model comes from.
 
-    Of a parent run it is the seed that came out best.
+    For a parent run it is the best of its seeds.
 
     Raises:
-        UserError: there is none, or it was not trained to its end.
+        UserError: there is no such run, or it is not finished.
     """
     try:
         run = store.client.get_run(name if re.fullmatch(r"\w{32}", name) else _source(store, name))
@@ -37,14 +37,14 @@ def find(store: Store, name: str) -> Run:
 
 
 def best(store: Store, where: str | None = None) -> Run:
-    """The smallest network that holds its target by the mean of its seeds; if there is
-    none, the smallest of which a single run does. Of its seeds the one that came out best.
+    """The smallest network that reaches its target by the mean of its seeds; if there is
+    none, the smallest of which a single run does. Of its seeds, the best one.
 
     Args:
-        where: a filter of MLflow's; None: of all that know every class of their data.
+        where: an MLflow filter; None: all networks that know every class of their data.
 
     Raises:
-        UserError: no network holds its target, or the filter is none.
+        UserError: no network reaches its target, or the filter is invalid.
     """
     also = f" and {where}" if where else ""
     try:
@@ -57,16 +57,16 @@ def best(store: Store, where: str | None = None) -> Run:
             [run for run in runs if run.data.params.get("data.classes", "None") == "None"]
             for runs in (parents, seeds)
         )
-    for runs, figure in ((parents, "val/acc_mean"), (seeds, "val/acc")):
-        holding = [run for run in runs if _holds(run, figure)]
-        if holding:
+    for runs, metric in ((parents, "val/acc_mean"), (seeds, "val/acc")):
+        candidates = [run for run in runs if _reaches_target(run, metric)]
+        if candidates:
             smallest = min(
-                holding,
-                key=lambda run: (run.data.metrics["parameters"], -run.data.metrics[figure]),
+                candidates,
+                key=lambda run: (run.data.metrics["parameters"], -run.data.metrics[metric]),
             )
             return find(store, smallest.info.run_id)
     raise UserError(
-        f"run=best: of {len(seeds):,} finished runs in {store.uri} none holds a target; "
+        f"run=best: none of {len(seeds):,} finished runs in {store.uri} reaches a target; "
         "train with a target, or name a run with run="
     )
 
@@ -92,8 +92,8 @@ def _finished(store: Store, query: str) -> list[Run]:
     return search(store, f"{query} and attributes.status = 'FINISHED'")
 
 
-def _holds(run: Run, figure: str) -> bool:
+def _reaches_target(run: Run, metric: str) -> bool:
     target, metrics = run.data.params.get("target.val_acc", "None"), run.data.metrics
     if target == "None" or "parameters" not in metrics:
         return False
-    return reaches(metrics.get(figure, 0), float(target))
+    return reaches(metrics.get(metric, 0), float(target))

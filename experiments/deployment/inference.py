@@ -1,30 +1,26 @@
-"""Reading images, predicting their classes, and writing the predictions."""
+"""Read images, predict their classes, and show or write the predictions."""
 
-from __future__ import annotations
-
-import csv
-import io
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
 
 from experiments.cli.errors import UserError
+from experiments.data import csv_images, image_files
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-FULL, SUBMISSION = "full", "submission"
+ROWS = 50  # shown on the terminal
 
 
 def read(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None]:
-    """The names of the images, uint8 [N, C, H, W], and labels [N] where the file has them.
+    """The names of the images, uint8 [N, C, H, W], and labels [N] if the file has them.
 
     Raises:
-        UserError: they cannot be read, or are not of the size that the network takes.
+        UserError: the images cannot be read, or do not have the size that the network takes.
     """
-    from experiments.data import csv_images, image_files
-
     size, labels = data["image_size"], None
     if path.suffix.lower() == ".csv":
         images, labels = csv_images.read(path, data["num_classes"])
@@ -34,8 +30,8 @@ def read(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None]:
         names = [str(number) for number in range(1, len(images) + 1)]
     else:
         paths = image_files.find(path)
-        images, notes = image_files.read(paths, size)
-        names = [file.name for file in paths]
+        pixels, notes = image_files.read(paths, size)
+        images, names = torch.from_numpy(pixels), [file.name for file in paths]
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
     return names, images[:, None].expand(-1, data["in_channels"], -1, -1), labels
@@ -43,29 +39,35 @@ def read(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None]:
 
 def predict(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
     """uint8 [N, C, H, W] -> probabilities [N, K]."""
-    import torch
-
     with torch.inference_mode():
         return torch.cat([network(batch) for batch in images.split(batch_size)])
 
 
-def full(names: list[str], probabilities: Tensor) -> Iterator[list[str]]:
-    """Each image with its class, the probability of that, and of each class."""
-    kinds = [f"p{kind}" for kind in range(probabilities.shape[1])]
-    yield ["image", "predicted", "probability", *kinds]
-    rows = zip(names, probabilities.argmax(1).tolist(), probabilities.tolist(), strict=True)
-    for name, kind, chances in rows:
-        yield [name, str(kind), *(f"{chance:.6f}" for chance in (chances[kind], *chances))]
+def full(names: list[str], probabilities: Tensor) -> str:
+    """CSV: each image with its class, the probability of that class, and of every class."""
+    table = pd.DataFrame(probabilities.numpy()).add_prefix("p")
+    table.insert(0, "image", names)
+    table.insert(1, "predicted", probabilities.argmax(1).numpy())
+    table.insert(2, "probability", probabilities.amax(1).numpy())
+    return table.to_csv(index=False, float_format="%.6f")
 
 
-def submission(names: list[str], probabilities: Tensor) -> Iterator[list[str]]:
-    """What the Digit Recognizer competition takes."""
-    yield ["ImageId", "Label"]
-    for number, kind in enumerate(probabilities.argmax(1).tolist(), start=1):
-        yield [str(number), str(kind)]
+def submission(names: list[str], probabilities: Tensor) -> str:
+    """CSV as the Digit Recognizer competition takes it: images are numbered from 1."""
+    table = pd.DataFrame({"Label": probabilities.argmax(1).numpy()})
+    table.insert(0, "ImageId", range(1, len(table) + 1))
+    return table.to_csv(index=False)
 
 
-def as_csv(rows: Iterable[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+def show(names: list[str], probabilities: Tensor) -> None:
+    """Print the most and the second most probable class of each image."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("image", "predicted", "probability", "else", "probability"):
+        table.add_column(column, justify="left" if column == "image" else "right")
+    values, classes = probabilities[:ROWS].topk(min(2, probabilities.shape[1]))
+    for name, chances, kinds in zip(names, values.tolist(), classes.tolist(), strict=False):
+        cells = zip(map(str, kinds), (f"{chance * 100:.2f} %" for chance in chances), strict=True)
+        table.add_row(name, *(cell for pair in cells for cell in pair))
+    Console(highlight=False, markup=False).print(table)
+    if len(names) > ROWS:
+        print(f"and {len(names) - ROWS:,} more; output=FILE.csv has all")

@@ -1,4 +1,4 @@
-"""A trained network out of the store, whoever put it there: none of their code is run.
+"""A trained network out of the store. Runs are untrusted: none of their code is run.
 
 The architecture is built from the run's configuration, of networks that this project or PyTorch
 has; the weights are read as tensors and nothing else.
@@ -26,45 +26,15 @@ from experiments.tracking.store import CONFIG_HASH, Store
 from models.losses import CrossEntropy
 from models.normalize import Normalize
 
-FACTS = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}
+# what a network takes: the keys of `data` that must be numbers, with their types
+IMAGES = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}
 
 
 class Trained(NamedTuple):
     """A network that takes uint8 [N, C, H, W] and returns probabilities [N, K]."""
 
     network: nn.Module
-    data: dict[str, Any]  # what the images are: see FACTS
-    run: Run
-
-
-def load(store: Store, run: Run, checkpoints: Path) -> Trained:
-    """The network of a run with the weights of its best epoch.
-
-    Args:
-        checkpoints: the folder that has the weights of a run that has none in the store.
-
-    Raises:
-        UserError: the run keeps no such thing, or what it keeps is not what it should be.
-    """
-    where = f"run {run.info.run_id}"
-    with tempfile.TemporaryDirectory() as temporary:
-        config = _config(_fetched(store, run, CONFIG, temporary), where)
-        network = _built(config.get("model"), where)
-        loss = CrossEntropy() if config.get("loss") is None else _built(config["loss"], where)
-        weights = _fetched(store, run, WEIGHTS, temporary)
-        if weights is None:
-            identity = re.sub(r"\W", "", run.data.tags.get(CONFIG_HASH, ""))
-            weights = checkpoints / identity / "best.ckpt"
-        state = _weights(weights, where)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        refusal = " ".join(str(error).split())[:200]
-        raise UserError(f"{where}: its weights are not those of its network: {refusal}") from error
-    data = _facts(config.get("data"), where)
-    probabilities = getattr(loss, "probabilities", CrossEntropy.probabilities)
-    layers = Normalize(data["mean"], data["std"]), network, Function(probabilities)
-    return Trained(nn.Sequential(*layers).eval(), data, run)
+    data: dict[str, Any]  # see IMAGES
 
 
 class Function(nn.Module):
@@ -78,6 +48,41 @@ class Function(nn.Module):
         return self.function(x)
 
 
+def load(store: Store, run: Run, checkpoints: Path) -> Trained:
+    """The network of a run with the weights of its best epoch.
+
+    Args:
+        checkpoints: the folder with the weights of runs that have none in the store.
+
+    Raises:
+        UserError: the run has no network or no weights, or they are invalid.
+    """
+    try:
+        return _load(store, run, checkpoints)
+    except UserError as error:
+        raise UserError(f"run {run.info.run_id}: {error}") from error
+
+
+def _load(store: Store, run: Run, checkpoints: Path) -> Trained:
+    with tempfile.TemporaryDirectory() as temporary:
+        config = _read_config(_download(store, run, CONFIG, temporary))
+        network = _build(config.get("model"))
+        loss = CrossEntropy() if config.get("loss") is None else _build(config["loss"])
+        weights = _download(store, run, WEIGHTS, temporary)
+        if weights is None:
+            identity = re.sub(r"\W", "", run.data.tags.get(CONFIG_HASH, ""))
+            weights = checkpoints / identity / "best.ckpt"
+        state = _read_weights(weights)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"its weights are not those of its network: {_one_line(error)}") from error
+    data = _image_facts(config.get("data"))
+    probabilities = getattr(loss, "probabilities", CrossEntropy.probabilities)
+    layers = Normalize(data["mean"], data["std"]), network, Function(probabilities)
+    return Trained(nn.Sequential(*layers).eval(), data)
+
+
 def network_class(target: str) -> type[nn.Module] | None:
     """The class that a `_target_` names, if it is a network or a layer of this project's
     `models` or of torch.nn; nothing else is even imported."""
@@ -88,86 +93,90 @@ def network_class(target: str) -> type[nn.Module] | None:
         kind, home = getattr(import_module(module), name, None), module
     else:
         return None
-    there = isinstance(kind, type) and issubclass(kind, nn.Module)
-    return kind if there and f"{kind.__module__}.".startswith(home) else None
+    is_network = isinstance(kind, type) and issubclass(kind, nn.Module)
+    return kind if is_network and f"{kind.__module__}.".startswith(home) else None
 
 
-def _fetched(store: Store, run: Run, name: str, folder: str) -> Path | None:
-    """A file of the run, if it has it."""
+def _download(store: Store, run: Run, name: str, folder: str) -> Path | None:
+    """An artifact of the run; None if the run does not have it."""
     try:
         return Path(store.client.download_artifacts(run.info.run_id, name, folder))
     except (MlflowException, OSError):
         return None
 
 
-def _config(path: Path | None, where: str) -> dict[str, Any]:
+def _read_config(path: Path | None) -> dict[str, Any]:
     if path is None:
-        raise UserError(f"{where}: has no {CONFIG} among its artifacts")
+        raise UserError(f"has no {CONFIG} among its artifacts")
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: {CONFIG} is not YAML") from error
+        raise UserError(f"{CONFIG} is not YAML") from error
     if not isinstance(config, dict):
-        raise UserError(f"{where}: {CONFIG} is not a configuration")
+        raise UserError(f"{CONFIG} is not a configuration")
     return config
 
 
-def _built(part: Any, where: str) -> nn.Module:
-    """What a part of a configuration describes.
+def _build(part: Any) -> nn.Module:
+    """Build the network that a part of a configuration describes.
 
     Raises:
         UserError: it asks for anything but networks, layers and plain values.
     """
     if not isinstance(part, dict) or "_target_" not in part:
-        raise UserError(f"{where}: {CONFIG} describes no network")
-    _check(part, where)
+        raise UserError(f"{CONFIG} describes no network")
+    _check(part)
     try:
         return instantiate(part)
     except (HydraException, RuntimeError) as error:
-        refusal = " ".join(str(error.__cause__ or error).split())[:200]
-        raise UserError(f"{where}: its network cannot be built: {refusal}") from error
+        reason = _one_line(error.__cause__ or error)
+        raise UserError(f"its network cannot be built: {reason}") from error
 
 
-def _check(node: Any, where: str) -> None:
+def _check(node: Any) -> None:
     if isinstance(node, list):
         for child in node:
-            _check(child, where)
+            _check(child)
     elif isinstance(node, str) and "${" in node:
-        raise UserError(f"{where}: {CONFIG} is not resolved: {node[:40]}")
+        raise UserError(f"{CONFIG} is not resolved: {node[:40]}")
     elif isinstance(node, dict):
         for key, child in node.items():
             if key == "_target_":
                 if not isinstance(child, str) or network_class(child) is None:
                     raise UserError(
-                        f"{where}: asks for {str(child)[:80]}; out of a run's configuration only "
-                        "networks of models and torch.nn are built, as others could do anything"
+                        f"asks for {str(child)[:80]}; out of a run's configuration only networks "
+                        "of models and torch.nn are built, as others could do anything"
                     )
             elif str(key).startswith("_") and key != "_args_":
-                raise UserError(f"{where}: {CONFIG} has a key {str(key)[:40]}, which is refused")
+                raise UserError(f"{CONFIG} has a key {str(key)[:40]}, which is refused")
             else:
-                _check(child, where)
+                _check(child)
 
 
-def _weights(path: Path, where: str) -> dict[str, Tensor]:
+def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as error:
-        raise UserError(f"{where}: its weights are neither in the store nor in {path}") from error
+        raise UserError(f"its weights are neither in the store nor in {path}") from error
     except Exception as error:  # whatever PyTorch says of a file that is no checkpoint
-        raise UserError(f"{where}: {path.name} is damaged, or not only weights") from error
+        raise UserError(f"{path.name} is damaged, or not only weights") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = {name.removeprefix("network."): w for name, w in state["state_dict"].items()}
     if not isinstance(state, dict) or not all(isinstance(w, Tensor) for w in state.values()):
-        raise UserError(f"{where}: {path.name} is damaged, or not only weights")
+        raise UserError(f"{path.name} is damaged, or not only weights")
     return state
 
 
-def _facts(data: Any, where: str) -> dict[str, Any]:
+def _image_facts(data: Any) -> dict[str, Any]:
     """What the network takes, from the `data` of its configuration."""
     facts = {}
-    for name, kind in FACTS.items():
+    for name, kind in IMAGES.items():
         value = data.get(name) if isinstance(data, dict) else None
-        if type(value) not in (int, kind) or (name not in ("mean",) and not value > 0):
-            raise UserError(f"{where}: data.{name} of {CONFIG} is {value}, which is none")
+        if type(value) not in (int, kind) or (name != "mean" and not value > 0):
+            raise UserError(f"data.{name} of {CONFIG} is invalid: {value}")
         facts[name] = value
     return facts
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -27,7 +27,7 @@ def test_what_torch_compiles_is_the_same(batch):
     eager, compiled = learner(None), learner("all")
     for one, other in zip(eager(*batch), compiled(*batch), strict=True):
         assert torch.allclose(one.float(), other.float())
-    assert (eager.way, compiled.way) == ("eager", "torch.compile")
+    assert (eager.backend, compiled.backend) == ("eager", "torch.compile")
     some = [tensor[:5] for tensor in batch]  # no program of its own
     assert torch.allclose(eager(*some)[0], compiled(*some)[0])
 
@@ -39,8 +39,8 @@ def test_without_a_compiler_it_goes_on_and_says_so(monkeypatch, tmp_path, batch)
     ours = learner("all")
     loss, _ = ours(*batch)
     assert torch.allclose(loss, learner(None)(*batch)[0])
-    assert ours.way.startswith("eager, as ")
-    assert "no-such-compiler" in ours.way
+    assert ours.backend.startswith("eager, as ")
+    assert "no-such-compiler" in ours.backend
     loss.backward()
 
 
