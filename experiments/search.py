@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> str:
     from experiments.study import storage
     from experiments.study.space import Space
     from experiments.study.worker import Worker
-    from experiments.training.fit import explained
+    from experiments.training.resume import explained
 
     base = trial_base(cfg)
     space = Space(base, cfg.space)

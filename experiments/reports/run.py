@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from experiments.cli.text import against, duration, percent
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from experiments.tracking.store import Store
 
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
@@ -50,3 +57,16 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     console = Console(highlight=False)
     console.print(f"{title} in {duration(metrics['train_seconds'])} on {device}", style="bold")
     console.print(table)
+
+
+def show_fused(runs: list[Run], store: Store) -> None:
+    """Print the accuracy of each run of a program."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("run", "", "accuracy, last epoch", "best epoch"):
+        table.add_column(column)
+    for run in runs:
+        figures = (percent(run.data.metrics.get(name)) for name in ("val/acc", "val/best_acc"))
+        table.add_row(run.info.run_name, run.info.status.lower(), *figures)
+    Console(highlight=False).print(table)
+    parent = runs[0].data.tags["mlflow.parentRunId"]
+    print(f"to look at them: make ui, then {store.url(parent)}")

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.cli.errors import UserError
+from experiments.budget.network import prepare
+from experiments.cli.jobs import announce
 from experiments.study.claims import Claims
-from experiments.tracking.identity import ELSEWHERE, name_experiment
-from experiments.training.fit import ensure
-from models.lightning.classifier import Diverged
+from experiments.tracking.identity import ELSEWHERE, name_experiment, run_name
+from experiments.training.fit import train
 
 SECONDS = 2  # between looks at what others train
 
@@ -142,7 +142,8 @@ def train_finalists(
         The finalists, the best first.
     """
     accuracies: dict[tuple[str, int], float | None] = {}
-    missing = [(step, seed) for seed in range(cfg.final.seeds) for _, step in found]
+    seeds = range(cfg.final.seeds)
+    missing = [(step, seed) for seed in seeds for _, step in found]
     while missing:
         taken = []
         for step, seed in missing:
@@ -150,17 +151,14 @@ def train_finalists(
                 if not ours:
                     taken.append((step, seed))
                     continue
-                try:
-                    run = ensure(final_run(step, seed))[2]
-                    accuracies[step, seed] = run.data.metrics["val/acc"]
-                except UserError as error:
-                    if not isinstance(error.__cause__, Diverged):
-                        raise
-                    accuracies[step, seed] = None
+                final = final_run(step, seed)
+                announce(name=run_name(final))
+                _, _, [member] = train([final], *prepare([final]))
+                diverged = member.failure is not None
+                accuracies[step, seed] = None if diverged else member.run.data.metrics["val/acc"]
         missing = taken
         if missing:
             time.sleep(SECONDS)
-    seeds = range(cfg.final.seeds)
     finalists = [Finalist(t, step, [accuracies[step, seed] for seed in seeds]) for t, step in found]
     return sorted(finalists, key=lambda finalist: -finalist.mean)
 

@@ -16,7 +16,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from experiments.budget.cost import over, weigh
+from experiments.budget.cost import exceeded_limits
 from experiments.budget.network import rehearse
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError
@@ -86,13 +86,13 @@ class Space:
         try:
             with torch.device("meta"):  # shapes alone: nothing is computed
                 network = self.make(**model)
-            excess = over(weigh(network, self.cfg), self.cfg)
+            exceeded = exceeded_limits(network, self.cfg)
         except Exception as error:
             cause = error.__cause__ or error
             if not isinstance(cause, ValueError | UserError):
                 raise
             return f"model: {' '.join(str(cause).split())}"
-        return "; ".join(excess) or None
+        return "; ".join(exceeded) or None
 
     def refusal(self, params: Params) -> str | None:
         """The same for the recipe: a value that the optimizer or its schedule refuses."""
