@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> str:
 
     from experiments.study import storage  # not before: torch and MLflow take seconds
     from experiments.study.worker import Worker
-    from experiments.training.fit import explained
+    from experiments.training.resume import explained
 
     with explained(cfg.checkpoints.root), storage.explained(str(cfg.storage)):
         worker = Worker(cfg, name)

@@ -5,56 +5,57 @@ python -m experiments.train step=s13 seed=0
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.program import program
+from experiments.reports import run as screen
 from experiments.tracking.identity import identified, run_name
-from experiments.training.fit import ensure
+from experiments.training.grid import expand, is_fused
 
-if TYPE_CHECKING:  # imported where they are needed, so that a typo or a budget stops a run at once
-    from mlflow.entities import Run
-
+if TYPE_CHECKING:  # importing them takes seconds
     from experiments.tracking.store import Store
+    from experiments.training.fit import Member
 
 
 @program("train")
 def main(cfg: DictConfig) -> str:
     cfg = identified(cfg)
-    if any(values is not None for values in cfg.fused.values()):
-        from experiments.training.fused import train_together
+    cfgs, fused = expand(cfg), is_fused(cfg)
+    announce(name=f"{cfg.name}, {len(cfgs)} runs at once" if fused else run_name(cfg))
+    refuse_password(cfg)
 
-        return train_together(cfg)
-    return train(cfg)
+    from experiments.budget.network import prepare  # a run over its budget stops here, in 2 s
 
+    networks, cost = prepare(cfgs)
 
-def train(cfg: DictConfig) -> str:
-    """Train the run that a configuration describes, and show it.
+    from experiments.training.fit import train
 
-    Returns, and raises: see `ensure`.
-    """
-    outcome, store, run, folder = ensure(cfg)
-    announce(val_acc=run.data.metrics["val/acc"])
-    if not is_job():
-        show(cfg, store, run, folder, outcome)
+    outcome, store, members = train(cfgs, networks, cost, fused)
+    if fused and not is_job():
+        screen.show_fused([member.run for member in members], store)
+    if failures := [member.failure for member in members if member.failure]:
+        raise UserError("; ".join(failures))
+    accuracies = [member.run.data.metrics["val/acc"] for member in members]
+    announce(val_acc=sum(accuracies) / len(accuracies))
+    if not fused and not is_job():
+        show(members[0], store, outcome)
     return outcome
 
 
-def show(cfg: DictConfig, store: Store, run: Run, folder: Path, outcome: str) -> None:
-    """Print the verdict on a finished run, from what the store has of it."""
-    from experiments.reports import run as screen
-
-    device = f"{run.data.tags['device']} ({run.data.tags['device.name']})"
+def show(member: Member, store: Store, outcome: str) -> None:
+    """Print the results of a single run, as the store has them."""
+    run, tags = member.run, member.run.data.tags
     again = " (force=true trains it again)" if outcome == "trained before" else ""
-    title = f"{run_name(cfg)}: {outcome}{again}"
-    screen.show(cfg, title, run.data.metrics, device)
-    if run.data.tags["arithmetic"].startswith("eager, as "):
-        print(f"slower than it could be: {run.data.tags['arithmetic']}")
+    device = f"{tags['device']} ({tags['device.name']})"
+    screen.show(member.cfg, f"{member.name}: {outcome}{again}", run.data.metrics, device)
+    if tags["backend"].startswith("eager, as "):
+        print(f"slower than it could be: {tags['backend']}")
     print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
-    print(f"checkpoints and log: {folder}")
+    print(f"checkpoints and log: {member.folder}")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,32 @@
-"""What a network costs, read off torchinfo, and the limits it is held to before any training."""
+"""What a network costs, and the limits of a budget."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
-from torchinfo import ModelStatistics, summary
+from torchinfo import summary
 
 from experiments.cli.config import require_int
 from experiments.cli.errors import UserError
 from models.receptive_field import receptive_field
 
-LARGEST = 3  # layers named when a budget is exceeded
+LARGEST = 3  # layers that an error names
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one network: `parameters`, `mult_adds` for one image, `bytes` of all
-    parameters and buffers as they are stored, `receptive_field` in pixels, the
-    `largest` layers in words, and torchinfo's `summary` as text."""
+    """The cost of one network.
+
+    Attributes:
+        parameters: distinct ones.
+        mult_adds: multiply-adds for one image, as torchinfo counts them.
+        bytes: of all parameters and buffers, as they are stored.
+        receptive_field: in pixels.
+        largest: the layers with the most parameters, as a text.
+        summary: torchinfo's table.
+    """
 
     parameters: int
     mult_adds: int
@@ -32,8 +40,8 @@ class Cost:
         return {name: getattr(self, name) for name in names}
 
 
-def measure(network: nn.Module, data: DictConfig) -> Cost:
-    """The cost of a network on one image of the shape that `data` states.
+def compute_cost(network: nn.Module, data: DictConfig) -> Cost:
+    """Run a network on one image of the shape that `data` states, and count.
 
     Raises:
         UserError: the network does not take such an image.
@@ -45,75 +53,66 @@ def measure(network: nn.Module, data: DictConfig) -> Cost:
     except RuntimeError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"model: does not take an image of {shape[1:]}: {reason}") from error
-    leaves = [info for info in stats.summary_list if info.is_leaf_layer]
+    layers = [info for info in stats.summary_list if info.is_leaf_layer]
+    largest = sorted(layers, key=lambda info: info.num_params, reverse=True)[:LARGEST]
     return Cost(
-        parameters=stats.total_params,
+        **count_stored(network),
         mult_adds=stats.total_mult_adds,
-        bytes=_bytes(network),
-        receptive_field=receptive_field((info.module for info in leaves), data.image_size),
-        largest=_largest(stats),
+        receptive_field=receptive_field((info.module for info in layers), data.image_size),
+        largest=", ".join(
+            f"{info.var_name} ({info.class_name}) {info.num_params:,}"
+            for info in largest
+            if info.num_params
+        ),
         summary=str(stats),
     )
 
 
-@dataclass(frozen=True)
-class Weight:
-    """What can be counted of a network without running it; `mult_adds` only where asked for."""
-
-    parameters: int
-    bytes: int
-    mult_adds: int = 0
-
-
-def weigh(network: nn.Module, cfg: DictConfig) -> Cost | Weight:
-    """As much of a network's cost as its budget asks for: a few hundred times as fast as
-    `measure`, unless multiply-adds have a limit.
-
-    Raises:
-        UserError: see `measure`.
-    """
-    weight = Weight(sum(weight.numel() for weight in network.parameters()), _bytes(network))
-    if cfg.budget.mult_adds is None or over(weight, cfg):
-        return weight
-    return measure(network, cfg.data)
+def count_stored(network: nn.Module) -> dict[str, int]:
+    """The parameters of a network, and the bytes of its parameters and buffers."""
+    tensors = [*network.parameters(), *network.buffers()]
+    return {
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    }
 
 
 def check(cost: Cost, cfg: DictConfig) -> None:
-    """Hold a cost against the limits that `cfg.budget` sets (None: no limit).
+    """Compare a cost with the limits that `cfg.budget` sets (None: no limit).
 
     Raises:
         UserError: names the limit, the count, the excess and the largest layers.
     """
-    excess = over(cost, cfg)
-    if excess:
+    if exceeded := _exceeded(cost.figures(), cfg):
         raise UserError(
-            f"over budget: {'; '.join(excess)}; largest layers: {cost.largest}. "
+            f"over budget: {'; '.join(exceeded)}; largest layers: {cost.largest}. "
             "Make the network smaller, or raise the budget"
         )
 
 
-def over(cost: Cost | Weight, cfg: DictConfig) -> list[str]:
-    """Each limit that the cost exceeds, in words; empty where all hold."""
-    excess = []
+def exceeded_limits(network: nn.Module, cfg: DictConfig) -> list[str]:
+    """Each limit of `cfg.budget` that a network exceeds, as a text; for one of many networks.
+
+    The network runs only where multiply-adds have a limit and the other limits hold: without
+    that, this is a few hundred times as fast as `compute_cost`.
+
+    Raises:
+        UserError: see `compute_cost`.
+    """
+    exceeded = _exceeded(count_stored(network), cfg)
+    if exceeded or cfg.budget.mult_adds is None:
+        return exceeded
+    return _exceeded(compute_cost(network, cfg.data).figures(), cfg)
+
+
+def _exceeded(counts: Mapping[str, int], cfg: DictConfig) -> list[str]:
+    exceeded = []
     for name in ("parameters", "mult_adds", "bytes"):
-        if cfg.budget[name] is None:
+        if cfg.budget[name] is None or name not in counts:
             continue
-        limit, count = require_int(cfg, f"budget.{name}", 1), getattr(cost, name)
+        limit, count = require_int(cfg, f"budget.{name}", 1), counts[name]
         if count > limit:
-            excess.append(
+            exceeded.append(
                 f"{count:,} {name}, budget.{name} allows {limit:,}, {count - limit:,} too many"
             )
-    return excess
-
-
-def _bytes(network: nn.Module) -> int:
-    stored = (*network.parameters(), *network.buffers())
-    return sum(tensor.numel() * tensor.element_size() for tensor in stored)
-
-
-def _largest(stats: ModelStatistics) -> str:
-    leaves = [info for info in stats.summary_list if info.is_leaf_layer and info.num_params]
-    leaves.sort(key=lambda info: info.num_params, reverse=True)
-    return ", ".join(
-        f"{info.var_name} ({info.class_name}) {info.num_params:,}" for info in leaves[:LARGEST]
-    )
+    return exceeded

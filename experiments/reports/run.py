@@ -1,10 +1,18 @@
 """The screen after a run: what it cost and reached, beside its budget, target and publication."""
 
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
 
 from experiments.cli import tables
 from experiments.cli.text import against, duration, percent
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from experiments.tracking.store import Store
+
+FIGURES = ("val/acc", "val/best_acc")
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
 
@@ -34,3 +42,18 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     source = f"published ({published['step']})" if published else ""
     header = ("", "this run", "budget and target", source)
     tables.show(header, rows, right=("this run", source), bold=("this run",))
+
+
+def show_fused(runs: list["Run"], store: "Store") -> None:
+    """Print the accuracy of each run that was trained in one program."""
+    rows = [
+        (
+            run.info.run_name,
+            run.info.status.lower(),
+            *map(percent, map(run.data.metrics.get, FIGURES)),
+        )
+        for run in runs
+    ]
+    tables.show(("run", "", "accuracy, last epoch", "best epoch"), rows)
+    parent = runs[0].data.tags["mlflow.parentRunId"]
+    print(f"to look at them: make ui, then {store.url(parent)}")

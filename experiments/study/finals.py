@@ -12,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.cli.errors import UserError
+from experiments.budget.network import prepare
+from experiments.cli.jobs import announce
 from experiments.cli.keys import JUDGEMENT, PLACE, RESULT, key_of, kind
 from experiments.study.claims import Claims
-from experiments.tracking.identity import name_experiment
-from experiments.training.fit import ensure
-from models.lightning.classifier import Diverged
+from experiments.tracking.identity import name_experiment, run_name
+from experiments.training.fit import train
 
 SECONDS = 2  # between looks at what others train
 
@@ -156,12 +156,10 @@ def train_finalists(
 
 def final_accuracy(step: str, seed: int) -> float | None:
     """Train a run of a finalist, unless it was trained before; None where it diverged."""
-    try:
-        return ensure(final_run(step, seed))[2].data.metrics["val/acc"]
-    except UserError as error:
-        if isinstance(error.__cause__, Diverged):
-            return None
-        raise
+    cfg = final_run(step, seed)
+    announce(name=run_name(cfg))
+    _, _, [member] = train([cfg], *prepare([cfg]))
+    return None if member.failure else member.run.data.metrics["val/acc"]
 
 
 def final_run(step: str, seed: int) -> DictConfig:

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 from optuna.trial import create_trial
 
-from experiments.budget.cost import over, weigh
+from experiments.budget.cost import exceeded_limits
 from experiments.budget.network import rehearse
 from experiments.cli.config import build, flatten
 from experiments.cli.errors import UserError
@@ -77,7 +77,7 @@ class Space:
             cfg = self.configure(params)
             with torch.device("meta"):  # shapes only: nothing is computed
                 network = build(cfg, "model")
-            excess = over(weigh(network, cfg), cfg)
+            excess = exceeded_limits(network, cfg)
             if not excess:
                 rehearse(cfg)
         except (UserError, OmegaConfBaseException) as error:

@@ -1,142 +1,214 @@
-"""One run, from its configuration to its finished MLflow run."""
+"""The one sequence of a run, from its network to its finished MLflow run.
 
-from __future__ import annotations
+It serves a single run, several runs as one program, and the trials of a search.
+"""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import pytorch_lightning as pl
+from mlflow.entities import Run
 from omegaconf import DictConfig
+from torch import nn
 
-from experiments.cli.errors import UserError, refuse_password
-from experiments.cli.jobs import announce, is_job
+from experiments.budget.cost import Cost
+from experiments.cli.jobs import announce
+from experiments.data.images import load
 from experiments.tracking.identity import config_hash, run_name
+from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
+from experiments.tracking.provenance import provenance
+from experiments.tracking.run import TrackedRun, logged_to
+from experiments.tracking.store import CONFIG_HASH, FUSED, Store
+from experiments.training.fused import Histories, fuse, separate
+from experiments.training.history import History
+from experiments.training.resume import LOG, explained, locked, start_anew
+from experiments.training.trainer import fit_from, make_module, make_trainer
+from models.lightning.classifier import Diverged
 
-if TYPE_CHECKING:  # imported where they are needed, so that a typo or a budget stops a run at once
-    import pytorch_lightning as pl
-    from mlflow.entities import Run
-    from torch import nn
-
-    from experiments.budget.cost import Cost
-    from experiments.tracking.store import Store
+log = logging.getLogger(__name__)
 
 
-def ensure(cfg: DictConfig) -> tuple[str, Store, Run, Path]:
-    """Train the run that a configuration describes, unless the store has it already.
+@dataclass
+class Member:
+    """One run, trained alone or as a member of a program.
+
+    Attributes:
+        name: in the store.
+        cfg: its configuration.
+        network: with initial weights.
+        folder: for its log and checkpoints.
+        tags: its own in the store; without a parent run among them, it gets that of its seeds.
+        run: in the store, if it was begun before; after training, with its results.
+    """
+
+    name: str
+    cfg: DictConfig
+    network: nn.Module
+    cost: Cost
+    folder: Path
+    tags: dict[str, Any]
+    run: Run | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why training failed and what to do, if it did."""
+        if self.run.info.status == "FINISHED":
+            return None
+        rate = self.cfg.optimizer.lr
+        reason = self.run.data.tags["error"]
+        log = self.folder / LOG
+        return f"{self.name}: {reason}: lower optimizer.lr, now {rate}; the log is {log}"
+
+
+class Stopped(Exception):
+    """Raised by a callback to end a run before its last epoch; the text says why."""
+
+
+def train(
+    cfgs: Sequence[DictConfig], networks: Sequence[nn.Module], cost: Cost, fused: bool = False
+) -> tuple[str, Store, list[Member]]:
+    """Train runs, but for those that the store has already.
+
+    Args:
+        cfgs: one, or if `fused`, those that are trained as one program.
+        networks, cost: see `prepare`.
 
     Returns:
-        "trained" or "trained before", the store, the run, and its checkpoints' folder.
+        "trained" or "trained before", the store, and the runs: FINISHED, or FAILED where the
+        training diverged.
 
     Raises:
-        UserError: the configuration, the budget, the data or the store forbids it,
-            or the training diverged.
+        UserError: the data, the device or the store cannot be used, or another process trains
+            one of the runs.
     """
-    from experiments.budget.cost import check
-    from experiments.budget.network import design, rehearse
-
-    announce(name=run_name(cfg))
-    refuse_password(cfg)
-    network, cost = design(cfg)
-    check(cost, cfg)
-    rehearse(cfg)
-
-    from filelock import FileLock
-
-    from experiments.tracking.parent_runs import PARENT, sum_up
-    from experiments.tracking.store import Store
-
-    store = Store(cfg.tracking)
-    identity = config_hash(cfg)
-    folder = Path(cfg.checkpoints.root, identity)
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        # a sweep that is started again waits for what is left of the one before
-        with FileLock(folder / "lock", blocking=is_job()):
-            run = None if cfg.force else store.find(identity)
-            outcome = "trained before"
-            if run is None or run.info.status != "FINISHED":
-                outcome = "trained"
-                run = fit(cfg, network, cost, store, folder, run)
-        sum_up(cfg, store, run.data.tags[PARENT])
-    return outcome, store, run, folder
+    store = Store(cfgs[0].tracking)
+    members = []
+    for cfg, network in zip(cfgs, networks, strict=True):
+        identity = config_hash(cfg)
+        tags = {
+            CONFIG_HASH: identity,
+            "step": cfg.step,
+            "experiment": cfg.experiment,
+            "mlflow.source.name": "experiments.train",
+        }
+        folder = Path(cfg.checkpoints.root, identity)
+        members.append(Member(run_name(cfg), cfg, network, cost, folder, tags))
+    folders = [member.folder for member in members]
+    with explained(folders[0]), locked(folders):
+        missing = find_missing(members, store)
+        if missing:
+            shared = share(missing, store) if fused else missing[0].folder
+            if cfgs[0].force:
+                start_anew(shared)
+            fit(missing, store, shared, fused)
+            if fused:
+                start_anew(shared)  # each run has its own checkpoint now
+        for parent, cfg in {one.run.data.tags[PARENT]: one.cfg for one in members}.items():
+            sum_up(cfg, store, parent)
+    return "trained" if missing else "trained before", store, members
 
 
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn what can go wrong with a lock, a store or a disk into one line."""
-    from filelock import Timeout
-    from mlflow.exceptions import MlflowException
+def find_missing(members: list[Member], store: Store) -> list[Member]:
+    """Look the runs up in the store; return those that are not finished, or to be trained again."""
+    for member in members:
+        if not member.cfg.force:
+            member.run = store.find(member.tags[CONFIG_HASH])
+    return [one for one in members if one.run is None or one.run.info.status != "FINISHED"]
 
-    from experiments.tracking.store import reason
 
-    try:
-        yield
-    except Timeout:
-        raise UserError(f"this very run is being trained by another process, in {folder}") from None
-    except MlflowException as error:
-        raise UserError(
-            f"the tracking store failed: {reason(error)}; the run's checkpoints and log are in "
-            f"{folder}, and the same command goes on from there"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
+def share(members: list[Member], store: Store) -> Path:
+    """Make runs members of one program; return the folder for its checkpoint.
+
+    What was begun in another program starts again: half a run of each would be neither.
+    """
+    folders = "".join(member.folder.name for member in members)
+    name = f"fused-{hashlib.sha256(folders.encode()).hexdigest()[:12]}"
+    for member in members:
+        member.tags[FUSED] = name
+        if not member.cfg.force:
+            member.run = store.find(member.tags[CONFIG_HASH], fused=name)
+    folder = members[0].folder.with_name(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def fit(
-    cfg: DictConfig, network: nn.Module, cost: Cost, store: Store, folder: Path, found: Run | None
-) -> Run:
-    """Train to the last epoch, from the last checkpoint in `folder` if there is one.
+    members: list[Member],
+    store: Store,
+    folder: Path,
+    fused: bool = False,
+    callbacks: Sequence[pl.Callback] = (),
+    artifacts: bool = True,
+) -> None:
+    """Train to the last epoch, from the checkpoint in `folder` if there is one.
 
-    Returns:
-        The MLflow run: `found` again, or a new one.
+    The store has each run as FINISHED afterwards, FAILED if its training diverged, or KILLED
+    if a callback raised Stopped.
+
+    Args:
+        fused: whether the members are one program; else there is one of them.
+        artifacts: whether runs leave figures, tables and a model.
     """
-    from experiments.data.images import load
-    from experiments.tracking.run import TrackedRun, logged_to
-    from experiments.training.history import History
-    from experiments.training.trainer import LOG, fit_from, make_module, make_trainer, start_anew
-    from models.lightning.classifier import Diverged
-
-    if cfg.force:
-        start_anew(folder)
-    trainer = make_trainer(cfg, folder)
+    cfg = members[0].cfg
+    trainer = make_trainer(cfg, folder, together=len(members) if fused else None)
     data, digest = load(cfg)
-    module = make_module(cfg, network, len(data.train.labels))
-    tags = describe(cfg, store, cost, digest, trainer)
-    tracked = TrackedRun(store, run_name(cfg), tags, resume=found)
-    announce(runs=[tracked.id], checkpoints=str(folder))
-    with tracked as run, logged_to(folder / LOG, run):
-        if found is None or "parameters" not in found.data.metrics:
-            run.describe(cfg, cost.figures())
-        history = History(run)
-        trainer.callbacks.insert(0, history)  # ahead of the checkpoint, which keeps it
+    if fused:
+        cfgs, networks = zip(*((member.cfg, member.network) for member in members), strict=True)
+        module = fuse(cfgs, networks, data, trainer.strategy.root_device)
+    else:
+        module = make_module(cfg, members[0].network, len(data.train.labels))
+    for member in members:
+        if PARENT not in member.tags:
+            member.tags[PARENT] = parent_run(member.cfg, store, member.cost.figures())
+    held_out = cfg.data.holdout
+    origin = {
+        "data.digest": digest,
+        "validated_on": "test images" if held_out is None else f"{held_out} of the training images",
+        "mlflow.note.content": cfg.description,
+        **provenance(trainer.strategy.root_device),
+    }
+    with ExitStack() as stack:
+        runs = [stack.enter_context(tracked(member, store, origin)) for member in members]
+        announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
+        histories = [History(run) for run in runs]
+        # ahead of the checkpoint, which keeps them
+        trainer.callbacks[:0] = [Histories(histories) if fused else histories[0], *callbacks]
+        reason, status = None, "FAILED"
         try:
             fit_from(folder / "last.ckpt", trainer, module, data)
         except Diverged as error:
-            advice = f"lower optimizer.lr, now {cfg.optimizer.lr}; the log is {folder / LOG}"
-            raise UserError(f"{error}: {advice}") from error
-        run.tag("arithmetic", module.learn.backend)
-        from experiments.training.artifacts import (
-            log_artifacts,  # not before training: it takes a second
-        )
+            reason = f"Diverged: {error}"
+        except Stopped as stop:
+            reason, status = str(stop), "KILLED"
+        for index, (member, run, history) in enumerate(zip(members, runs, histories, strict=True)):
+            store.patiently(history.send)
+            if failure := reason or history.divergence():
+                log.error("%s: %s", member.name, failure)
+                run.fail(failure, status)
+                continue
+            run.tag("backend", module.learn.backend)
+            run.log_figures(history.summary(), time=history.ended[-1])
+            if artifacts:
+                # not before, as matplotlib takes a second
+                from experiments.training.artifacts import log_artifacts
 
-        log_artifacts(cfg, run, cost, module, data, history, folder / "best.ckpt")
-    return store.client.get_run(run.id)
+                best = member.folder / "best.ckpt"
+                one = separate(module, index, member.cfg, member.network, best) if fused else module
+                log_artifacts(member.cfg, run, member.cost, one, data, history, best)
+    for member, run in zip(members, runs, strict=True):
+        member.run = store.client.get_run(run.id)
 
 
-def describe(
-    cfg: DictConfig, store: Store, cost: Cost, digest: str, trainer: pl.Trainer
-) -> dict[str, str | None]:
-    """The tags of a run: what it is, and what it came from."""
-    from experiments.tracking.parent_runs import PARENT, parent_run
-    from experiments.tracking.store import CONFIG_HASH
-    from experiments.training.trainer import origin
-
-    return {
-        CONFIG_HASH: config_hash(cfg),
-        PARENT: parent_run(cfg, store, cost.figures()),
-        "step": cfg.step,
-        "experiment": cfg.experiment,
-        "mlflow.source.name": "experiments.train",
-        **origin(cfg, digest, trainer),
-    }
+@contextmanager
+def tracked(member: Member, store: Store, origin: dict[str, Any]) -> Iterator[TrackedRun]:
+    """The MLflow run of a member, with its description and its log; a new one, or `member.run`."""
+    run = TrackedRun(store, member.name, member.tags | origin, resume=member.run)
+    with run, logged_to(member.folder / LOG, run):
+        if member.run is None or "parameters" not in member.run.data.metrics:
+            run.describe(member.cfg, member.cost.figures())
+        yield run

@@ -1,4 +1,4 @@
-"""The metrics of a run, epoch by epoch, kept with its checkpoints and sent to its MLflow run."""
+"""The metrics of a run by epoch, kept with its checkpoints and sent to its MLflow run."""
 
 import logging
 import math
@@ -14,22 +14,25 @@ from experiments.cli.jobs import announce
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import reason
 
-POINTS = 3000  # of an epoch's loss over the iterations
+POINTS = 3000  # kept of the losses of an epoch's batches
 log = logging.getLogger(__name__)
 
 
 class History(pl.Callback):
     """Collects train/* and val/*, the learning rate and the seconds of every epoch.
 
-    `epochs[i]` has the metrics of epoch i + 1. As part of every checkpoint, they
-    are whole again when a run is taken up, whatever the store has seen of them. So are the
-    `losses` over the iterations of each epoch.
+    It is part of every checkpoint, so a resumed run has all of it, whatever reached the store.
+
+    Attributes:
+        epochs: `epochs[i]` has the metrics of epoch i + 1.
+        ended: when each epoch ended, in milliseconds since 1970.
+        losses: of each epoch, the losses of its batches, or means of several at a time.
     """
 
     def __init__(self, run: TrackedRun) -> None:
         self.run = run
         self.epochs: list[dict[str, float]] = []
-        self.ended: list[int] = []  # when, in milliseconds since 1970
+        self.ended: list[int] = []
         self.losses: list[Tensor] = []
         self.started, self.rate = 0.0, 0.0
 
@@ -48,32 +51,43 @@ class History(pl.Callback):
         announce(epoch=len(self.epochs), epochs=trainer.max_epochs, val_acc=row["val/acc"])
 
     def add(self, row: dict[str, float], losses: Tensor) -> None:
-        """Keep the metrics of an epoch that has just ended, and its losses over the iterations;
-        of many, the means of as many at a time as it takes to keep no more than POINTS."""
+        """Keep the metrics of an epoch that has just ended, and the losses of its batches."""
         self.epochs.append(row)
         each = math.ceil(len(losses) / POINTS)
         self.losses.append(torch.stack([part.mean() for part in losses.cpu().split(each)]))
         self.ended.append(int(time.time() * 1000))
 
     def send(self) -> None:
-        """Log what the store has not yet."""
+        """Log what the store does not have yet."""
         self.run.log_history(self.epochs, self.ended)
 
     def try_to_send(self) -> None:
-        """The same; where the store does not answer, it is tried again with the next epoch."""
+        """Send, or where the store does not answer, leave it to the next epoch."""
         try:
             self.send()
         except (MlflowException, OSError) as error:
             log.warning("epoch %d is not in the store yet: %s", len(self.epochs), reason(error))
 
-    def best(self) -> tuple[float, int]:
-        """The highest validation accuracy, and the first epoch that had it, from 1."""
+    def summary(self) -> dict[str, float]:
+        """The best validation accuracy, the first epoch that had it, and the training time."""
         accuracies = [row["val/acc"] for row in self.epochs]
-        return max(accuracies), accuracies.index(max(accuracies)) + 1
+        best = max(accuracies)
+        seconds = sum(row["epoch_seconds"] for row in self.epochs)
+        return {
+            "val/best_acc": best,
+            "val/best_epoch": accuracies.index(best) + 1,
+            "train_seconds": seconds,
+        }
+
+    def divergence(self) -> str | None:
+        """The first epoch whose training loss was not finite, as a text."""
+        for epoch, row in enumerate(self.epochs, 1):
+            if not math.isfinite(loss := row["train/loss"]):
+                return f"Diverged: the training loss became {loss:.3g} in epoch {epoch}"
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         return {"epochs": self.epochs, "ended": self.ended, "losses": self.losses}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epochs, self.ended = state["epochs"], state["ended"]
-        self.losses = state.get("losses", [])
+        self.epochs, self.ended, self.losses = state["epochs"], state["ended"], state["losses"]

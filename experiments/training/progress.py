@@ -1,4 +1,4 @@
-"""One line that tells how far a run is and how long it still takes."""
+"""A line on the terminal: how far a run is, and how long it still takes."""
 
 import time
 

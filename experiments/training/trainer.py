@@ -5,6 +5,7 @@ import math
 import sys
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
@@ -16,57 +17,59 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
-from experiments.tracking.provenance import provenance
 from experiments.training.progress import ProgressLine
 from models.lightning.classifier import Classifier
-from models.lightning.learner import Loss
 
-LOG = "train.log"
-PAYS = 5_000  # batches: torch.compile saves a quarter of 20 ms each, and takes 20 s at first
+COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
 
 
 def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
-    """The Lightning module that trains a network on so many images as the configuration says."""
-    compiled = "all" if pays(cfg, images) else "native" if cfg.compile == "auto" else None
+    """The Lightning module that trains a network on so many images, as configured."""
+    compiled = "native" if cfg.compile == "auto" else None
+    if worth_compiling(cfg, images):
+        compiled = "all"
     return Classifier(
         network,
-        optimizer=build(cfg, "optimizer"),
-        scheduler=build(cfg, "scheduler"),
-        augmentation=build(cfg, "augmentation"),
-        mean=cfg.data.mean,
-        std=cfg.data.std,
-        batch_size=cfg.data.batch_size,
+        build(cfg, "optimizer"),
         compiled=compiled,
-        loss=make_loss(cfg),
         seed=cfg.seed,
-        batches=whole_training(cfg, images),
+        **recipe(cfg, images),
     )
 
 
-def make_loss(cfg: DictConfig) -> Loss:
-    """What training minimises: cross entropy, where the configuration names nothing else."""
-    return build(cfg, "loss") or F.cross_entropy
+def recipe(cfg: DictConfig, images: int) -> dict[str, Any]:
+    """The arguments that Classifier and FusedClassifier have in common."""
+    return {
+        "scheduler": build(cfg, "scheduler"),
+        "augmentation": build(cfg, "augmentation"),
+        "mean": cfg.data.mean,
+        "std": cfg.data.std,
+        "batch_size": cfg.data.batch_size,
+        "loss": build(cfg, "loss") or F.cross_entropy,
+        "batches": count_batches(cfg, images),
+    }
 
 
-def whole_training(cfg: DictConfig, images: int) -> int:
-    """Batches of a run on so many images; the last, smaller one of each epoch counts."""
+def count_batches(cfg: DictConfig, images: int) -> int:
+    """The batches of a whole training; the last, smaller one of each epoch counts."""
     return cfg.trainer.max_epochs * math.ceil(images / cfg.data.batch_size)
 
 
-def pays(cfg: DictConfig, images: int) -> bool:
-    """Whether torch.compile is to be used where our own kernels are not."""
-    batches = cfg.trainer.max_epochs * (images // cfg.data.batch_size)
-    return batches >= PAYS if cfg.compile == "auto" else cfg.compile
+def worth_compiling(cfg: DictConfig, images: int) -> bool:
+    """Whether to use torch.compile where our own kernels are not used."""
+    if cfg.compile == "auto":
+        return count_batches(cfg, images) >= COMPILED_FROM
+    return cfg.compile
 
 
 def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> pl.Trainer:
     """A Lightning trainer that keeps the last and the best epoch in `folder`.
 
     Args:
-        together: how many runs it trains as one program; of those, it keeps the last epoch only.
+        together: how many runs it trains as one program, of which it keeps the last epoch only.
 
     Raises:
-        UserError: the accelerator is not there, or a value is refused.
+        UserError: the accelerator does not exist, or a value is invalid or not supported.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     each_epoch = {"save_on_train_epoch_end": True, "enable_version_counter": False}
@@ -107,7 +110,7 @@ def fit_from(
     """Train to the last epoch, from a checkpoint if there is one.
 
     Raises:
-        UserError: there is one that is damaged, or holds programs.
+        UserError: the checkpoint is damaged, or holds programs.
     """
     start = str(last) if last.exists() else None
     try:
@@ -122,20 +125,3 @@ def fit_from(
             raise
         rest = f"goes on from {last}" if last.exists() else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
-
-
-def start_anew(folder: Path) -> None:
-    """Forget what was trained in a folder."""
-    for path in (*folder.glob("*.ckpt"), *folder.glob(LOG)):
-        path.unlink()
-
-
-def origin(cfg: DictConfig, digest: str, trainer: pl.Trainer) -> dict[str, str | None]:
-    """The tags that say what a run came from."""
-    held = cfg.data.holdout
-    return {
-        "data.digest": digest,
-        "validated_on": "test images" if held is None else f"{held} of the training images",
-        "mlflow.note.content": cfg.description,
-        **provenance(trainer.strategy.root_device),
-    }

@@ -8,13 +8,13 @@ import torch
 from conftest import PROJECT
 from torch import nn
 
-from experiments.budget.cost import check, measure
+from experiments.budget.cost import check, compute_cost
 from experiments.budget.network import design, rehearse
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.data.images import Images, load
 from experiments.tracking.identity import config_hash, name_experiment
-from experiments.training.trainer import make_module, pays
+from experiments.training.trainer import make_module, worth_compiling
 from models.losses import SquaredError
 
 configure = partial(conftest.configure, "train")
@@ -88,7 +88,7 @@ def test_the_rows_of_the_competition_s_ablation_are_overrides():
 def test_vgg16_is_vgg16_and_its_budget_stops_it():
 
     cfg = configure("experiment=kaggle_vgg16")
-    cost = measure(build(cfg, "model"), cfg.data)
+    cost = compute_cost(build(cfg, "model"), cfg.data)
     assert cost.parameters == 134_301_514  # torchvision's, with ten classes
     with pytest.raises(UserError, match=r"over budget: 15,479,765,002 mult_adds, .* 100,000,000"):
         check(cost, cfg)
@@ -156,7 +156,7 @@ def test_batches_of_a_hundred_follow_the_path_of_single_images(small):
 
 
 def test_small_networks_are_not_compiled():
-    assert not pays(configure("experiment=scratch_mlp", "data.batch_size=1"), 60_000)
+    assert not worth_compiling(configure("experiment=scratch_mlp", "data.batch_size=1"), 60_000)
 
 
 def test_the_loss_is_the_configuration_s():

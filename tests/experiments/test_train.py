@@ -34,7 +34,7 @@ def test_without_a_compiler_it_trains_more_slowly_and_says_so(workplace, small, 
     assert "slower than it could be: eager, as " in result.stdout
     assert "no-such-compiler" in result.stdout
     [run] = workplace.seeds()
-    assert run.data.tags["arithmetic"].startswith("eager, as ")
+    assert run.data.tags["backend"].startswith("eager, as ")
 
 
 def test_the_last_epoch_is_kept_whether_or_not_it_is_the_best(workplace, small):

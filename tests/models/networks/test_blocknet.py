@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional as F
 
-from experiments.budget.cost import measure
+from experiments.budget.cost import compute_cost
 from models.native.network import NativeNetwork
 from models.networks.blocknet import BlockNet
 from models.networks.blocks import BLOCKS
@@ -90,18 +90,18 @@ def leaf_calls(network: nn.Module, images: torch.Tensor) -> list[nn.Module]:
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_the_cost_of_a_network_is_what_runs(kind):
     network = BlockNet([8, 8, 12, 12, 10], blocks=kind, dropout=0.1)
-    cost = measure(network, MNIST)
+    cost = compute_cost(network, MNIST)
     assert cost.parameters == sum(weight.numel() for weight in network.parameters())
     assert cost.receptive_field == receptive_field(
         leaf_calls(network, torch.rand(1, 1, 28, 28)), 28
     )
     meta = BlockNet([8, 8, 12, 12, 10], blocks=kind, dropout=0.1).to("meta")
-    assert measure(meta, MNIST).mult_adds == cost.mult_adds
+    assert compute_cost(meta, MNIST).mult_adds == cost.mult_adds
 
 
 def test_shared_filters_count_once_and_are_used_twice():
-    once = measure(BlockNet([8, 8], blocks=["plain", "plain"], pools=[]), MNIST)
-    twice = measure(BlockNet([8, 8], blocks=["plain", "shared"], pools=[]), MNIST)
+    once = compute_cost(BlockNet([8, 8], blocks=["plain", "plain"], pools=[]), MNIST)
+    twice = compute_cost(BlockNet([8, 8], blocks=["plain", "shared"], pools=[]), MNIST)
     assert twice.parameters - once.parameters == 2 * 8  # the second norm
     assert twice.mult_adds - once.mult_adds == 28 * 28 * 8 * 8 * 9 + 2 * 8
     assert twice.receptive_field == once.receptive_field + 2

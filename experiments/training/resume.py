@@ -1,0 +1,49 @@
+"""What is left of earlier runs: locked while it is in use, found, gone on with, or removed."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from mlflow.exceptions import MlflowException
+
+from experiments.cli.errors import UserError
+from experiments.cli.jobs import is_job
+from experiments.tracking.store import reason
+
+LOG = "train.log"
+
+
+@contextmanager
+def locked(folders: Iterable[Path]) -> Iterator[None]:
+    """Hold the folders of runs, so that no other process trains the same ones.
+
+    A job of a sweep waits for what is left of the sweep before.
+    """
+    with ExitStack() as locks:
+        for folder in sorted(folders):  # in one order, so that two sweeps cannot block each other
+            folder.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(FileLock(folder / "lock", blocking=is_job()))
+        yield
+
+
+def start_anew(folder: Path) -> None:
+    """Remove the checkpoints and the log of earlier runs."""
+    for path in (*folder.glob("*.ckpt"), *folder.glob(LOG)):
+        path.unlink()
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn what can go wrong with a lock, a store or a disk into a UserError."""
+    try:
+        yield
+    except Timeout:
+        raise UserError(f"this very run is being trained by another process, in {folder}") from None
+    except MlflowException as error:
+        raise UserError(
+            f"the tracking store failed: {reason(error)}; the run's checkpoints and log are in "
+            f"{folder}, and the same command goes on from there"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
