@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments.stats.target import ROUNDING
+from experiments.stats.target import ROUNDING, reaches
 
 CONFIDENCE = 0.95
 
@@ -32,3 +32,10 @@ def interval(values: Sequence[float]) -> Interval:
         return Interval(mean, -math.inf, math.inf, n)
     low, high = stats.t.interval(CONFIDENCE, n - 1, mean, stats.sem(values))
     return Interval(mean, float(low), float(high), n)
+
+
+def judge(found: Interval, target: float) -> str:
+    """Whether a mean is known to reach its target, by both ends of its interval."""
+    if reaches(found.low, target):
+        return "reaches"
+    return "cannot tell whether it reaches" if reaches(found.high, target) else "misses"

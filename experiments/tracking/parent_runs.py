@@ -9,8 +9,7 @@ from mlflow.entities import Metric, Param, RunTag
 from omegaconf import DictConfig
 
 from experiments.cli.text import measured, percent
-from experiments.stats.intervals import interval
-from experiments.stats.target import judge
+from experiments.stats.intervals import interval, judge
 from experiments.tracking.identity import config_hash
 from experiments.tracking.run import parameters
 from experiments.tracking.store import CONFIG_HASH, Store

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.cli.text import against
-from experiments.stats.intervals import Interval
-from experiments.stats.target import judge, reaches
+from experiments.stats.intervals import Interval, judge
+from experiments.stats.target import reaches
 
 
 def test_an_accuracy_kept_with_32_bits_reaches_the_target_that_it_equals():
