@@ -43,7 +43,7 @@ def swept(tmp_path_factory, small) -> tuple[Workplace, subprocess.CompletedProce
     return workplace, sweep(workplace, small, "launcher=local", *overrides)
 
 
-def test_seeds_hang_beneath_a_parent_with_their_statistics(swept):
+def test_seeds_hang_under_a_parent_with_their_statistics(swept):
     runs = by_name(swept[0])
     parent = runs["step 13, data=idx, optimizer.lr=0.019, trainer.max_epochs=2"]
     children = [run for name, run in runs.items() if name.startswith(f"{parent.info.run_name}, se")]
@@ -76,7 +76,7 @@ def test_a_job_that_fails_fails_alone(swept):
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_a_sweep_on_no_terminal_tells_a_line_a_job(swept):
+def test_a_sweep_without_a_terminal_prints_a_line_a_job(swept):
     lines = swept[1].stderr.splitlines()
     assert [line.split()[0] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
 
@@ -98,7 +98,7 @@ def test_the_same_sweep_again_trains_what_is_missing_and_nothing_else(swept, sma
     assert parent.data.metrics["seeds"] == 3
 
 
-def test_ctrl_c_closes_what_runs_and_tells_how_to_go_on(workplace, small):
+def test_ctrl_c_closes_what_runs_and_says_how_to_go_on(workplace, small):
     command = workplace.command(
         "train", "-m", *quick(small, "seed=range(3)", "launcher=local", "trainer.max_epochs=200")
     )
@@ -172,6 +172,7 @@ def test_a_killed_sweep_ends_as_if_nothing_had_happened(workplace, small, uninte
     assert runs["step 13"].data.metrics["seeds"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher",
     [("launcher=ray",), ("launcher=slurm", "hydra/launcher=submitit_local")],
