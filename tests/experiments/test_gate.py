@@ -102,7 +102,7 @@ def test_evidence_that_reaches_every_target_passes(store):
         (1, "5,854 parameters are 54 above 5,800; the", ["step=s13", "max_parameters=5800"]),
         (1, "worse than the baseline by -0.40", ["step=s11", "min_accuracy=0.9", "BASELINE"]),
         (2, "the baseline has no step 12", ["step=s12", "min_seeds=2", "BASELINE"]),
-        (2, "2 finished seeds; python -m experiments.train -m step=s12", ["step=s12"]),
+        (2, "2 finished seeds; train more: python -m experiments.train -m step=s12", ["step=s12"]),
         (2, "step 10, seed 3 failed: train again", ["step=s10"]),
         (2, "0 finished seeds", ["step=s09"]),
         (2, "0 finished seeds", ["step=s13", "optimizer.lr=0.5"]),

@@ -53,8 +53,8 @@ def test_the_report_needs_nothing_but_itself(browser, reported):
         "Verdicts",
         "Accuracy against size",
         "Learning curves",
-        "What most runs get wrong",
-        "How it was made",
+        "Images that most runs classify wrongly",
+        "How this page was created",
     ]
     assert plots.count() == 4
     expect(page.locator("tbody tr")).to_have_count(2)
