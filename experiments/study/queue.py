@@ -89,10 +89,25 @@ class Queue:
             self.space.why_infeasible,
         )
         self.study.sampler = sampler
-        try:
-            trial = self.study.ask(self.space.distributions)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"sampler: {' '.join(str(error).split())}") from error
+        trial = self.study.ask(self.space.distributions)
         if trial.number == count:
             trial.set_user_attr("rejected", sampler.rejected)
         return trial
+
+
+def rehearse(cfg: DictConfig, space: Space) -> None:
+    """Run a study in memory, without training, to find values that sampler or pruner refuse.
+
+    Raises:
+        UserError: such a value.
+    """
+    sampler, pruner = build(cfg, "sampler", seed=0), build(cfg, "pruner")
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    try:
+        for _ in range(3):
+            trial = study.ask(space.distributions)
+            trial.report(0.5, step=1)
+            trial.should_prune()
+            study.tell(trial, 0.5)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"sampler or pruner: {' '.join(str(error).split())}") from error

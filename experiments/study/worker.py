@@ -16,7 +16,7 @@ from experiments.cli.text import percent
 from experiments.stats.target import reaches
 from experiments.study.claims import Claims
 from experiments.study.finals import best_trials, train_finalists, write_step
-from experiments.study.queue import Queue
+from experiments.study.queue import Queue, rehearse
 from experiments.study.results import in_words, log_study, report
 from experiments.study.settings import begin_or_resume, trial_settings
 from experiments.study.space import Space
@@ -45,6 +45,7 @@ class Worker:
         base = trial_settings(cfg)
         design(base)  # refuses values out of range
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
+        rehearse(cfg, self.space)
         self.checkpoints = Path(base.checkpoints.root)
         self.claims = Claims(str(cfg.storage), base.checkpoints.root)
         self.store = Store(base.tracking)

@@ -1,15 +1,18 @@
 import optuna
 import pytest
-from conftest import configure
+from conftest import PROJECT
+from hydra import compose, initialize_config_dir
 
 from experiments.cli.errors import UserError
-from experiments.study.settings import begin_or_resume
+from experiments.study.settings import begin_or_resume, trial_settings
 from experiments.study.space import Space
 
 
 def resume(study: optuna.Study, *overrides: str) -> None:
-    cfg = configure("search", "search=plain", *overrides)
-    begin_or_resume(study, cfg, Space(cfg, cfg.space))
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        cfg = compose("search", overrides=["search=plain", *overrides])
+        space = Space(trial_settings(cfg), cfg.space)
+    begin_or_resume(study, cfg, space)
 
 
 def test_a_study_keeps_its_settings():
