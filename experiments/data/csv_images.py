@@ -63,7 +63,9 @@ def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]  # names the column by its number
         reason = re.sub(r"column #(\d+)", lambda found: f"column {columns[int(found[1])]}", reason)
-        raise UserError(f"{path}: {reason}; cells must be whole numbers from 0 to 255") from error
+        raise UserError(
+            f"{path}: {reason}; cells must be whole numbers from 0 to 255 (row #1 is the header)"
+        ) from error
     if not table.num_rows:
         raise UserError(f"{path}: has no rows under its header")
     pixels = [f"pixel{i}" for i in range(len(columns) - (LABEL in columns))]
