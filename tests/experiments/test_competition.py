@@ -3,8 +3,8 @@
 import pytest
 from conftest import configure
 
-from experiments import competition
 from experiments.cli.errors import UserError
+from experiments.data.competition_files import make
 from experiments.data.images import load
 
 
@@ -30,7 +30,7 @@ def test_files_that_cannot_be_made(csv_files, small, tmp_path, overrides, compla
     given = ("data=idx", f"data.root={small}", f"root={tmp_path}/made")
     overrides = [item.format(csv_files=csv_files) for item in overrides]
     with pytest.raises(UserError, match=complaint):
-        competition.make(configure("competition", *given, *overrides))
+        make(configure("competition", *given, *overrides))
     assert not (tmp_path / "made" / "train.csv").exists()
 
 
