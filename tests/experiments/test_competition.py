@@ -6,6 +6,7 @@ from conftest import configure
 from experiments.cli.errors import UserError
 from experiments.data.competition_files import make
 from experiments.data.images import load
+from experiments.data.submission import score
 
 
 def test_no_row_is_trained_on_and_validated_on(csv_files):
@@ -49,4 +50,4 @@ def test_what_is_no_submission_is_refused(csv_files, tmp_path, content, complain
     path = tmp_path / "submission.csv"
     path.write_text(content)
     with pytest.raises(UserError, match=complaint):
-        competition.score(path, csv_files / "truth.csv")
+        score(path, csv_files / "truth.csv")
