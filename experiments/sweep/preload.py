@@ -10,12 +10,9 @@ prepare_process()
 
 import mlflow.pytorch  # noqa: E402
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
-import torch  # noqa: E402
 
 import experiments.budget.network  # noqa: E402
 import experiments.tracking.parent_runs  # noqa: E402
 import experiments.training.artifacts  # noqa: E402
+import experiments.training.fit  # noqa: E402
 import experiments.training.trainer  # noqa: E402, F401
-
-# the first optimizer of a process imports torch's compiler
-torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
