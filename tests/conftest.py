@@ -140,11 +140,11 @@ def configure(name: str, *overrides: str):
 @pytest.fixture(scope="session")
 def csv_files(tmp_path_factory, small) -> Path:
     """train.csv with 2,000 rows, test.csv and truth.csv with 500."""
-    from experiments import competition
+    from experiments.data.competition_files import make
 
     folder = tmp_path_factory.mktemp("competition")
     given = ("data=idx", f"data.root={small}", f"root={folder}", "rows=2000")
-    competition.make(configure("competition", *given))
+    make(configure("competition", *given))
     return folder
 
 
