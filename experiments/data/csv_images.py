@@ -12,7 +12,7 @@ import torch
 from pyarrow.csv import ConvertOptions, ReadOptions, read_csv
 from torch import Tensor
 
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, one_line
 
 LABEL = "label"
 
@@ -61,7 +61,7 @@ def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
             convert_options=ConvertOptions(column_types=types, null_values=[]),
         )
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]  # names the column by its number
+        reason = one_line(error)[:200]  # names the column by its number
         reason = re.sub(r"column #(\d+)", lambda found: f"column {columns[int(found[1])]}", reason)
         raise UserError(
             f"{path}: {reason}; cells must be whole numbers from 0 to 255 (row #1 is the header)"

@@ -13,7 +13,7 @@ from filelock import FileLock
 from omegaconf import DictConfig
 
 from experiments.cli.config import build
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, one_line
 
 CHECKSUMS = "checksums.json"
 TIMEOUT = 30  # seconds without an answer
@@ -106,7 +106,7 @@ def _download(data: DictConfig, temporary: Path, damage: str) -> Path:
                 record_checksums(folder, data.source)
             failure = find_damage(folder, data.source)
         except (OSError, ValueError, UserError, zipfile.BadZipFile) as error:
-            failure = " ".join(str(error).split())
+            failure = one_line(error)
         if failure is None:
             return folder
         failures.append(failure)

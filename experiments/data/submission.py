@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, one_line
 
 TRUTH = "truth.csv"
 COLUMNS = ["ImageId", "Label"]
@@ -21,9 +21,13 @@ def score(submission: Path, truth: Path) -> tuple[float, int]:
     given, expected = read(submission), read(truth)
     if not given.index.equals(expected.index):
         odd = given.index.symmetric_difference(expected.index)
-        which = f"{odd[0]} is not in both" if len(odd) else "some are there twice"
+        if len(odd):
+            problem = f"{odd[0]} {'is missing' if odd[0] in expected.index else 'does not exist'}"
+        else:
+            problem = "one has two rows"
         raise UserError(
-            f"{submission}: must have one row for each ImageId from 1 to {len(expected):,}; {which}"
+            f"{submission}: must have one row for each ImageId from 1 to {len(expected):,}; "
+            f"{problem}"
         )
     return float((given == expected).mean()), len(expected)
 
@@ -37,7 +41,7 @@ def read(path: Path) -> pd.Series:
     try:
         table = pd.read_csv(path, dtype="int64")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: cannot be read: {one_line(error)}") from error
     if list(table.columns) != COLUMNS:
         raise UserError(f"{path}: its first line must be {','.join(COLUMNS)}")
     return table.set_index("ImageId")["Label"].sort_index()

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from torch import Tensor, nn
 
 import models
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, one_line
 from experiments.tracking.run import CONFIG, WEIGHTS
 from experiments.tracking.store import CONFIG_HASH, Store
 from models.losses import CrossEntropy
@@ -76,7 +76,8 @@ def _load(store: Store, run: Run, checkpoints: Path) -> Trained:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"its weights are not those of its network: {_one_line(error)}") from error
+        reason = one_line(error)[:200]
+        raise UserError(f"its weights are not those of its network: {reason}") from error
     data = _image_facts(config.get("data"))
     probabilities = getattr(loss, "probabilities", CrossEntropy.probabilities)
     layers = Normalize(data["mean"], data["std"]), network, Function(probabilities)
@@ -129,7 +130,7 @@ def _build(part: Any) -> nn.Module:
     try:
         return instantiate(part)
     except (HydraException, RuntimeError) as error:
-        reason = _one_line(error.__cause__ or error)
+        reason = one_line(error.__cause__ or error)[:200]
         raise UserError(f"its network cannot be built: {reason}") from error
 
 
@@ -176,7 +177,3 @@ def _image_facts(data: Any) -> dict[str, Any]:
             raise UserError(f"data.{name} of {CONFIG} is invalid: {value}")
         facts[name] = value
     return facts
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

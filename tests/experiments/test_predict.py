@@ -1,4 +1,4 @@
-"""A competition from its files to a scored submission, and predictions of what people have."""
+"""A competition from its files to a scored submission, and predictions of images."""
 
 import csv
 import re
@@ -7,9 +7,10 @@ import resource
 import pytest
 from PIL import Image
 
-from experiments import competition
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
+from experiments.data.idx import IDXFolder
+from experiments.data.submission import score
 
 
 def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
@@ -23,7 +24,7 @@ def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
     rows = list(csv.reader(output.open()))
     assert rows[0] == ["ImageId", "Label"]
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 501)]
-    accuracy, images = competition.score(output, csv_files / "truth.csv")
+    accuracy, images = score(output, csv_files / "truth.csv")
     assert images == 500
     assert accuracy > 0.85
     truth = dict(list(csv.reader((csv_files / "truth.csv").open()))[1:])
@@ -38,8 +39,6 @@ def test_a_labelled_file_is_scored(csv_files, run_predict):
 
 
 def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_predict):
-    from experiments.data.idx import IDXFolder
-
     data = IDXFolder(str(small), train=False)
     for i in range(20):
         Image.fromarray(data.data[i].numpy()).save(tmp_path / f"{i:02}.png")
@@ -68,7 +67,7 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
         (["run=best", "input=nowhere"], "input=nowhere: there is no such file or folder"),
         (["run=best", "input=conf"], "conf: has no images, that is, no files named *.png"),
         (["run=best", "input=README.md"], "README.md: is not an image (PNG, JPEG"),
-        (["run=best", "input={csv_files}/truth.csv"], "has a column 'ImageId'"),
+        (["run=best", "input={csv_files}/truth.csv"], "the first line must be label,pixel0"),
         (
             ["run=best", "input={csv_files}/test.csv", "format=xml"],
             "format must be full or submission",
@@ -81,6 +80,10 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
             ["run=best", "input={csv_files}/test.csv", "output=/nowhere/out.csv"],
             "in a folder that exi",
         ),
+        (
+            ["run=best", "input={csv_files}", "output={csv_files}/good.PNG"],
+            "is written as CSV; name it *.csv",
+        ),
         (["run=best", "input={csv_files}/test.csv", "batch_size=0"], "batch_size must be a whole"),
         (["rum=best"], "there is no key rum in the configuration; did you mean run?"),
         (
@@ -90,7 +93,7 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_told_in_a_line(csv_files, run_predict, arguments, complaint):
+def test_mistakes_are_one_line(csv_files, run_predict, arguments, complaint):
     before = sorted(csv_files.iterdir())
     status, printed, errors = run_predict(*(item.format(csv_files=csv_files) for item in arguments))
     assert (status, printed) == (1, "")

@@ -1,5 +1,6 @@
-"""Images in CSV files: read fast, and what is wrong with a bad one said in a line."""
+"""Images in CSV files: read fast; an error is one line that names the place."""
 
+import os
 import time
 from pathlib import Path
 
@@ -53,55 +54,66 @@ def with_row(row: str) -> str:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "\n".join(ROWS),
+        GOOD.replace("pixel2", "pixel4"),
+        GOOD.replace("pixel2", "pixel1"),
+        GOOD.replace("label", "Label"),
+        GOOD.replace(",", ";"),
+        "label,pixel0,pixel1\n1,2,3\n",
+        "label\n1\n",
+    ],
+    ids=["empty", "none", "missing", "twice", "other", "semicolons", "not square", "no pixels"],
+)
+def test_a_bad_header_is_refused(path, content):
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"train.csv: the first line must be label,pixel0,pixel1,"):
+        read(path, 10)
+
+
+@pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", "is empty"),
-        (HEADER + "\n", "has no rows beneath its header"),
-        ("\n".join(ROWS), "has no header; its first line must be label,pixel0"),
-        (GOOD.replace("pixel2", "pixel4"), "the column pixel2 is missing"),
-        (GOOD.replace("pixel2", "pixel1"), "has the column 'pixel1' twice"),
-        (GOOD.replace("pixel2", "weight"), "has a column 'weight'; there must be none but label"),
-        (GOOD.replace("label", "Label"), "has a column 'Label'"),
-        (GOOD.replace(",pixel2", ", pixel2"), "has a column ' pixel2'"),
-        ("label,pixel0,pixel1\n1,2,3\n", "has 2 pixels, which are no square image"),
-        ("label\n1\n", "no header of columns with commas between them: 'label'"),
-        (GOOD.replace(",", ";"), "no header of columns with commas between them"),
-        (GOOD.replace(",", "\t"), "no header of columns with commas between them"),
-        (with_row("0,255,0,10"), r"row 2 \(line 3\) has 4 cells, not 5"),
-        (with_row("0,255,0,10,20,30"), r"row 2 \(line 3\) has 6 cells, not 5"),
-        (with_row("0,255,dark,10,20"), "column pixel1: 'dark' is no whole number from 0 to 255"),
-        (with_row("0,255,,10,20"), r"row 2 \(line 3\), column pixel1: '' is no whole number"),
-        (with_row("0,255,nan,10,20"), "column pixel1: 'nan' is no whole number"),
-        (with_row("0,256,0,10,20"), "column pixel0: '256' is no whole number from 0 to 255"),
-        (with_row("0,255,0,-1,20"), "column pixel2: '-1' is no whole number"),
-        (with_row("0,255,0,0.5,20"), "column pixel2: '0.5' is no whole number"),
-        (with_row("0,255,0,1e2,20"), "column pixel2: '1e2' is no whole number"),
-        (with_row("0,255,0,٣,20"), "column pixel2: '٣' is no whole number"),
-        (with_row("0,255,0," + "9" * 400 + ",20"), r"column pixel2: '9{20}\.\.\.' is no whole"),
-        (with_row("10,255,0,10,20"), r"row 2 \(line 3\), column label: '10' is no whole number fr"),
-        (with_row("-1,255,0,10,20"), "column label: '-1' is no whole number from 0 to 9"),
-        (with_row("five,255,0,10,20"), "column label: 'five' is no whole number from 0 to 9"),
-        (with_row(",255,0,10,20"), "column label: '' is no whole number from 0 to 9"),
-        (with_row('0,"255,0,10,20'), r"row 2 \(line 4\) has 2 cells, not 5"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "is not a text file of comma-separated values"),
-        (GOOD.encode("utf-16"), "is not a text file of comma-separated values"),
-        (GOOD.encode() + b"\xff\xfe,1,1,1,1\n", "is not a text file of comma-separated values"),
+        (HEADER + "\n", "has no rows under its header"),
+        (with_row("0,255,0,10"), "Row #3: Expected 5 columns, got 4"),
+        (with_row("0,255,0,10,20,30"), "Row #3: Expected 5 columns, got 6"),
+        (
+            with_row("0,255,dark,10,20"),
+            "column pixel1: Row #3: .* invalid value 'dark'; cells must",
+        ),
+        (with_row("0,255,,10,20"), "column pixel1: Row #3: .* invalid value ''"),
+        (with_row("0,255,nan,10,20"), "column pixel1: Row #3: .* invalid value 'nan'"),
+        (with_row("0,256,0,10,20"), "column pixel0: Row #3: .* invalid value '256'"),
+        (with_row("0,255,0,-1,20"), "column pixel2: Row #3: .* invalid value '-1'"),
+        (with_row("0,255,0,0.5,20"), "column pixel2: Row #3: .* invalid value '0.5'"),
+        (with_row("0,255,0," + "9" * 400 + ",20"), "column pixel2: Row #3: .* invalid value '9"),
+        (with_row("10,255,0,10,20"), "row #3, column label: 10 is not a label from 0 to 9"),
+        (with_row('0,"255,0,10,20'), "Row #3: Expected 5 columns, got 2"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "cannot be read as CSV: 'utf-8' codec"),
+        (GOOD.encode() + b"\xff\xfe,1,1,1,1\n", "cannot be read as CSV: 'utf-8' codec"),
     ],
 )
-def test_a_bad_file_is_refused_with_row_and_column(path, content, complaint):
+def test_a_bad_cell_is_named_by_row_and_column(path, content, complaint):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=complaint) as error:
         read(path, 10)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < len(str(path)) + 300
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_only_a_file_is_read(path):
     with pytest.raises(UserError, match=r"train.csv is missing: put the competition's files"):
-        CSVFolder(str(tmp_path), True, 1, 10)
-    (tmp_path / "train.csv").mkdir()
-    with pytest.raises(UserError, match=r"train.csv: cannot be read: Is a directory"):
-        CSVFolder(str(tmp_path), True, 1, 10)
+        CSVFolder(str(path.parent), True, 1, 10)
+    path.mkdir()
+    with pytest.raises(UserError, match=r"train.csv: is not a file"):
+        read(path, 10)
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"train.csv: is not a file"):
+        read(path, 10)
 
 
 def test_the_last_rows_are_held_out(path):
@@ -120,15 +132,14 @@ def test_training_needs_labels(path):
         CSVFolder(str(path.parent), True, 1, 10)
 
 
-def test_the_competition_s_42_000_rows_take_seconds(path: Path):
+def test_thousands_of_rows_take_a_second(path: Path):
     rows = np.random.default_rng(0).integers(0, 256, (6000, 785))
     rows[:, 0] %= 10
-    lines = "\n".join(",".join(map(str, row)) for row in rows.tolist()) + "\n"
     header = ",".join(["label", *(f"pixel{i}" for i in range(784))])
-    path.write_text(header + "\n" + lines * 7)
+    np.savetxt(path, rows, fmt="%d", delimiter=",", header=header, comments="")
     started = time.process_time()
     images, labels = read(path, 10)
-    assert time.process_time() - started < 6
-    assert images.shape == (42_000, 28, 28)
+    assert time.process_time() - started < 1
+    assert images.shape == (6000, 28, 28)
     assert images.flatten(1)[-1].tolist() == rows[-1, 1:].tolist()
     assert labels[-1] == rows[-1, 0]

@@ -1,4 +1,4 @@
-"""Every data set by configuration alone, from files as their publishers lay them out."""
+"""Every data set by its configuration, from files under their publishers' names."""
 
 import struct
 from functools import partial
@@ -9,7 +9,7 @@ import torch
 from conftest import idx
 
 from experiments.cli.errors import UserError
-from experiments.data.download import _damage
+from experiments.data.download import record_checksums
 from experiments.data.idx import IDXFolder
 from experiments.data.images import Batches, Images, load
 
@@ -17,7 +17,7 @@ configure = partial(conftest.configure, "train")
 
 
 def lay_out(folder, small, images: str, labels: str, splits=("train", "t10k"), change=lambda x: x):
-    """The small data set under other names; `change` is made to its images."""
+    """Write the small data set under other names, its images changed by `change`."""
     folder.mkdir(parents=True)
     for train, split in zip((True, False), splits, strict=True):
         data = IDXFolder(str(small), train)
@@ -58,7 +58,7 @@ def test_sets_are_read_upright_and_with_their_classes(
 ):
     lay_out(tmp_path / folder / "raw", small, images, labels, **options)
     cfg = configure(f"data={name}", f"data.root={tmp_path}")
-    assert _damage(tmp_path / folder / "raw", cfg.data.source, record=True) is None
+    record_checksums(tmp_path / folder / "raw", cfg.data.source)
     data, digest = load(cfg)
     for ours, train in ((data.train, True), (data.val, False)):
         expected = IDXFolder(str(small), train)
@@ -67,7 +67,7 @@ def test_sets_are_read_upright_and_with_their_classes(
     assert digest == load(configure("data=idx", f"data.root={small}"))[1]
 
 
-def test_the_digest_tells_data_apart(tmp_path, small):
+def test_other_data_has_another_digest(tmp_path, small):
     lay_out(tmp_path / "other", small, "{}-images", "{}-labels", change=lambda images: 255 - images)
     digests = {
         load(configure("data=idx", f"data.root={f}"))[1] for f in (small, tmp_path / "other")
@@ -111,6 +111,6 @@ def test_images_held_out_are_training_images_and_the_same_for_all(small):
 
 
 @pytest.mark.parametrize("holdout", [0, 2000, "half"])
-def test_so_many_images_cannot_be_held_out(small, holdout):
+def test_an_invalid_holdout_is_refused(small, holdout):
     with pytest.raises(UserError, match=r"data\.holdout"):
         load(configure("data=idx", f"data.root={small}", f"data.holdout={holdout}"))

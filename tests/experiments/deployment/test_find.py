@@ -1,0 +1,74 @@
+"""Runs found by id, by registered model, and by their target."""
+
+import pytest
+from conftest import Workplace, configure
+
+from experiments.cli.errors import UserError
+from experiments.deployment.find import best, find
+from experiments.tracking.store import Store
+
+
+def store(workplace: Workplace) -> Store:
+    return Store(configure("predict", f"tracking.uri={workplace.uri}").tracking)
+
+
+def test_a_registered_model_is_named_by_version_and_alias(digits):
+    [run] = digits.seeds()
+    client, found = digits.client, store(digits)
+    client.create_registered_model("digits")
+    client.create_model_version("digits", run.info.artifact_uri, run_id=run.info.run_id)
+    client.set_registered_model_alias("digits", "champion", "1")
+    names = ("digits", "digits/1", "digits@champion", "models:/digits/1")
+    assert {find(found, name).info.run_id for name in names} == {run.info.run_id}
+    for name in ("digits/2", "digits@loser", "letters", "m-" + "0" * 32, "0" * 32, "x'y", "a/b/c"):
+        with pytest.raises(UserError, match="is neither a run nor a registered model of"):
+            find(found, name)
+
+
+def test_a_parent_stands_for_its_best_seed(digits):
+    [run] = digits.seeds()
+    parent = run.data.tags["mlflow.parentRunId"]
+    assert find(store(digits), parent).info.run_id == run.info.run_id
+
+
+class Candidates:
+    """Runs in a store that were never trained."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self.client = workplace.client
+        self.experiment = self.client.create_experiment("parsimony")
+
+    def add(self, parameters: int, mean: float, *seeds: float, classes: str = "None") -> str:
+        """A parent with its seeds; the id of its best seed."""
+        parent = self._run({}, {"val/acc_mean": mean, "seeds": len(seeds)}, parameters, classes)
+        tags = {"mlflow.parentRunId": parent}
+        children = [self._run(tags, {"val/acc": seed}, parameters, classes) for seed in seeds]
+        return children[seeds.index(max(seeds))]
+
+    def _run(self, tags: dict, metrics: dict, parameters: int, classes: str) -> str:
+        run = self.client.create_run(self.experiment, tags=tags).info.run_id
+        for name, value in (metrics | {"parameters": parameters}).items():
+            self.client.log_metric(run, name, value)
+        self.client.log_param(run, "target.val_acc", "0.99")
+        self.client.log_param(run, "data.classes", classes)
+        self.client.set_terminated(run)
+        return run
+
+
+def test_best_is_the_smallest_that_reaches_its_target(workplace):
+    candidates = Candidates(workplace)
+    with pytest.raises(UserError, match=r"none of 0 finished runs in .* reaches a target"):
+        best(store(workplace))
+    candidates.add(9000, 0.985, 0.98, 0.989)
+    candidates.add(100, 0.999, 0.999, classes="[0, 5]")  # does not know all digits
+    with pytest.raises(UserError, match=r"none of 2 finished runs in .* reaches a target"):
+        best(store(workplace))
+    lucky = candidates.add(5000, 0.989, 0.988, 0.9901)  # one seed does, their mean does not
+    assert best(store(workplace)).info.run_id == lucky
+    candidates.add(8000, 0.995, 0.995)
+    sure = candidates.add(7000, 0.9905, 0.992, 0.989)
+    assert best(store(workplace)).info.run_id == sure
+    some = best(store(workplace), "params.`data.classes` = '[0, 5]'")
+    assert some.data.metrics["parameters"] == 100
+    with pytest.raises(UserError, match="where=sizes: "):
+        best(store(workplace), "sizes")
