@@ -11,9 +11,8 @@ from rich.table import Table
 from experiments.cli.text import against, duration, percent
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from experiments.tracking.store import Store
+    from experiments.training.fit import Member
 
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
@@ -59,14 +58,15 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     console.print(table)
 
 
-def show_fused(runs: list[Run], store: Store) -> None:
+def show_fused(members: list[Member], store: Store) -> None:
     """Print the accuracy of each run of a program."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("run", "", "accuracy, last epoch", "best epoch"):
         table.add_column(column)
-    for run in runs:
-        figures = (percent(run.data.metrics.get(name)) for name in ("val/acc", "val/best_acc"))
-        table.add_row(run.info.run_name, run.info.status.lower(), *figures)
+    for member in members:
+        metrics = member.run.data.metrics
+        figures = (percent(metrics.get(name)) for name in ("val/acc", "val/best_acc"))
+        table.add_row(member.name, member.run.info.status.lower(), *figures)
     Console(highlight=False).print(table)
-    parent = runs[0].data.tags["mlflow.parentRunId"]
+    parent = members[0].run.data.tags["mlflow.parentRunId"]
     print(f"to look at them: make ui, then {store.url(parent)}")
