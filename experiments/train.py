@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> str:
 
     outcome, store, members = train(cfgs, networks, cost, fused)
     if fused and not is_job():
-        screen.show_fused([member.run for member in members], store)
+        screen.show_fused(members, store)
     if failures := [member.failure for member in members if member.failure]:
         raise UserError("; ".join(failures))
     accuracies = [member.run.data.metrics["val/acc"] for member in members]

@@ -8,9 +8,8 @@ from experiments.cli import tables
 from experiments.cli.text import against, duration, percent
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from experiments.tracking.store import Store
+    from experiments.training.fit import Member
 
 FIGURES = ("val/acc", "val/best_acc")
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
@@ -44,16 +43,12 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     tables.show(header, rows, right=("this run", source), bold=("this run",))
 
 
-def show_fused(runs: list["Run"], store: "Store") -> None:
+def show_fused(members: list["Member"], store: "Store") -> None:
     """Print the accuracy of each run that was trained in one program."""
-    rows = [
-        (
-            run.info.run_name,
-            run.info.status.lower(),
-            *map(percent, map(run.data.metrics.get, FIGURES)),
-        )
-        for run in runs
-    ]
+    rows = []
+    for member in members:
+        accuracies = (percent(member.run.data.metrics.get(name)) for name in FIGURES)
+        rows.append((member.name, member.run.info.status.lower(), *accuracies))
     tables.show(("run", "", "accuracy, last epoch", "best epoch"), rows)
-    parent = runs[0].data.tags["mlflow.parentRunId"]
+    parent = members[0].run.data.tags["mlflow.parentRunId"]
     print(f"to look at them: make ui, then {store.url(parent)}")
