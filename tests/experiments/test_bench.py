@@ -1,4 +1,4 @@
-"""The bench, on little data: that all contenders run, and where the figures go."""
+"""The bench on little data: all contenders run, and the figures are kept."""
 
 import json
 
@@ -8,7 +8,7 @@ from conftest import one_line, quick
 PLACES = ("rounds=1", "bench.batches=2")
 
 
-def test_an_epoch_is_timed_beside_what_others_do(workplace, small):
+def test_an_epoch_of_ours_and_of_others_is_timed(workplace, small):
     folder = workplace.folder / "bench"
     result = workplace.run("bench", *quick(small, *PLACES, f"bench.folder={folder}"))
     assert result.returncode == 0, result.stderr
@@ -36,7 +36,7 @@ def test_an_epoch_is_timed_beside_what_others_do(workplace, small):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["sweep", "start", "compare"])
-def test_commands_are_timed_too(workplace, small, what):
+def test_commands_are_timed(workplace, small, what):
     places = (f"what={what}", f"bench.folder={workplace.folder}", "bench.epochs=1", *PLACES)
     result = workplace.run("bench", *quick(small, *places), OMP_NUM_THREADS="2")
     assert result.returncode == 0, result.stderr
@@ -44,6 +44,6 @@ def test_commands_are_timed_too(workplace, small, what):
     assert all(row["seconds"] > 0 for row in kept["medians"])
 
 
-def test_what_it_does_not_know_it_says(workplace):
+def test_an_unknown_bench_is_refused(workplace):
     line = one_line(workplace.run("bench", "what=nothing"))
     assert line == "error: what=nothing does not exist; choose one of epoch, sweep, start, compare"
