@@ -39,7 +39,7 @@ def check(cfg: DictConfig) -> None:
 
 def trial_settings(cfg: DictConfig) -> DictConfig:
     """What all trials have in common: a configuration of experiments.train."""
-    base = OmegaConf.masked_copy(cfg, [key for key in cfg if key in compose("train")])
+    base = OmegaConf.masked_copy(cfg, list(compose("train")))
     base.step = base.experiment = None  # a trial is no evidence for either
     return base
 

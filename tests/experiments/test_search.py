@@ -106,9 +106,10 @@ def holder(lock: Path) -> int:
     raise LookupError(lock)
 
 
+@pytest.mark.slow
 def test_two_workers_one_killed(place):
     """The other one resumes the trial, and the study ends with just as many as were asked for."""
-    options = ("trials=3", "trainer.max_epochs=12")
+    options = ("trials=3", "trainer.max_epochs=6")
     workers = [place.start(*options) for _ in range(2)]
     try:
         at_work = wait_for_trials(place, 2)
@@ -123,13 +124,13 @@ def test_two_workers_one_killed(place):
             worker.communicate()
     assert survivor.returncode == 0, errors
     assert "3 networks tried: 3 trained to the end" in output
-    check_trials(place, 3, epochs=12)
+    check_trials(place, 3, epochs=6)
 
 
 @pytest.mark.slow
 def test_all_workers_gone_and_started_again(place, monkeypatch):
     """After Ctrl-C, and after a crash between the start of a trial and its values."""
-    worker = place.start("trials=2", "trainer.max_epochs=12")
+    worker = place.start("trials=2", "trainer.max_epochs=6")
     try:
         wait_for_trials(place, 1)
         worker.send_signal(signal.SIGINT)
@@ -140,8 +141,8 @@ def test_all_workers_gone_and_started_again(place, monkeypatch):
     assert errors.startswith("interrupted; the same command goes on from ")
     assert [run.info.status for run in place.trials()] == ["KILLED"]
     place.study().ask()
-    search_here(place, monkeypatch, "trials=2", "trainer.max_epochs=12")
-    check_trials(place, 2, epochs=12)
+    search_here(place, monkeypatch, "trials=2", "trainer.max_epochs=6")
+    check_trials(place, 2, epochs=6)
 
 
 @pytest.fixture(scope="module")
