@@ -97,7 +97,7 @@ def test_resize_is_that_of_torchvision_and_smooths_what_it_shrinks():
     [
         ([4, 9], [1, 2], "kernel must be two odd numbers"),
         ([5], [1, 2], "kernel must be two odd numbers"),
-        ([5, 9], [2, 1], "sigma must be two numbers above 0, the lesser first"),
+        ([5, 9], [2, 1], "sigma must be two numbers above 0, the lower first"),
         ([5, 9], [0, 1], "sigma must be two numbers above 0"),
     ],
 )

@@ -2,8 +2,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.lightning.fused import TensorDropout, score_each, with_tensor_dropout
+from models.lightning.fused import score_each
 from models.losses import SquaredError
+from models.networks.stack import TensorDropout, with_tensor_dropout
 
 
 def test_each_network_has_its_own_loss():

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.lightning.learner import Learner, Normalize, score
+from models.lightning.learner import Learner, score
+from models.normalize import Normalize
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_without_global_average_pool_it_is_a_linear_layer_over_the_map():
 @pytest.mark.parametrize(
     ("widths", "options", "complaint"),
     [
-        ([], {}, "widths must be positive integers"),
+        ([], {}, "widths must have at least one value"),
         ([10, -1], {}, "widths must be positive integers"),
         ([10, 0], {}, "widths must be positive integers"),
         ([10, 2.5], {}, "widths must be positive integers"),
