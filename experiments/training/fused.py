@@ -53,7 +53,7 @@ def separate(
     alone = make_module(cfg, network, images=0)  # trains no more
     network.load_state_dict(unstacked(module.best, index, names))
     torch.save({"state_dict": alone.state_dict()}, best)
-    network.load_state_dict(unstacked(module.stacked(), index, names))
+    network.load_state_dict(unstacked(module.network.stacked(), index, names))
     return alone
 
 

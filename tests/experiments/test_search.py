@@ -107,6 +107,7 @@ def holder(lock: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_two_workers_one_killed(place):
     """The other one resumes the trial, and the study ends with just as many as were asked for."""
     options = ("trials=3", "trainer.max_epochs=6")

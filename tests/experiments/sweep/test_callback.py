@@ -36,7 +36,13 @@ print("ours:", *sorted(name for name in new if name.startswith(("experiments.", 
 print("share:", len(new) / len(sys.modules))
 """
 # the command, what is shown after its run, and what the configuration chooses
-LATE = {"experiments.train", "experiments.data.idx", "models.augmentation"}
+LATE = {
+    "experiments.train",
+    "experiments.cli.tables",
+    "experiments.data.idx",
+    "models.augmentation",
+    "models.checks",
+}
 LATE_PACKAGES = ("experiments.sweep", "experiments.reports", "models.networks")
 
 

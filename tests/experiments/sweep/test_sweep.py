@@ -98,6 +98,7 @@ def test_the_same_sweep_again_trains_what_is_missing_and_nothing_else(swept, sma
     assert parent.data.metrics["seeds"] == 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_closes_what_runs_and_says_how_to_go_on(workplace, small):
     command = workplace.command(
         "train", "-m", *quick(small, "seed=range(3)", "launcher=local", "trainer.max_epochs=200")
@@ -116,6 +117,7 @@ def test_ctrl_c_closes_what_runs_and_says_how_to_go_on(workplace, small):
     assert {run.info.status for run in workplace.seeds()} == {"KILLED"}
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_job_once_their_sweep_is_killed(workplace, small):
     command = workplace.command(
         "train", "-m", *quick(small, "seed=range(9)", "launcher=local", "trainer.max_epochs=30")

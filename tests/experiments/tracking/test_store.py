@@ -66,6 +66,7 @@ def assert_nothing_is_lost(client: MlflowClient, processes: int) -> None:
             assert sorted(values) == [(e, e + number / 100) for e in range(1, EPOCHS + 1)]
 
 
+@pytest.mark.slow
 def test_four_processes_write_to_sqlite_at_once(tmp_path):
     """They also create the database and the experiment, as there are none."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
