@@ -70,13 +70,10 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["loss=hinge"], "loss=hinge does not exist; choose one of cross_entropy, squared_error"),
         (
             ["loss=squared_error", "loss.gradient=all"],
-            "loss: gradient must be one of mean, sum, not all",
+            "loss: gradient must be one of mean, sum, not",
         ),
         (["model=mlp", "model.activation=swoosh"], "model: activation must be one of relu, sigm"),
-        (
-            ["model=convnet", "model.kernels=[5]"],
-            "model: widths, kernels and paddings must have one",
-        ),
+        (["model=convnet", "model.kernels=[5]"], "model: widths, kernels and paddings must have o"),
         (["data.classes=0"], "data.classes must be a list of labels, such as [0,5], not 0"),
         (["data.classes=[zero]"], "data.classes must be a list of labels, such as [0,5], not ["),
         (["data.shuffle=maybe"], "data.shuffle must be true or false, not maybe"),
