@@ -1,6 +1,7 @@
 """What the tests share: real MNIST, a small part of it, and programs run as a user runs them."""
 
 import functools
+import importlib
 import os
 import shutil
 import signal
@@ -166,22 +167,26 @@ def digits(tmp_path_factory, csv_files) -> Workplace:
 
 
 @pytest.fixture
-def run_predict(digits, monkeypatch, capsys):
-    """Run the program in this process; its status, output and errors."""
-    from experiments import predict
+def run_here(monkeypatch, capsys):
+    """Run a program in this process; its status, output and errors."""
 
-    places = (f"tracking.uri={digits.uri}", f"checkpoints.root={digits.folder}/checkpoints")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["predict", *places, *arguments])
+    def run(program: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
         status = 0
         try:
-            predict.main()
+            importlib.import_module(f"experiments.{program}").main()
         except SystemExit as exit:
             status = exit.code
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def run_predict(digits, run_here):
+    """Run the program in this process; its status, output and errors."""
+    places = (f"tracking.uri={digits.uri}", f"checkpoints.root={digits.folder}/checkpoints")
+    return functools.partial(run_here, "predict", *places)
 
 
 def wait_for_epoch(workplace: Workplace, epoch: int) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,14 @@ def test_the_markdown_is_a_table_for_a_pull_request(compared):
 
 def test_the_page_is_with_the_parent_runs_and_so_is_the_verdict(store, compared):
     page = compared[1]["html"]
+    assert page.count('<img alt="') == page.count("data:image/svg+xml;base64,") == 4
+    assert re.findall("<h2>(.*)</h2>", page) == [
+        "Verdicts",
+        "Accuracy against size",
+        "Learning curves",
+        "Images that most runs classify wrongly",
+        "How this page was created",
+    ]
     parents = [run for run in store.runs() if "seeds" in run.data.metrics]
     assert len(parents) == 4
     for parent in parents:
@@ -88,11 +97,11 @@ def test_the_page_is_with_the_parent_runs_and_so_is_the_verdict(store, compared)
     assert "99.35 % after the last epoch, 99.40 % after the best" in note
 
 
-def test_any_runs_can_be_grouped_by_any_parameter(store):
+def test_any_runs_can_be_grouped_by_any_parameter(store, run_here):
     question = ("group=[optimizer.lr]", "filter='params.step = \"s13\"'", "against=first")
-    result = store.run("compare", f"tracking.uri={store.uri}", *question)
-    assert result.returncode == 0, result.stderr
-    one, other = (" ".join(line.split()) for line in result.stdout.splitlines()[1:3])
+    status, output, errors = run_here("compare", f"tracking.uri={store.uri}", *question)
+    assert status == 0, errors
+    one, other = (" ".join(line.split()) for line in output.splitlines()[1:3])
     assert one.startswith("optimizer.lr=0.019 second width 10 again 5,854")
     assert other.startswith("optimizer.lr=0.03")
     assert "better" in other
@@ -113,11 +122,11 @@ def test_any_runs_can_be_grouped_by_any_parameter(store):
         ("csv=/dev/null/report.csv", "/dev/null/report.csv: cannot be written: "),
     ],
 )
-def test_a_bad_question_gets_one_clear_line(store, question, complaint):
-    result = store.run("compare", f"tracking.uri={store.uri}", question)
-    assert result.returncode == 1
-    assert complaint in result.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in result.stderr
+def test_a_bad_question_gets_one_clear_line(store, run_here, question, complaint):
+    status, _, errors = run_here("compare", f"tracking.uri={store.uri}", question)
+    assert status == 1
+    assert complaint in errors.strip().splitlines()[-1]
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(
