@@ -1,16 +1,21 @@
-"""Our kernels against the same network in PyTorch, with 64-bit floats as the judge."""
+"""Our kernels compared with the same network in PyTorch, in 64-bit floats."""
 
 import copy
+import hashlib
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+from conftest import PROJECT
 from torch import nn
 from torch.nn import functional as F
 
 from models.native.kernels import NoKernels, library
 from models.native.network import NativeNetwork
+from models.networks.blocknet import BlockNet
 from models.networks.ladder import LadderNet
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +33,7 @@ def network(**options) -> LadderNet:
     torch.manual_seed(0)
     network = LadderNet(**options).train()
     for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):  # negative gains turn a maximum round
+        if isinstance(layer, nn.BatchNorm2d):  # a negative gain turns a maximum into a minimum
             nn.init.uniform_(layer.weight, -1, 1.5)
             nn.init.uniform_(layer.bias, -0.5, 0.5)
     return network
@@ -49,11 +54,87 @@ def test_it_computes_what_pytorch_does(options, size):
         loss.backward()
         expected.backward()
         assert torch.isclose(loss.double(), expected, rtol=1e-5)
-    for (name, mine), truth in zip(ours.named_parameters(), exact.parameters(), strict=True):
-        error = (mine.grad - truth.grad).abs().max() / truth.grad.abs().max()
-        assert error < 1e-4, name
+    assert_same_gradients(ours, exact)
     for (name, mine), truth in zip(ours.named_buffers(), exact.named_buffers(), strict=True):
         assert torch.allclose(mine.double(), truth[1].double(), atol=1e-5), name
+
+
+def assert_same_gradients(ours: nn.Module, exact: nn.Module) -> None:
+    for (name, mine), truth in zip(ours.named_parameters(), exact.parameters(), strict=True):
+        assert (mine.grad - truth.grad).abs().max() < 1e-4 * truth.grad.abs().max(), name
+
+
+def test_shared_filters_get_the_gradients_of_both_uses():
+    torch.manual_seed(0)
+    ours = BlockNet([8, 8, 12, 12, 10], blocks=["plain", "shared", "plain", "shared", "plain"])
+    exact = copy.deepcopy(ours).double()
+    native = NativeNetwork(ours, 16, (1, 28, 28))
+    assert len(native.steps) == 8
+    images, labels = torch.randn(16, 1, 28, 28), torch.randint(10, (16,))
+    F.cross_entropy(native(images), labels).backward()
+    F.cross_entropy(exact(images.double()), labels).backward()
+    assert_same_gradients(ours, exact)
+
+
+class FixedDropout(nn.Module):
+    """Multiplies by the factors that a step of our kernels has drawn, [blocks, channels, 16]."""
+
+    def __init__(self, drop: torch.Tensor) -> None:
+        super().__init__()
+        self.factors = drop.transpose(1, 2).flatten(0, 1)[..., None, None].clone()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factors
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_gradients_with_dropout_are_those_of_pytorch_with_the_same_mask(batch_norm):
+    ours = network(widths=[10, 10, 12, 12, 12], dropout=0.3, batch_norm=batch_norm)
+    exact = copy.deepcopy(ours).double()
+    native = NativeNetwork(ours, 32, (1, 28, 28))
+    images, labels = torch.randn(32, 1, 28, 28), torch.randint(10, (32,))
+    loss = F.cross_entropy(native(images), labels)
+    for i, step in enumerate(native.steps[:-1], start=1):
+        fixed = FixedDropout(step.drop)
+        assert 0.1 < (fixed.factors == 0).float().mean() < 0.5
+        exact.set_submodule(f"drop{i}", fixed)
+    expected = F.cross_entropy(exact(images.double()), labels)
+    assert torch.isclose(loss.double(), expected, rtol=1e-5)
+    loss.backward()
+    expected.backward()
+    assert_same_gradients(ours, exact)
+
+
+def trained_digest() -> str:
+    """A digest of outputs, gradients and running statistics of a training step."""
+    ours = network(widths=[10, 11, 12, 12, 12], dropout=0.1, bias=True)
+    native = NativeNetwork(ours, 128, (1, 28, 28))
+    images, labels = torch.randn(128, 1, 28, 28), torch.randint(10, (128,))
+    outputs = native(images)
+    F.cross_entropy(outputs, labels).backward()
+    tensors = (outputs.detach(), *(p.grad for p in ours.parameters()), *ours.buffers())
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    # in processes of their own, as OpenMP reads the number when it is loaded
+    program = (
+        "import runpy, os;"
+        f"names = runpy.run_path({__file__!r});"
+        "print(names['trained_digest'](), len(os.listdir('/proc/self/task')))"
+    )
+    results = []
+    for threads in (1, 2, 3):
+        path = os.pathsep.join((str(PROJECT), str(PROJECT / "tests")))
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+        command = [sys.executable, "-c", program]
+        process = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        )
+        results.append(process.stdout.split())
+    digests, tasks = zip(*results, strict=True)
+    assert len(set(tasks)) == 3, "the number of threads was not changed"
+    assert len(set(digests)) == 1
 
 
 def test_it_evaluates_any_number_of_images():
@@ -80,11 +161,29 @@ def test_dropout_drops_whole_channels_and_scales_the_others():
     assert 0.2 < dropped.float().mean() < 0.3
 
 
-def test_what_is_no_number_stays_none():
-    ours = network(widths=[10, 10, 12, 12, 12])
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv4", "conv6"])  # a pool follows 2 and 4
+def test_nan_in_one_filter_reaches_the_loss(layer):
+    ours = network(widths=[10, 10, 12, 12, 12], batch_norm=False)
     native = NativeNetwork(ours, 16, (1, 28, 28))
-    nn.init.constant_(ours.conv3.weight, torch.nan)
-    assert native(torch.randn(16, 1, 28, 28)).isnan().all()
+    nn.init.constant_(ours.get_submodule(layer).weight[3], torch.nan)
+    loss = F.cross_entropy(native(torch.randn(16, 1, 28, 28)), torch.randint(10, (16,)))
+    assert loss.isnan()
+
+
+@pytest.mark.parametrize("row", [4, 5])
+@pytest.mark.parametrize("column", [8, 9])
+def test_nan_anywhere_in_a_window_is_what_the_max_pool_returns(row, column):
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    nn.init.zeros_(layers[0].weight)
+    nn.init.ones_(layers[0].weight[:, :, 1, 1])  # so that NaN stays in its pixel
+    layers[0].weight.data[:, :, 0, 0] = 1e-3
+    native = NativeNetwork(layers, 16, (1, 16, 16))
+    images = torch.rand(16, 1, 16, 16)
+    images[3, 0, row, column] = torch.inf  # times a weight of zero is NaN, times another infinity
+    expected = layers(images)
+    assert expected.isnan().any()
+    assert torch.allclose(native(images), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +198,7 @@ def test_what_is_no_number_stays_none():
     ],
     ids=["linear", "5x5", "stride", "batch of 50", "64 bits", "odd pool"],
 )
-def test_other_networks_are_refused(layers, size):
+def test_unsupported_networks_are_refused(layers, size):
     side = 29 if size == 16 else 28
     with pytest.raises(ValueError):
         NativeNetwork(layers, size, (1, side, side))
