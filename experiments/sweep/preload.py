@@ -12,8 +12,6 @@ import mlflow.pytorch  # noqa: E402
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
 
 import experiments.budget.network  # noqa: E402
-import experiments.tracking.parent_runs  # noqa: E402
 import experiments.training.artifacts  # noqa: E402
 import experiments.training.fit  # noqa: E402
-import experiments.training.grid  # noqa: E402
-import experiments.training.trainer  # noqa: E402, F401
+import experiments.training.grid  # noqa: E402, F401
