@@ -8,8 +8,7 @@ from pathlib import Path
 import mlflow.pytorch
 import numpy as np
 import torch
-from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.models import Model, infer_signature
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
@@ -63,7 +62,9 @@ def log_artifacts(
         PER_CLASS: per_class(truth, predicted),
         CONFIG: OmegaConf.to_yaml(described, resolve=True),
     }
-    normalize, network = best_network(module, best)
+    network = copy.deepcopy(module.network).cpu()
+    state = torch.load(best, weights_only=True)["state_dict"]
+    network.load_state_dict({name.removeprefix("network."): state[name] for name in state})
     with tempfile.TemporaryDirectory() as folder:
         for name, figure in pictures.items():
             figure.savefig(Path(folder, f"{name}.png"), dpi=120)
@@ -72,7 +73,7 @@ def log_artifacts(
         torch.save(network.state_dict(), Path(folder, WEIGHTS))
         run.store.patiently(run.client.log_artifacts, run.id, folder)
     if cfg.tracking.model and not run.models():
-        model = nn.Sequential(normalize, network).eval()
+        model = nn.Sequential(module.normalize, network).eval()
         run.store.patiently(log_model, run, model, images[:2].float())
 
 
@@ -112,14 +113,6 @@ def per_class(truth: Tensor, predicted: Tensor) -> str:
     return "\n".join(["class,right,support,precision,recall,f1", *rows]) + "\n"
 
 
-def best_network(module: Classifier, checkpoint: Path) -> tuple[nn.Module, nn.Module]:
-    """The normalisation of a module, and its network with the weights of a checkpoint."""
-    network = copy.deepcopy(module.network).cpu()
-    state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    network.load_state_dict({name.removeprefix("network."): state[name] for name in state})
-    return module.normalize, network
-
-
 def log_model(run: TrackedRun, model: nn.Module, example: Tensor) -> None:
     """Log a network as a graph that loads with neither this project's code nor pickle.
 
@@ -127,11 +120,6 @@ def log_model(run: TrackedRun, model: nn.Module, example: Tensor) -> None:
         model: float [N, C, H, W], 0 to 255 -> logits [N, K].
         example: two images; with one, the graph would take one at a time.
     """
-    logits = model(example)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *example.shape[1:]))]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, logits.shape[1]))]),
-    )
     mlflow.set_tracking_uri(run.store.uri)
     mlflow.set_experiment(experiment_id=run.store.experiment_id)
     Model.log(
@@ -140,7 +128,7 @@ def log_model(run: TrackedRun, model: nn.Module, example: Tensor) -> None:
         name="model",
         run_id=run.id,
         pytorch_model=model,
-        signature=signature,
+        signature=infer_signature(example.numpy(), model(example).detach().numpy()),
         input_example=example.numpy(),
         pip_requirements=[f"{name}=={version}" for name, version in installed(MODEL_PACKAGES)],
         serialization_format="pt2",

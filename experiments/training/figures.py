@@ -110,7 +110,7 @@ def wall(images: Tensor, captions: list[str] | list[tuple[str, str]], title: str
     axes = figure.subplots()
     axes.axis("off")
     axes.set_title(title)
-    axes.imshow(grid.permute(1, 2, 0))
+    axes.imshow(grid.permute(1, 2, 0).numpy())
     for place, caption in enumerate(captions):
         text, colour = (caption, "black") if isinstance(caption, str) else caption
         row, column = divmod(place, COLUMNS)

@@ -194,7 +194,7 @@ def fit(
             run.tag("backend", module.learn.backend)
             run.log_figures(history.summary(), time=history.ended[-1])
             if artifacts:
-                # not before, as matplotlib takes a second
+                # not before: scikit-learn takes a while
                 from experiments.training.artifacts import log_artifacts
 
                 best = member.folder / "best.ckpt"

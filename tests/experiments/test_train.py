@@ -1,4 +1,4 @@
-"""Training as a user starts it: that it repeats, goes on, and fails cleanly."""
+"""Training as a user starts it: that it repeats, resumes, and fails cleanly."""
 
 import os
 import signal
