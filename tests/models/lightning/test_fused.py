@@ -1,10 +1,100 @@
+from functools import partial
+
+import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
 
-from models.lightning.fused import score_each
+from experiments.data.images import ImageData, Images
+from models.augmentation import RandomAffine
+from models.lightning.classifier import Classifier
+from models.lightning.fused import FusedClassifier, score_each
 from models.losses import SquaredError
-from models.networks.stack import TensorDropout, with_tensor_dropout
+from models.networks.ladder import LadderNet
+from models.networks.stack import TensorDropout, unstacked, with_tensor_dropout
+
+FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
+
+
+class Recorder(pl.Callback):
+    """Keeps the loss of every batch, and the figures of every epoch."""
+
+    def __init__(self) -> None:
+        self.losses: list[torch.Tensor] = []
+        self.figures: list[torch.Tensor] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.losses += module.losses
+        figures = trainer.callback_metrics or module.figures
+        self.figures.append(torch.stack([torch.as_tensor(figures[name]) for name in FIGURES]))
+
+
+def trained(module: pl.LightningModule, seeds: list[int] | None = None) -> Recorder:
+    """Train two epochs on 136 random images, in batches of 32; `seeds` where it is fused."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (200, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(10, (200,), generator=generator)
+    train, val = Images(pixels[:136], labels[:136]), Images(pixels[136:], labels[136:])
+    data = ImageData(train, val, 32, 32)
+    data.fused_seeds = seeds
+    recorder = Recorder()
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[recorder],
+    )
+    trainer.fit(module, data)
+    return recorder
+
+
+def networks(dropouts: list[float]) -> list[nn.Module]:
+    torch.manual_seed(0)
+    return [LadderNet([6, 6, 8], dropout=dropout) for dropout in dropouts]
+
+
+OPTIONS = {
+    "scheduler": partial(StepLR, step_size=1, gamma=0.1),
+    "mean": 0.5,
+    "std": 0.5,
+    "batch_size": 32,
+}
+
+
+def test_one_fused_is_what_it_would_have_been_alone():
+    """With augmentation and dropout; alone with TensorDropout too, as it draws differently."""
+    make = partial(SGD, lr=0.1, momentum=0.9)
+    [network] = networks([0.3])
+    options = OPTIONS | {"augmentation": RandomAffine(degrees=20, translate=0.1)}
+    alone = Classifier(with_tensor_dropout(network), make, seed=3, **options)
+    fused = FusedClassifier([network], [make], **options)
+    expected, recorded = trained(alone), trained(fused, [3])
+    assert torch.allclose(torch.cat(recorded.losses), torch.stack(expected.losses), rtol=1e-5)
+    for ours, theirs in zip(recorded.figures, expected.figures, strict=True):
+        assert torch.allclose(ours.flatten(), theirs, rtol=1e-5)
+    for name, tensor in alone.network.state_dict().items():
+        assert torch.allclose(fused.network.stacked()[name][0], tensor, atol=1e-5), name
+
+
+def test_many_fused_are_what_they_would_have_been_alone():
+    """Each with its own order and learning rate, but without what is drawn for all at once."""
+    seeds, rates = [3, 4, 5], [0.1, 0.1, 0.02]
+    makes = [partial(SGD, lr=rate, momentum=0.9) for rate in rates]
+    fused = FusedClassifier(networks([0, 0, 0]), makes, **OPTIONS)
+    assert fused.group_of == [0, 0, 1]
+    losses = torch.stack(trained(fused, seeds).losses)
+    for i, (network, make, seed) in enumerate(zip(networks([0, 0, 0]), makes, seeds, strict=True)):
+        alone = Classifier(network, make, seed=seed, **OPTIONS)
+        expected = torch.stack(trained(alone).losses)
+        assert torch.allclose(losses[:, i], expected, rtol=1e-4)
+        state = unstacked(fused.network.stacked(), i, list(network.state_dict()))
+        for name, tensor in network.state_dict().items():
+            assert torch.allclose(state[name], tensor, atol=1e-4), name
 
 
 def test_each_network_has_its_own_loss():

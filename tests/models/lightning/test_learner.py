@@ -12,9 +12,9 @@ def batch():
     return torch.randint(256, (16, 1, 28, 28), dtype=torch.uint8), torch.randint(10, (16,))
 
 
-def learner(compiled: str | None) -> Learner:
+def learner(compiled: str | None, pixels: int = 784) -> Learner:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 10))
     return Learner(network, Normalize(0.1307, 0.3081), batch_size=16, compiled=compiled)
 
 
@@ -29,20 +29,29 @@ def test_what_torch_compiles_is_the_same(batch):
     for one, other in zip(eager(*batch), compiled(*batch), strict=True):
         assert torch.allclose(one.float(), other.float())
     assert (eager.backend, compiled.backend) == ("eager", "torch.compile")
-    some = [tensor[:5] for tensor in batch]  # no program of its own
-    assert torch.allclose(eager(*some)[0], compiled(*some)[0])
+    smaller = [tensor[:5] for tensor in batch]  # runs eagerly
+    assert torch.allclose(eager(*smaller)[0], compiled(*smaller)[0])
 
 
-def test_without_a_compiler_it_goes_on_and_says_so(monkeypatch, tmp_path, batch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
-    torch._dynamo.reset()
+def test_where_the_compiler_fails_the_plain_program_runs(batch, caplog):
     ours = learner("all")
-    loss, _ = ours(*batch)
-    assert torch.allclose(loss, learner(None)(*batch)[0])
+    with torch.compiler.set_stance("fail_on_recompile"):  # whatever was compiled before
+        torch.compiler.reset()
+        loss, _ = ours(*batch)
+    assert torch.equal(loss, learner(None)(*batch)[0])
     assert ours.backend.startswith("eager, as ")
-    assert "no-such-compiler" in ours.backend
+    assert "fail_on_recompile" in ours.backend
+    assert ours.backend in caplog.text
     loss.backward()
+    ours(*batch)  # the compiler is not tried again
+    assert len(caplog.records) == 1
+
+
+def test_an_error_of_the_plain_program_is_the_users(batch):
+    ours = learner("all", pixels=3)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        ours(*batch)
+    assert ours.backend == "torch.compile"
 
 
 def test_score_counts_what_is_right():
