@@ -33,16 +33,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # minutes each: with these first, both processes end at about the same time
 LONGEST = (
-    "test_search",
-    "test_tracking",
-    "test_sweep",
     "test_train",
-    "test_fused",
-    "test_predict",
-    "test_trained",
-    "test_mistakes",
+    "test_sweep",
     "test_epoch",
-    "test_fetch",
+    "test_fused",
+    "test_search",
+    "test_gate",
+    "test_learner",
+    "test_callback",
+    "test_predict",
+    "test_find",
 )
 
 

@@ -8,6 +8,7 @@ from conftest import one_line, quick
 PLACES = ("rounds=1", "bench.batches=2")
 
 
+@pytest.mark.slow
 def test_an_epoch_of_ours_and_of_others_is_timed(workplace, small):
     folder = workplace.folder / "bench"
     result = workplace.run("bench", *quick(small, *PLACES, f"bench.folder={folder}"))

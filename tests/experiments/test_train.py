@@ -59,7 +59,10 @@ def straight(tmp_path_factory, small) -> list:
 
 @pytest.mark.parametrize(
     "kill",
-    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+    [
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGTERM, signal.SIGINT)),
+        signal.SIGKILL,
+    ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small, straight, kill):
     process = subprocess.Popen(
