@@ -101,6 +101,6 @@ def test_resize_is_that_of_torchvision_and_smooths_what_it_shrinks():
         ([5, 9], [0, 1], "sigma must be two numbers above 0"),
     ],
 )
-def test_a_blur_that_is_none_is_refused(kernel, sigma, complaint):
+def test_an_invalid_blur_is_refused(kernel, sigma, complaint):
     with pytest.raises(ValueError, match=complaint):
         GaussianBlur(kernel, sigma)

@@ -42,6 +42,6 @@ def test_an_image_can_be_scaled_first():
         ({"kernels": [5, 15]}, "nothing is left of the image after convolution 2"),
     ],
 )
-def test_what_cannot_be_built_is_refused(options, complaint):
+def test_invalid_arguments_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         ConvNet(**(SMALL | options))

@@ -59,6 +59,6 @@ def test_without_global_average_pool_it_is_a_linear_layer_over_the_map():
         ([10], {"dropout": "much"}, "dropout must be"),
     ],
 )
-def test_what_cannot_be_built_is_refused(widths, options, complaint):
+def test_invalid_arguments_are_refused(widths, options, complaint):
     with pytest.raises(ValueError, match=complaint):
         LadderNet(widths, **options)

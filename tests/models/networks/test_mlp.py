@@ -50,6 +50,6 @@ def test_initial_weights_are_uniform():
         ({"uniform": 0}, "uniform must be a number above 0, not 0"),
     ],
 )
-def test_what_cannot_be_built_is_refused(options, complaint):
+def test_invalid_arguments_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         MLP(**{"widths": [8], **options})
