@@ -21,8 +21,9 @@ HEADER = ("", "what changed", *RIGHT[:5], "against", RIGHT[5], "verdict", RIGHT[
 NOTES = (
     "Accuracies, published ones too, are those of the last epoch; differences are in points. "
     "Verdicts follow from 95 % t intervals of the difference: paired if both arms have the same "
-    "seeds, Welch's otherwise. Where there is no difference, 5 % of verdicts are wrong. More "
-    "seeds: how many more each arm needs to show a difference of this size with a power of 80 %."
+    "seeds, Welch's otherwise. Where there is no difference, 5 % of comparisons still get a "
+    "verdict. More seeds: how many more each arm needs to show a difference of this size with a "
+    "power of 80 %."
 )
 
 

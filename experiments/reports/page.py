@@ -140,10 +140,10 @@ def _misclassified(cfg: DictConfig, rows: Sequence[Row], store: Store) -> list[P
         runs=("predicted", "size"),
     )
     hardest = images.sort_values(["runs", "image"], ascending=[False, True])[:IMAGES]
-    captions = [
-        (f"{image.true} → {image.answer}\n{image.runs} of {len(tables)}", "black")
-        for image in hardest.itertuples()
-    ]
+    captions = [f"{image.true} → {image.answer}: {image.runs}" for image in hardest.itertuples()]
     figure = wall(data.val.images[hardest.index.tolist()].cpu(), captions, "")
-    caption = "Above each image: its label → the most frequent answer; how many runs were wrong."
+    caption = (
+        "Above each image: its label → the most frequent wrong answer, and how many of the "
+        f"{len(tables)} runs are wrong."
+    )
     return [Picture("Images that most runs classify wrongly", charts.data_uri(figure), caption)]
