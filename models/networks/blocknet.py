@@ -14,8 +14,7 @@ from models.networks.blocks import ACTIVATIONS, BLOCKS, NORMS, POOLS
 class BlockNet(nn.Sequential):
     """Blocks with pools between them, a convolution to the classes, and an average of its map.
 
-    With plain blocks of 3x3 it is LadderNet, layer by layer. Activation and norm follow each
-    convolution of a block; Dropout2d follows the block.
+    Activation and norm follow each convolution of a block; Dropout2d follows the block.
 
     Args:
         widths: output channels of each block, positive integers.
@@ -31,6 +30,8 @@ class BlockNet(nn.Sequential):
         dropout: probability that Dropout2d drops a channel, in [0, 1).
         head: the side of the last convolution's kernel, odd.
         uses: how often a shared block uses its filters.
+        global_average_pool: average the last map; False: a convolution over the whole map
+            (the same as flatten and linear) gives the logits.
         num_classes: logits per image.
         in_channels: channels of the images.
         image_size: height and width of the images, in pixels.
@@ -57,11 +58,14 @@ class BlockNet(nn.Sequential):
         dropout: float = 0.0,
         head: int = 3,
         uses: int = 2,
+        global_average_pool: bool = True,
         num_classes: int = 10,
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
         require_integers("widths", widths)
+        if not widths:
+            raise ValueError("widths must have at least one value")
         depth = len(widths) if depth is None else depth
         if type(depth) is not int or not 1 <= depth <= len(widths):
             raise ValueError(f"depth must be from 1 to the {len(widths)} widths, not {depth}")
@@ -83,6 +87,10 @@ class BlockNet(nn.Sequential):
             norms = [] if norm is None else [NORMS[norm](width)]
             return [ACTIVATIONS[activation](), *norms]
 
+        too_small = (
+            f"{depth} widths do not fit an image of {image_size}x{image_size}: nothing is left "
+            "of it {}; use fewer widths"
+        )
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, channels = image_size, in_channels
         for i, (width, kind, kernel) in enumerate(
@@ -99,14 +107,18 @@ class BlockNet(nn.Sequential):
                 block_layers.append(POOLS[pool](2))
                 side //= 2
             if side < 1:
-                raise ValueError(f"nothing is left of an image of {image_size} after block {i}")
+                raise ValueError(too_small.format(f"after block {i} of {depth}"))
             layers |= _named(block_layers, i)
             channels = width
         side -= head - 1
         if side < 1:
-            raise ValueError(f"a head of {head}x{head} does not fit what is left of the image")
+            raise ValueError(too_small.format(f"after the last convolution, of {head}x{head}"))
         last = nn.Conv2d(channels, num_classes, head, bias=bias)
-        layers |= _named([last, nn.AvgPool2d(side), nn.Flatten()], depth + 1)
+        if global_average_pool:
+            whole_map: nn.Module = nn.AvgPool2d(side)
+        else:
+            whole_map = nn.Conv2d(num_classes, num_classes, side, bias=bias)
+        layers |= _named([last, whole_map, nn.Flatten()], depth + 1)
         super().__init__(layers)
 
 

@@ -94,7 +94,7 @@ def test_gradients_with_dropout_are_those_of_pytorch_with_the_same_mask(batch_no
     for i, step in enumerate(native.steps[:-1], start=1):
         fixed = FixedDropout(step.drop)
         assert 0.1 < (fixed.factors == 0).float().mean() < 0.5
-        exact.set_submodule(f"drop{i}", fixed)
+        exact.set_submodule(f"dropout{i}", fixed)
     expected = F.cross_entropy(exact(images.double()), labels)
     assert torch.isclose(loss.double(), expected, rtol=1e-5)
     loss.backward()
