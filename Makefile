@@ -22,8 +22,9 @@ step: setup
 test: setup .venv/tests
 	@$(BIN)/python -m pytest $(ARGS)
 
+# one at a time: they start processes of their own, and time some of them
 test-slow: setup .venv/tests
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -m slow --numprocesses=0 $(ARGS)
 
 lint: .venv/tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
