@@ -25,12 +25,12 @@ def main(cfg: DictConfig) -> None:
     from experiments.cli import tables
     from experiments.reports import comparison
     from experiments.tracking.arms import gather
-    from experiments.tracking.store import STUDY, Store, answered, search
+    from experiments.tracking.store import STUDY, Store, answered
 
     store = Store(cfg.tracking, create=False)
     with answered(store):
         try:
-            runs = search(store, cfg.filter)
+            runs = store.search(cfg.filter)
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise

@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     run = best(store, cfg.where) if cfg.run == BEST else find(store, str(cfg.run))
     trained = load(store, run, Path(cfg.checkpoints.root))
     names, images, labels = inference.read(Path(cfg.input), trained.data)
-    probabilities = inference.predict(trained.network, images, cfg.batch_size)
+    probabilities = inference.predict(trained, images, cfg.batch_size)
     if cfg.output is None:
         inference.show(names, probabilities)
     else:

@@ -19,7 +19,6 @@ from omegaconf import DictConfig
 from experiments.benchmarks.rounds import OURS, Contender, Figures
 from experiments.benchmarks.stores import crowded_store, store_in
 from experiments.cli.errors import UserError
-from experiments.tracking.store import search
 
 RUNS = 4  # of a sweep
 OWN = ("what=", "rounds=", "bench.", "step=")  # keys that are not for the commands that we time
@@ -60,7 +59,7 @@ def our_sweep(
         ]
         memory = max(finish(process) for process in processes)
         wall = time.perf_counter() - started
-        runs = search(store_in(cfg, Path(folder)), "metrics.epoch_seconds > 0")
+        runs = store_in(cfg, Path(folder)).search("metrics.epoch_seconds > 0")
         last_epochs = [run.data.metrics["epoch_seconds"] for run in runs]
     return full_length(cfg, wall, cfg.bench.epochs, last_epochs, at_once, memory)
 

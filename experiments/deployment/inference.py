@@ -1,15 +1,16 @@
 """Read images, predict their classes, and show or write the predictions."""
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
+from experiments.cli import tables
 from experiments.cli.errors import UserError
+from experiments.cli.text import percent
 from experiments.data import csv_images, image_files
 
 ROWS = 50  # shown on the terminal
@@ -45,29 +46,26 @@ def predict(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
 
 def full(names: list[str], probabilities: Tensor) -> str:
     """CSV: each image with its class, the probability of that class, and of every class."""
-    table = pd.DataFrame(probabilities.numpy()).add_prefix("p")
-    table.insert(0, "image", names)
-    table.insert(1, "predicted", probabilities.argmax(1).numpy())
-    table.insert(2, "probability", probabilities.amax(1).numpy())
+    highest, predicted = probabilities.max(1)
+    table = pd.DataFrame({"image": names, "predicted": predicted, "probability": highest})
+    table = table.join(pd.DataFrame(probabilities.numpy()).add_prefix("p"))
     return table.to_csv(index=False, float_format="%.6f")
 
 
 def submission(names: list[str], probabilities: Tensor) -> str:
     """CSV as the Digit Recognizer competition takes it: images are numbered from 1."""
-    table = pd.DataFrame({"Label": probabilities.argmax(1).numpy()})
-    table.insert(0, "ImageId", range(1, len(table) + 1))
-    return table.to_csv(index=False)
+    labels = {"ImageId": range(1, len(names) + 1), "Label": probabilities.argmax(1)}
+    return pd.DataFrame(labels).to_csv(index=False)
 
 
 def show(names: list[str], probabilities: Tensor) -> None:
     """Print the most and the second most probable class of each image."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("image", "predicted", "probability", "else", "probability"):
-        table.add_column(column, justify="left" if column == "image" else "right")
     values, classes = probabilities[:ROWS].topk(min(2, probabilities.shape[1]))
+    rows = []
     for name, chances, kinds in zip(names, values.tolist(), classes.tolist(), strict=False):
-        cells = zip(map(str, kinds), (f"{chance * 100:.2f} %" for chance in chances), strict=True)
-        table.add_row(name, *(cell for pair in cells for cell in pair))
-    Console(highlight=False, markup=False).print(table)
+        cells = ((str(kind), percent(chance)) for kind, chance in zip(kinds, chances, strict=True))
+        rows.append((name, *chain(*cells)))
+    header = ("image", "predicted", "probability", "else", "probability")
+    tables.show(header, rows, right=header[1:])
     if len(names) > ROWS:
         print(f"and {len(names) - ROWS:,} more; output=FILE.csv has all")

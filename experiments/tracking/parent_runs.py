@@ -1,22 +1,21 @@
 """The runs of one configuration over its seeds, under a parent run that sums them up."""
 
-import statistics
 import time
 from pathlib import Path
 
+import pandas as pd
 from filelock import FileLock
-from mlflow.entities import Metric, Param, RunTag
-from omegaconf import DictConfig
+from mlflow.entities import Metric, RunTag
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval, judge
 from experiments.tracking.identity import config_hash
-from experiments.tracking.run import parameters
+from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import CONFIG_HASH, Store
 
 PARENT = "mlflow.parentRunId"
 SUMMED_UP = "val/acc"
-PUBLISHED = {"last_val_acc": "after the last epoch", "best_val_acc": "after the best"}
 
 
 def parent_run(cfg: DictConfig, store: Store, figures: dict[str, float]) -> str:
@@ -26,28 +25,17 @@ def parent_run(cfg: DictConfig, store: Store, figures: dict[str, float]) -> str:
         figures: metrics that all seeds have in common.
     """
     group = config_hash(cfg, seed=False)
-
-    def oldest() -> str | None:
-        runs = store.client.search_runs(
-            [store.experiment_id],
-            f"tags.{CONFIG_HASH} = '{group}'",
-            order_by=["attributes.start_time ASC"],
-            max_results=1,
-        )
-        return runs[0].info.run_id if runs else None
-
+    query = f"tags.{CONFIG_HASH} = '{group}'"
     with FileLock(Path(cfg.checkpoints.root, f"{group}.lock")):
-        if found := oldest():
-            return found
-        tags = {CONFIG_HASH: group, "step": cfg.step, "experiment": cfg.experiment}
-        tags = {key: value for key, value in tags.items() if value is not None}
-        run = store.client.create_run(store.experiment_id, tags=tags, run_name=cfg.name)
-        now = int(time.time() * 1000)
-        params = [Param(key, value) for key, value in parameters(cfg).items() if key != "seed"]
-        metrics = [Metric(name, value, now, 0) for name, value in figures.items()]
-        store.client.log_batch(run.info.run_id, params=params, metrics=metrics)
-        store.client.set_terminated(run.info.run_id)  # no process works on it
-    return oldest()  # machines that share a store but no folder may have created one each
+        found = store.search(query)
+        if not found:
+            tags = {CONFIG_HASH: group, "step": cfg.step, "experiment": cfg.experiment}
+            with TrackedRun(store, cfg.name, tags, resume=None) as run:
+                seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
+                run.describe(seedless, figures)
+            # machines that share a store but no folder may have created one each
+            found = store.search(query)
+    return found[0].info.run_id
 
 
 def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
@@ -56,28 +44,20 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
     A seed that was trained more than once counts with its latest run.
     """
     with FileLock(Path(cfg.checkpoints.root, f"{parent}.lock")):
-        runs = store.client.search_runs(
-            [store.experiment_id],
-            f"tags.`{PARENT}` = '{parent}' and attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time ASC"],
-        )
+        runs = store.search(f"tags.`{PARENT}` = '{parent}' and attributes.status = 'FINISHED'")
         latest = {run.data.tags[CONFIG_HASH]: run.data.metrics[SUMMED_UP] for run in runs}
         values = list(latest.values())
         if not values:
             return
-        summary = {
-            "seeds": len(values),
-            f"{SUMMED_UP}_mean": statistics.mean(values),
-            f"{SUMMED_UP}_min": min(values),
-            f"{SUMMED_UP}_max": max(values),
-        }
-        if len(values) > 1:
-            summary[f"{SUMMED_UP}_std"] = statistics.stdev(values)
+        summary = pd.Series(values).agg(["mean", "min", "max", "std"]).dropna()
+        summary = {"seeds": len(values), **summary.add_prefix(f"{SUMMED_UP}_")}
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, len(values)) for name, value in summary.items()]
         tags = [RunTag("mlflow.note.content", note(cfg))]
-        if cfg.target.val_acc is not None:
-            tags.append(RunTag("verdict", judged(values, cfg.target.val_acc)))
+        if (target := cfg.target.val_acc) is not None:
+            found = interval(values)
+            verdict = f"{judge(found, target)} {percent(target)}: {measured(found)}"
+            tags.append(RunTag("verdict", f"{verdict}, {found.n} seed{'s' * (found.n > 1)}"))
         store.client.log_batch(parent, metrics=metrics, tags=tags)
         store.client.set_terminated(parent)  # its creation may have been interrupted
 
@@ -94,14 +74,8 @@ def note(cfg: DictConfig) -> str:
         lines.append(f"Target: {', '.join(goals)}.")
     if published := cfg.published:
         figures = [f"{published.parameters:,} parameters"] if "parameters" in published else []
-        for key, words in PUBLISHED.items():
-            figures += [f"{percent(published[key])} {words}"] if key in published else []
+        for key, when in (("last_val_acc", "last epoch"), ("best_val_acc", "best")):
+            if key in published:
+                figures.append(f"{percent(published[key])} after the {when}")
         lines.append(f"Published ({published.step}, one run): {', '.join(figures)}.")
     return "\n\n".join(lines)
-
-
-def judged(values: list[float], target: float) -> str:
-    """Whether the mean of the seeds is known to reach the target, in words."""
-    found = interval(values)
-    seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
-    return f"{judge(found, target)} {percent(target)}: {measured(found)}, {seeds}"

@@ -1,8 +1,8 @@
 """What a result came from, besides its configuration: code, machine and versions."""
 
 import platform
+import re
 import subprocess
-from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def provenance(device: torch.device) -> dict[str, str]:
         "device.name": _device_name(device),
         "device.threads": str(torch.get_num_threads()),
         "version.python": platform.python_version(),
-        **{f"version.{package}": number for package, number in installed(PACKAGES)},
+        **{f"version.{package}": version(package) for package in PACKAGES},
     }
     if commit := _git("rev-parse", "HEAD"):
         tags["mlflow.source.git.commit"] = commit
@@ -26,21 +26,13 @@ def provenance(device: torch.device) -> dict[str, str]:
     return tags
 
 
-def installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Each package with the version that is installed."""
-    return ((package, version(package)) for package in packages)
-
-
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:  # Python's `platform` does not know the model on Linux
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    processors = Path("/proc/cpuinfo")  # Python's `platform` does not know the model on Linux
+    text = processors.read_text(encoding="utf-8") if processors.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)", text, re.MULTILINE)
+    return model[1] if model else platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str:

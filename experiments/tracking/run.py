@@ -30,15 +30,12 @@ class TrackedRun:
         self.store, self.client = store, store.client
         self.failed = False
         tags = {key: str(value) for key, value in tags.items() if value is not None}
-        if resume is None:
-            run = self.client.create_run(store.experiment_id, tags=tags, run_name=name)
-            self.logged_epochs = 0
-        else:
-            run = resume
-            self.client.update_run(run.info.run_id, status="RUNNING")
-            history = self.client.get_metric_history(run.info.run_id, "val/acc")
+        run = resume or self.client.create_run(store.experiment_id, tags=tags, run_name=name)
+        self.id, self.started, self.logged_epochs = run.info.run_id, run.info.start_time, 0
+        if resume:
+            self.client.update_run(self.id, status="RUNNING")
+            history = self.client.get_metric_history(self.id, "val/acc")
             self.logged_epochs = max((metric.step for metric in history), default=0)
-        self.id, self.started = run.info.run_id, run.info.start_time
 
     def describe(self, cfg: DictConfig, figures: dict[str, float]) -> None:
         """Log the configuration, and figures that are known before training."""
@@ -54,9 +51,7 @@ class TrackedRun:
     def log_history(self, history: list[dict[str, float]], ended: list[int]) -> None:
         """Send the metrics of the epochs that the store does not have yet.
 
-        Args:
-            history: the metrics of all epochs so far.
-            ended: when each epoch ended, in milliseconds since 1970.
+        `history` and `ended`, in milliseconds since 1970, have all epochs so far.
         """
         new = range(self.logged_epochs, len(history))
         metrics = [
@@ -68,9 +63,6 @@ class TrackedRun:
     def tag(self, name: str, value: Any) -> None:
         self.store.patiently(self.client.set_tag, self.id, name, str(value))
 
-    def log_file(self, path: Path) -> None:
-        self.client.log_artifact(self.id, str(path))
-
     def models(self) -> list[LoggedModel]:
         """The models that the run has logged."""
         return self.client.search_logged_models(
@@ -80,13 +72,11 @@ class TrackedRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: Any
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self.failed:
             return
         if error is None:
-            self.store.patiently(self.client.set_terminated, self.id, "FINISHED")
+            self.store.patiently(self.client.set_terminated, self.id)
             return
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         try:
@@ -102,8 +92,7 @@ class TrackedRun:
 
 
 def parameters(cfg: DictConfig) -> dict[str, str]:
-    """The parameters of a run in MLflow: its configuration, but not the place, which may hold
-    credentials."""
+    """The parameters of a run in MLflow: its configuration, without places and credentials."""
     values = select(cfg, RESULT, JUDGEMENT, LABEL)
     return {key: scrubbed(str(value)) for key, value in values.items()}
 
@@ -136,6 +125,6 @@ def logged_to(path: Path, run: TrackedRun) -> Iterator[None]:
         root.removeHandler(handler)
         handler.close()
         try:
-            run.log_file(path)
+            run.client.log_artifact(run.id, str(path))
         except (MlflowException, OSError) as error:
             log.warning("the log is not in the store: %s", reason(error))

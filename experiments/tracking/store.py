@@ -2,10 +2,9 @@
 
 import logging
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +13,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
 from omegaconf import DictConfig
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -55,61 +55,64 @@ class Store:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience
-        self.embedded = self.uri.startswith("sqlite:")
-        if not create and self.embedded and not self._file().exists():
-            raise UserError(f"tracking.uri={self.uri}: there is no such store; train first")
-        try:
-            with self._database():
-                self.client = MlflowClient(self.uri)
-                self.experiment_id = self._experiment(tracking, create)
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise UserError(
-                f"tracking.uri={self.uri}: cannot be used: {reason(error)}; start it, "
-                "or leave tracking.uri out to use mlruns/mlflow.db"
-            ) from error
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"tracking.uri={self.uri}: needs the package {error.name}; install it"
-            ) from error
-
-    def _file(self) -> Path:
-        return Path(make_url(self.uri).database or "")
+        with answered(self), self._database(create):
+            self.client = MlflowClient(self.uri)
+            self.experiment_id = self._experiment(tracking, create)
 
     @contextmanager
-    def _database(self) -> Iterator[None]:
+    def _database(self, create: bool) -> Iterator[None]:
         """Check that a database answers, as MLflow would retry for an hour. Processes take
         turns to create the embedded one and its experiment."""
-        if self.embedded:
-            path = self._file()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
-                with closing(sqlite3.connect(path)) as database:
-                    database.execute("pragma journal_mode=wal")  # readers do not stop a writer
-                yield
-            return
-        if "://" in self.uri and not self.uri.startswith(("http:", "https:", "databricks")):
-            engine = create_engine(self.uri)
-            engine.connect().close()
-            engine.dispose()
-        yield
+        kind = urlsplit(self.uri).scheme.partition("+")[0]
+        with ExitStack() as stack:
+            if kind == SQLITE:
+                path = Path(make_url(self.uri).database or "")
+                if not create and not path.exists():
+                    raise UserError(f"tracking.uri={self.uri}: there is no such store; train first")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(path.with_suffix(".lock")))
+            if kind in DATABASE_ENGINES:
+                engine = create_engine(self.uri)
+                with engine.connect() as database:
+                    if kind == SQLITE:  # readers do not stop a writer
+                        database.exec_driver_sql("pragma journal_mode=wal")
+                engine.dispose()
+            yield
 
     def _experiment(self, tracking: DictConfig, create: bool) -> str:
-        found = self.client.get_experiment_by_name(tracking.experiment)
-        if found is not None:
-            return found.experiment_id
-        if not create:
-            known = ", ".join(sorted(each.name for each in self.client.search_experiments()))
-            raise UserError(
-                f"tracking.experiment={tracking.experiment} is not in {self.uri}; there: {known}"
+        name, client = tracking.experiment, self.client
+        found = client.get_experiment_by_name(name)
+        if found is None and create:
+            embedded = self.uri.startswith(SQLITE)
+            artifacts = Path(tracking.artifacts).absolute().as_uri() if embedded else None
+            try:
+                return client.create_experiment(name, artifacts, SHOWN_AS)
+            except MlflowException:
+                found = client.get_experiment_by_name(name)
+                if found is None:  # else another process created it in between
+                    raise
+        if found is None:
+            known = ", ".join(sorted(each.name for each in client.search_experiments()))
+            raise UserError(f"tracking.experiment={name} is not in {self.uri}; there: {known}")
+        return found.experiment_id
+
+    def search(self, query: str | None) -> list[Run]:
+        """All runs of the experiment that match a filter, the oldest first.
+
+        Raises:
+            MlflowException: the store does not answer, or does not understand the filter.
+        """
+        runs, token = [], None
+        while token != "":
+            page = self.client.search_runs(
+                [self.experiment_id],
+                query or "",
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
             )
-        artifacts = Path(tracking.artifacts).absolute().as_uri() if self.embedded else None
-        try:
-            return self.client.create_experiment(tracking.experiment, artifacts, SHOWN_AS)
-        except MlflowException:
-            found = self.client.get_experiment_by_name(tracking.experiment)
-            if found is None:
-                raise
-            return found.experiment_id  # another process created it in between
+            runs += page
+            token = page.token or ""
+        return runs
 
     def find(self, config_hash: str, fused: str | None = None) -> Run | None:
         """The run of a configuration: a finished one, else the latest that can be resumed.
@@ -118,12 +121,10 @@ class Store:
             fused: the program that is to resume it. Programs draw different random numbers,
                 so a run that is half of one and half of another would be neither.
         """
-        runs = self.client.search_runs(
-            [self.experiment_id], filter_string=f"tags.{CONFIG_HASH} = '{config_hash}'"
-        )
+        runs = self.search(f"tags.{CONFIG_HASH} = '{config_hash}'")
         finished = [run for run in runs if run.info.status == "FINISHED"]
         resumable = [run for run in runs if run.data.tags.get(FUSED) == fused]
-        return next(iter(finished + resumable), None)
+        return next(reversed(resumable + finished), None)
 
     def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call the store, again and again while it does not answer.
@@ -147,25 +148,6 @@ class Store:
         return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
 
-def search(store: Store, query: str | None) -> list[Run]:
-    """All runs of the store's experiment that match a filter, the oldest first.
-
-    Raises:
-        MlflowException: the store does not answer, or does not understand the filter.
-    """
-    runs, token = [], None
-    while token != "":
-        page = store.client.search_runs(
-            [store.experiment_id],
-            query or "",
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        runs += page
-        token = page.token or ""
-    return runs
-
-
 def without_login(uri: str) -> str:
     """A server's URI without name and password, which go to the environment.
 
@@ -181,14 +163,18 @@ def without_login(uri: str) -> str:
 
 @contextmanager
 def answered(store: Store) -> Iterator[None]:
-    """Turn a store that fails while it is read into a UserError."""
+    """Turn a store that fails into a UserError."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UserError(f"tracking.uri={store.uri}: failed: {reason(error)}") from error
+    except (MlflowException, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+        raise UserError(
+            f"tracking.uri={store.uri}: cannot be used: {reason(error)}; start it, "
+            "or leave tracking.uri out to use mlruns/mlflow.db"
+        ) from error
 
 
 def reason(error: BaseException) -> str:
     """The first line of an error, or of the database's error that caused it."""
     origin = getattr(error, "orig", None) or error
-    return str(origin).splitlines()[0][:200] if str(origin) else type(origin).__name__
+    lines = str(origin).splitlines() or [type(origin).__name__]
+    return lines[0][:200]

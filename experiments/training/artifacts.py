@@ -3,6 +3,7 @@
 import copy
 import math
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow.pytorch
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from experiments.budget.cost import Cost
 from experiments.cli.text import against
 from experiments.data.images import ImageData, Images
-from experiments.tracking.provenance import installed
 from experiments.tracking.run import CONFIG, WEIGHTS, TrackedRun
 from experiments.training import figures
 from experiments.training.history import History
@@ -130,6 +130,6 @@ def log_model(run: TrackedRun, model: nn.Module, example: Tensor) -> None:
         pytorch_model=model,
         signature=infer_signature(example.numpy(), model(example).detach().numpy()),
         input_example=example.numpy(),
-        pip_requirements=[f"{name}=={version}" for name, version in installed(MODEL_PACKAGES)],
+        pip_requirements=[f"{name}=={version(name)}" for name in MODEL_PACKAGES],
         serialization_format="pt2",
     )
