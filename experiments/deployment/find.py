@@ -50,26 +50,22 @@ def best(store: Store, where: str | None = None) -> Run:
     Raises:
         UserError: no network reaches its target, or the filter is invalid.
     """
-    means = "val/acc_mean", "metrics.seeds > 0"
-    singles = "val/acc", f"tags.`{PARENT}` != ''"
-    for metric, kind in (means, singles):
-        try:
-            runs = store.search(
-                f"{kind} and {HAS_TARGET} and {FINISHED} and {where or ALL_CLASSES}"
-            )
-        except MlflowException as error:
-            raise UserError(f"where={where}: {reason(error)}") from error
-        order = {}
-        for run in runs:
-            accuracy = run.data.metrics.get(metric, 0)
-            if reaches(accuracy, float(run.data.params["target.val_acc"])):
-                order[run.data.metrics["parameters"], -accuracy] = run.info.run_id
-        if order:
-            return find(store, order[min(order)])
-    raise UserError(
-        f"run=best: none of {len(runs):,} finished runs in {store.uri} reaches a target; "
-        "train with a target, or name a run with run="
-    )
+    try:
+        runs = store.search(f"{HAS_TARGET} and {FINISHED} and {where or ALL_CLASSES}")
+    except MlflowException as error:
+        raise UserError(f"where={where}: {reason(error)}") from error
+    reached = []
+    for run in runs:
+        single, metrics = PARENT in run.data.tags, run.data.metrics
+        accuracy = metrics.get("val/acc" if single else "val/acc_mean", 0)
+        if reaches(accuracy, float(run.data.params["target.val_acc"])):
+            reached.append((single, metrics["parameters"], -accuracy, run.info.run_id))
+    if not reached:
+        raise UserError(
+            f"run=best: none of the finished runs in {store.uri} reaches its target; "
+            "train with a target, or name a run with run="
+        )
+    return find(store, min(reached)[-1])
 
 
 def _source(store: Store, name: str) -> str:

@@ -29,14 +29,12 @@ IMAGES = {"in_channels": int, "image_size": int, "num_classes": int, "mean": flo
 
 
 class Trained(nn.Module):
-    """A network that takes uint8 [N, C, H, W] and returns probabilities [N, K].
-
-    Args:
-        data: see IMAGES.
-    """
+    """A network that takes uint8 [N, C, H, W] and returns probabilities [N, K]; see IMAGES."""
 
     def __init__(self, network: nn.Module, loss: nn.Module, data: dict[str, Any]) -> None:
         super().__init__()
+        if not (isinstance(network, nn.Module) and isinstance(loss, nn.Module)):
+            raise TypeError("model or loss is not a network")
         self.normalize, self.network = Normalize(data["mean"], data["std"]), network
         self.probabilities = getattr(loss, "probabilities", CrossEntropy.probabilities)
         self.data = data
@@ -68,21 +66,17 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
     try:
         config = yaml.safe_load(path.read_bytes())
         data = {name: kind(config["data"][name]) for name, kind in IMAGES.items()}
-        network, loss = build(config["model"]), build(config.get("loss")) or CrossEntropy()
-        trained = Trained(network, loss, data)
-    except UserError:
-        raise
+        loss = build(config.get("loss") or {"_target_": "models.losses.CrossEntropy"})
+        trained = Trained(build(config["model"]), loss, data)
     except Exception as error:  # its values may be anything
         raise UserError(f"{CONFIG} describes no network: {one_line(error)[:200]}") from error
-    if not isinstance(loss, nn.Module):
-        raise UserError(f"{CONFIG} describes no loss")
     identity = re.sub(r"\W", "", run.data.tags.get(CONFIG_HASH, ""))
     weights = _download(store, run, WEIGHTS, folder) or checkpoints / identity / "best.ckpt"
     try:
         state = torch.load(weights, weights_only=True, map_location="cpu")
         if "state_dict" in state:  # a checkpoint
             state = {key.removeprefix("network."): w for key, w in state["state_dict"].items()}
-        network.load_state_dict(state)
+        trained.network.load_state_dict(state)
     except OSError as error:
         raise UserError(f"its weights are neither in the store nor in {weights}") from error
     except Exception as error:  # whatever PyTorch says of a file that is no checkpoint
@@ -92,10 +86,10 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
 
 
 def build(node: Any) -> Any:
-    """Build a part of a configuration: its networks and layers with their plain values.
+    """Build a part of a configuration: networks and layers out of plain values.
 
     Raises:
-        UserError: it asks for anything else.
+        ValueError: it asks for anything else, which is not even imported then.
     """
     if isinstance(node, list):
         return [build(child) for child in node]
@@ -104,26 +98,16 @@ def build(node: Any) -> Any:
     values = {key: build(child) for key, child in node.items()}
     if "_target_" not in node:
         return values
-    kind = network_class(str(values.pop("_target_")))
-    return kind(*values.pop("_args_", ()), **values)
-
-
-def network_class(target: str) -> type[nn.Module]:
-    """The class that a `_target_` names; nothing else is even imported.
-
-    Raises:
-        UserError: it is not a network or a layer of this project's `models` or of torch.nn.
-    """
+    target = str(values.pop("_target_"))
     module, _, name = target.rpartition(".")
     ours = {found.name for found in pkgutil.walk_packages(models.__path__, "models.")}
     kind = getattr(import_module(module), name, None) if module in {"torch.nn", *ours} else None
-    if isinstance(kind, type) and issubclass(kind, nn.Module):
-        if kind.__module__.startswith(("models.", "torch.nn.modules.")):
-            return kind
-    raise UserError(
-        f"asks for {target[:80]}; out of a run's configuration only networks of models and "
-        "torch.nn are built, as others could do anything"
-    )
+    is_network = isinstance(kind, type) and issubclass(kind, nn.Module)
+    if not (is_network and kind.__module__.startswith(("models.", "torch.nn.modules."))):
+        raise ValueError(
+            f"{target[:80]} is not a network of models or torch.nn; others are refused"
+        )
+    return kind(*values.pop("_args_", ()), **values)
 
 
 def _download(store: Store, run: Run, name: str, folder: str) -> Path | None:

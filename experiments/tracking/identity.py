@@ -12,12 +12,7 @@ from experiments.cli.keys import RESULT, key_of, kind, select
 
 
 def config_hash(cfg: DictConfig, seed: bool = True) -> str:
-    """Twelve hexadecimal digits, equal for equal experiments.
-
-    Args:
-        seed: whether runs with different seeds have different hashes; False: the hash of
-            the group of all seeds.
-    """
+    """Twelve hexadecimal digits, equal for equal experiments; without `seed`, for all seeds."""
     result = select(cfg, RESULT)
     if not seed:
         del result["seed"]

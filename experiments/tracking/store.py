@@ -102,14 +102,10 @@ class Store:
         Raises:
             MlflowException: the store does not answer, or does not understand the filter.
         """
+        asked = {"filter_string": query or "", "order_by": ["attributes.start_time ASC"]}
         runs, token = [], None
         while token != "":
-            page = self.client.search_runs(
-                [self.experiment_id],
-                query or "",
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
+            page = self.client.search_runs([self.experiment_id], **asked, page_token=token)
             runs += page
             token = page.token or ""
         return runs

@@ -57,11 +57,11 @@ class Candidates:
 
 def test_best_is_the_smallest_that_reaches_its_target(workplace):
     candidates = Candidates(workplace)
-    with pytest.raises(UserError, match=r"none of 0 finished runs in .* reaches a target"):
+    with pytest.raises(UserError, match=r"none of the finished runs in .* reaches its target"):
         best(store(workplace))
     candidates.add(9000, 0.985, 0.98, 0.989)
     candidates.add(100, 0.999, 0.999, classes="[0, 5]")  # does not know all digits
-    with pytest.raises(UserError, match=r"none of 2 finished runs in .* reaches a target"):
+    with pytest.raises(UserError, match=r"none of the finished runs in .* reaches its target"):
         best(store(workplace))
     lucky = candidates.add(5000, 0.989, 0.988, 0.9901)  # one seed does, their mean does not
     assert best(store(workplace)).info.run_id == lucky

@@ -17,8 +17,8 @@ from experiments.deployment.load import load
 from experiments.tracking.store import Store
 from experiments.training.trainer import fit_from, make_module, make_trainer
 
-
 DAMAGED = "its weights are damaged, or not of its network"
+NO_NETWORK = "config.yaml describes no network"
 
 
 class Evil:
@@ -111,7 +111,7 @@ def test_an_untrusted_configuration_runs_no_code(untrusted, part, kind):
     text = yaml.safe_dump({part: EVIL_MODELS[kind]}).replace("{marker}", str(untrusted.marker))
     config = yaml.safe_load(path.read_text()) | yaml.safe_load(text)
     path.write_text(yaml.safe_dump(config))
-    untrusted.is_refused()
+    untrusted.is_refused("" if kind == "other weights" else NO_NETWORK)
 
 
 @pytest.mark.parametrize(
@@ -120,25 +120,17 @@ def test_an_untrusted_configuration_runs_no_code(untrusted, part, kind):
         ("weights.pt", lambda marker: {"conv1.weight": Evil(marker)}, DAMAGED),
         ("weights.pt", lambda marker: {"conv1.weight": 3}, DAMAGED),
         ("weights.pt", lambda marker: [torch.zeros(3)], DAMAGED),
-        (
-            "weights.pt",
-            lambda marker: {"other": torch.zeros(3)},
-            DAMAGED,
-        ),
+        ("weights.pt", lambda marker: {"other": torch.zeros(3)}, DAMAGED),
         ("weights.pt", lambda marker: b"", DAMAGED),
         ("weights.pt", lambda marker: b"a text", DAMAGED),
-        (
-            "weights.pt",
-            lambda marker: pickle.dumps(Evil(marker)),
-            DAMAGED,
-        ),
+        ("weights.pt", lambda marker: pickle.dumps(Evil(marker)), DAMAGED),
         (
             "config.yaml",
             lambda marker: f"model: !!python/object/apply:os.system ['touch {marker}']".encode(),
-            "config.yaml describes no network",
+            NO_NETWORK,
         ),
-        ("config.yaml", lambda marker: b"- a list", "config.yaml describes no network"),
-        ("config.yaml", lambda marker: b"data: {}", "config.yaml describes no network"),
+        ("config.yaml", lambda marker: b"- a list", NO_NETWORK),
+        ("config.yaml", lambda marker: b"data: {}", NO_NETWORK),
         ("config.yaml", None, "has no config.yaml among its artifacts"),
     ],
 )
