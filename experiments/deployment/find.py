@@ -41,8 +41,8 @@ def find(store: Store, name: str) -> Run:
 
 
 def best(store: Store, where: str | None = None) -> Run:
-    """The smallest network that reaches its target by the mean of its seeds; if there is
-    none, the smallest of which a single run does. Of its seeds, the best one.
+    """The best seed of the smallest network that reaches its target by the mean of its seeds;
+    if there is none, the smallest network of which a single run does.
 
     Args:
         where: an MLflow filter; None: all networks that know every class of their data.

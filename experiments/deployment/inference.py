@@ -1,7 +1,6 @@
 """Read images, predict their classes, and show or write the predictions."""
 
 import sys
-from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -60,11 +59,13 @@ def submission(names: list[str], probabilities: Tensor) -> str:
 
 def show(names: list[str], probabilities: Tensor) -> None:
     """Print the most and the second most probable class of each image."""
-    values, classes = probabilities[:ROWS].topk(min(2, probabilities.shape[1]))
-    rows = []
-    for name, chances, kinds in zip(names, values.tolist(), classes.tolist(), strict=False):
-        cells = ((str(kind), percent(chance)) for kind, chance in zip(kinds, chances, strict=True))
-        rows.append((name, *chain(*cells)))
+    values, classes = probabilities[:ROWS].topk(2)
+    rows = [
+        (name, str(first), percent(high), str(second), percent(low))
+        for name, (high, low), (first, second) in zip(
+            names, values.tolist(), classes.tolist(), strict=False
+        )
+    ]
     header = ("image", "predicted", "probability", "else", "probability")
     tables.show(header, rows, right=header[1:])
     if len(names) > ROWS:

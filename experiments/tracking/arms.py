@@ -23,7 +23,6 @@ class Arm(NamedTuple):
         step: the file that describes it, if any.
         changed: what it changes, in a line, and why.
         parameters, mult_adds: of the network; None where runs differ or do not have them.
-        published_best, published_last, target: accuracies, if any.
         scores: the accuracy of each run by its seed; the latest where one was trained
             again, "SEED/HASH" where a seed has several configurations.
         failed: names of runs that failed, and have not been trained since.

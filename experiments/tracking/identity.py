@@ -24,9 +24,7 @@ def config_hash(cfg: DictConfig, seed: bool = True) -> str:
 def name_experiment(step: str | None, experiment: str | None, overrides: Iterable[str]) -> str:
     """What people call an experiment: "step 13, optimizer.lr=0.03".
 
-    Args:
-        step, experiment: the names of the files that describe it, if any.
-        overrides: key=value; those that change the result become part of the name.
+    Of the overrides, key=value, those that change the result become part of the name.
     """
     name = step or experiment or "custom"
     if re.fullmatch(r"s\d+", name):

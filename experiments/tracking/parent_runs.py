@@ -19,11 +19,8 @@ SUMMED_UP = "val/acc"
 
 
 def parent_run(cfg: DictConfig, store: Store, figures: dict[str, float]) -> str:
-    """The id of the parent run of a configuration's seeds; created if there is none.
-
-    Args:
-        figures: metrics that all seeds have in common.
-    """
+    """The id of the parent run of a configuration's seeds; created, with the metrics `figures`,
+    if there is none."""
     group = config_hash(cfg, seed=False)
     query = f"tags.{CONFIG_HASH} = '{group}'"
     with FileLock(Path(cfg.checkpoints.root, f"{group}.lock")):
@@ -57,7 +54,9 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         if (target := cfg.target.val_acc) is not None:
             found = interval(values)
             verdict = f"{judge(found, target)} {percent(target)}: {measured(found)}"
-            tags.append(RunTag("verdict", f"{verdict}, {found.n} seed{'s' * (found.n > 1)}"))
+            tags.append(
+                RunTag("verdict", f"{verdict}, {found.n} seed{'' if found.n == 1 else 's'}")
+            )
         store.client.log_batch(parent, metrics=metrics, tags=tags)
         store.client.set_terminated(parent)  # its creation may have been interrupted
 

@@ -54,7 +54,7 @@ class Store:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it logs each table it creates
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience
+        self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience  # seconds
         with answered(self), self._database(create):
             self.client = MlflowClient(self.uri)
             self.experiment_id = self._experiment(tracking, create)
@@ -97,11 +97,7 @@ class Store:
         return found.experiment_id
 
     def search(self, query: str | None) -> list[Run]:
-        """All runs of the experiment that match a filter, the oldest first.
-
-        Raises:
-            MlflowException: the store does not answer, or does not understand the filter.
-        """
+        """All runs that match a filter, the oldest first. MlflowException: not a valid filter."""
         asked = {"filter_string": query or "", "order_by": ["attributes.start_time ASC"]}
         runs, token = [], None
         while token != "":
@@ -113,9 +109,7 @@ class Store:
     def find(self, config_hash: str, fused: str | None = None) -> Run | None:
         """The run of a configuration: a finished one, else the latest that can be resumed.
 
-        Args:
-            fused: the program that is to resume it. Programs draw different random numbers,
-                so a run that is half of one and half of another would be neither.
+        Only the program `fused` can resume its runs: others draw other random numbers.
         """
         runs = self.search(f"tags.{CONFIG_HASH} = '{config_hash}'")
         finished = [run for run in runs if run.info.status == "FINISHED"]
@@ -123,11 +117,7 @@ class Store:
         return next(reversed(resumable + finished), None)
 
     def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call the store, again and again while it does not answer.
-
-        Raises:
-            MlflowException, OSError: it has not answered for `tracking.patience` seconds.
-        """
+        """Call the store until it answers; its error is raised after `patience` seconds."""
         deadline = time.monotonic() + self.patience
         while True:
             try:
@@ -145,10 +135,7 @@ class Store:
 
 
 def without_login(uri: str) -> str:
-    """A server's URI without name and password, which go to the environment.
-
-    There MLflow finds them; as part of the URI it would show them now and then.
-    """
+    """A server's URI without login, which goes to the environment: MLflow may print its URI."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or parts.password is None:
         return uri
