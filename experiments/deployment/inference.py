@@ -59,13 +59,10 @@ def submission(names: list[str], probabilities: Tensor) -> str:
 
 def show(names: list[str], probabilities: Tensor) -> None:
     """Print the most and the second most probable class of each image."""
-    values, classes = probabilities[:ROWS].topk(2)
-    rows = [
-        (name, str(first), percent(high), str(second), percent(low))
-        for name, (high, low), (first, second) in zip(
-            names, values.tolist(), classes.tolist(), strict=False
-        )
-    ]
+    chances, classes = probabilities[:ROWS].topk(2)
+    rows = []
+    for name, (high, low), (first, second) in zip(names, chances, classes, strict=False):
+        rows.append((name, str(int(first)), percent(high), str(int(second)), percent(low)))
     header = ("image", "predicted", "probability", "else", "probability")
     tables.show(header, rows, right=header[1:])
     if len(names) > ROWS:
