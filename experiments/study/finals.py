@@ -21,8 +21,7 @@ from experiments.tracking.identity import name_experiment, run_name
 from experiments.training.fit import train
 
 SECONDS = 2  # between looks at what others train
-CHOICES = ("step", "experiment", "launcher")  # groups that a step file does not choose from
-NOT_A_STEP = ("step", "experiment", "seed")  # keys that say which run of a step it is
+NOT_A_STEP = ("step", "experiment", "seed", "launcher")  # groups and keys that it does not hold
 MISSING = object()
 
 
@@ -69,7 +68,7 @@ def write_step(
     groups = {
         group: choice
         for group, choice in HydraConfig.get().runtime.choices.items()
-        if choice != usual.get(group, choice) and "/" not in group and group not in CHOICES
+        if choice != usual.get(group, choice) and "/" not in group and group not in NOT_A_STEP
     }
     reference = compose("train", overrides=[f"{group}={name}" for group, name in groups.items()])
     theirs = select(reference, RESULT, JUDGEMENT)

@@ -12,8 +12,6 @@ class Reports(pl.Callback):
 
     def __init__(self, trial: optuna.Trial, claims: Claims) -> None:
         self.trial, self.claims = trial, claims
-        before = trial.study.get_trials(deepcopy=False)[trial.number]
-        self.reported = set(before.intermediate_values)  # by a worker that died
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.prune(trainer.current_epoch, trainer.max_epochs)
@@ -21,11 +19,10 @@ class Reports(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.claims.check()
         epoch = trainer.current_epoch + 1
-        if epoch not in self.reported:
-            self.trial.report(float(trainer.callback_metrics["val/acc"]), epoch)
-            self.reported.add(epoch)
+        # Optuna keeps the first report, if a worker that died has sent one
+        self.trial.report(float(trainer.callback_metrics["val/acc"]), epoch)
         self.prune(epoch, trainer.max_epochs)
 
     def prune(self, epoch: int, epochs: int) -> None:
-        if epoch in self.reported and epoch < epochs and self.trial.should_prune():
+        if epoch < epochs and self.trial.should_prune():
             raise Stopped(f"stopped after epoch {epoch}: other trials did better")
