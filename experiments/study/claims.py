@@ -14,7 +14,7 @@ KEEPALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keep
 
 
 class Claims:
-    """Claims among the processes that share a storage.
+    """Claims among the processes that work on a study, on all of it or a part.
 
     A claim is a locked file, for processes on one machine or with a shared folder; with
     PostgreSQL, whose machines may share no folder, also an advisory lock of the database.
@@ -22,54 +22,49 @@ class Claims:
 
     Args:
         storage: of the study: a path, or a URL.
-        root: the folder of the locked files, `root`/`name`/lock.
+        folder: of the locked files, `folder`/`part`/lock; its name is that of the study.
     """
 
-    def __init__(self, storage: str, root: str) -> None:
-        self.root, self.connection = Path(root), None
+    def __init__(self, storage: str, folder: Path) -> None:
+        self.folder, self.connection = folder, None
         if storage.startswith("postgresql"):
             engine = sqlalchemy.create_engine(storage, isolation_level="AUTOCOMMIT")
             self.connection = engine.connect()
             for name, value in KEEPALIVE.items():
-                self._execute(f"set {name} = {value}")
+                self.connection.exec_driver_sql(f"set {name} = {value}")
 
     @contextmanager
-    def take(self, name: str, wait: bool = False) -> Iterator[bool]:
-        """Hold a claim until the context ends.
+    def take(self, part: str = "", wait: bool = False) -> Iterator[bool]:
+        """Hold a claim until the context ends; without a part, on the study as a whole.
 
         Yields whether it is ours: False where another process holds it and `wait` is False.
         """
-        path = self.root / name / "lock"
+        path = self.folder / part / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock = FileLock(path).acquire(blocking=wait)
         except Timeout:
             yield False
             return
-        with lock, self._advisory_lock(name, wait) as ours:
-            yield ours
+        with lock:
+            if self.connection is None:
+                yield True
+                return
+            name = hashlib.sha256(f"{self.folder.name}/{part}".encode())
+            key = int.from_bytes(name.digest()[:8], signed=True)
+            ours = wait or self._query(f"pg_try_advisory_lock({key})")
+            if wait:
+                self._query(f"pg_advisory_lock({key})")
+            try:
+                yield ours
+            finally:
+                if ours:
+                    self._query(f"pg_advisory_unlock({key})")
 
     def check(self) -> None:
         """Raises SQLAlchemyError where the connection was lost, and all claims with it."""
         if self.connection is not None:
-            self._execute("select 1")
+            self._query("1")
 
-    @contextmanager
-    def _advisory_lock(self, name: str, wait: bool) -> Iterator[bool]:
-        if self.connection is None:
-            yield True
-            return
-        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-        if wait:
-            self._execute(f"select pg_advisory_lock({key})")
-        elif not self._execute(f"select pg_try_advisory_lock({key})"):
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            self._execute(f"select pg_advisory_unlock({key})")
-
-    def _execute(self, statement: str) -> Any:
-        result = self.connection.exec_driver_sql(statement)
-        return result.scalar() if result.returns_rows else None
+    def _query(self, expression: str) -> Any:
+        return self.connection.exec_driver_sql(f"select {expression}").scalar()

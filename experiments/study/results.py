@@ -4,68 +4,75 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlflow.entities import Param
+from omegaconf import DictConfig, OmegaConf
 from optuna import Study
-from optuna.trial import TrialState
+from pandas import DataFrame
 
 from experiments.cli import tables
+from experiments.cli.config import flatten
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval
-from experiments.study.figures import accuracy, complete, figures
+from experiments.study.figures import draw
 from experiments.study.finals import Finalist
-from experiments.tracking.store import Store
+from experiments.tracking.store import STUDY, Store
+
+LOGGED = ["trials", "smallest_above", "final", "sampler", "pruner", "budget", "trainer", "seed"]
+COLUMNS = ["trial", "state", "parameters", "val_acc", "run"]
 
 
-def counts(study: Study) -> dict[str, int]:
+def study_run(name: str, cfg: DictConfig, store: Store) -> str:
+    """The id of a study's MLflow run, above those of its trials; created where there is none."""
+    query = f"tags.{STUDY} = '{name}' and tags.kind = 'study'"
+    found = store.client.search_runs([store.experiment_id], query)
+    if found:
+        return found[0].info.run_id
+    tags = {STUDY: name, "kind": "study", "mlflow.source.name": "experiments.search"}
+    run = store.client.create_run(store.experiment_id, tags=tags, run_name=f"search {name}")
+    settings = flatten(OmegaConf.masked_copy(cfg, LOGGED))
+    settings |= {f"space.{key}": values for key, values in cfg.space.items()}
+    params = [Param(key, str(value)) for key, value in settings.items()]
+    store.client.log_batch(run.info.run_id, params=params)
+    store.client.set_terminated(run.info.run_id)  # nothing runs in it
+    return run.info.run_id
+
+
+def to_frame(study: Study) -> DataFrame:
+    """A row for each trial: COLUMNS, its values by key, its score, and the proposals rejected."""
+    attributes = ("number", "state", "user_attrs", "params", "value")
+    frame = study.trials_dataframe(attributes).rename(columns={"number": "trial"})
+    frame.columns = [name.removeprefix("user_attrs_") for name in frame.columns]
+    frame = frame.reindex(columns=frame.columns.union([*COLUMNS, "rejected"]))
+    frame.state = frame.state.str.lower()
+    return frame.astype({"parameters": "Int64"})
+
+
+def counts(trials: DataFrame) -> dict[str, int]:
     """Networks tried, of them trained to the end and stopped early; and rejected proposals,
     which were over budget and cost nothing."""
-    trials = study.get_trials(deepcopy=False)
-    states = [trial.state for trial in trials]
     return {
         "tried": len(trials),
-        "trained": states.count(TrialState.COMPLETE),
-        "stopped_early": states.count(TrialState.PRUNED),
-        "rejected": sum(trial.user_attrs.get("rejected", 0) for trial in trials),
+        "trained": sum(trials.state == "complete"),
+        "stopped_early": sum(trials.state == "pruned"),
+        "rejected": int(trials.rejected.sum()),
     }
-
-
-def in_words(study: Study) -> str:
-    """The counts in a sentence, so that nobody takes the best of many for a mean."""
-    count = counts(study)
-    return (
-        f"{count['tried']:,} networks tried: {count['trained']:,} trained to the end, "
-        f"{count['stopped_early']:,} stopped early; "
-        f"{count['rejected']:,} proposals rejected before training"
-    )
-
-
-def to_csv(study: Study) -> str:
-    """A line for each trial: number, state, parameters, accuracy, MLflow run, all values."""
-    trials = study.get_trials(deepcopy=False)
-    names = sorted({name for trial in trials for name in trial.params})
-    known = ("parameters", "val_acc", "run")
-    rows = [
-        [
-            *(trial.number, trial.state.name.lower()),
-            *(trial.user_attrs.get(key) for key in known),
-            *(trial.params.get(name) for name in names),
-        ]
-        for trial in trials
-    ]
-    return tables.to_csv(["trial", "state", *known, *names], rows)
 
 
 def log_study(study: Study, store: Store, parent: str, finalists: Sequence[Finalist]) -> None:
     """Attach metrics, figures and the table of trials to the study's MLflow run."""
+    trials = to_frame(study)
+    trained = trials[trials.state == "complete"]
     with tempfile.TemporaryDirectory() as temporary:
-        for name, figure in figures(study, finalists).items():
-            figure.savefig(Path(temporary, f"{name}.png"), dpi=120)
-        Path(temporary, "trials.csv").write_text(to_csv(study), encoding="utf-8")
+        draw(study, trained, finalists, Path(temporary))
+        table = trials.set_index(COLUMNS).filter(like="params_")
+        table.columns = table.columns.str.removeprefix("params_")
+        table.to_csv(Path(temporary, "trials.csv"))
         if finalists:
             Path(temporary, "finalists.txt").write_text(report(study, finalists), encoding="utf-8")
         store.patiently(store.client.log_artifacts, parent, temporary)
-    metrics = {f"trials/{name}": count for name, count in counts(study).items()}
-    if trials := complete(study):
-        metrics["trials/best_val_acc"] = max(map(accuracy, trials))
+    metrics = {f"trials/{name}": count for name, count in counts(trials).items()}
+    if len(trained):
+        metrics["trials/best_val_acc"] = trained.val_acc.max()
     if finalists:
         metrics["final/test_acc_mean"] = finalists[0].mean
         metrics["final/parameters"] = finalists[0].trial.user_attrs["parameters"]
@@ -75,27 +82,30 @@ def log_study(study: Study, store: Store, parent: str, finalists: Sequence[Final
 
 
 def report(study: Study, finalists: Sequence[Finalist]) -> str:
-    """The counts, and the finalists as a table, the best first."""
-    header = (
-        *("step", "parameters", "as a trial", "seeds", "mean, 95 % interval"),
-        "lowest to highest",
+    """The counts, so that nobody takes the best of many for a mean; and the finalists as a table,
+    the best first."""
+    count = counts(to_frame(study))
+    text = (
+        f"{count['tried']:,} networks tried: {count['trained']:,} trained to the end, "
+        f"{count['stopped_early']:,} stopped early; "
+        f"{count['rejected']:,} proposals rejected before training"
     )
-    rows = []
-    for finalist in finalists:
-        values = finalist.finished
-        diverged = len(finalist.accuracies) - len(values)
-        rows.append(
-            (
-                finalist.step,
-                f"{finalist.trial.user_attrs['parameters']:,}",
-                percent(accuracy(finalist.trial)),
-                f"{len(values)}" + (f", {diverged} diverged" if diverged else ""),
-                measured(interval(values)) if values else "",
-                f"{min(values) * 100:.2f} to {max(values) * 100:.2f}" if values else "",
-            )
+    if not finalists:
+        return text
+    header = "step", "parameters", "as a trial", "seeds", "mean, 95 % interval", "lowest to highest"
+    rows = [
+        (
+            step,
+            f"{trial.user_attrs['parameters']:,}",
+            percent(trial.user_attrs["val_acc"]),
+            f"{len(values)}" + (f", {diverged} diverged" if diverged else ""),
+            measured(interval(values)) if values else "",
+            f"{min(values) * 100:.2f} to {max(values) * 100:.2f}" if values else "",
         )
+        for trial, step, values, diverged in finalists
+    ]
     return (
-        f"{in_words(study)}\n{tables.to_text(header, rows, right=header[1:])}"
+        f"{text}\n{tables.to_text(header, rows, right=header[1:])}"
         f"the winner is the best of {len(finalists)} finalists on the test images, so its mean is "
         "a little too high;\nother seeds give an unbiased one: python -m experiments.train -m "
         f"step={finalists[0].step} 'seed=range(100,110)'"

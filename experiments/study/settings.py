@@ -1,50 +1,19 @@
-"""The settings of a search: their ranges, what trials inherit, what a study keeps to the end."""
-
-from __future__ import annotations
+"""What a study keeps to the end, and whether its sampler and pruner can be used."""
 
 import json
-from typing import TYPE_CHECKING
 
-from hydra import compose
-from omegaconf import DictConfig, OmegaConf
+import optuna
+from omegaconf import DictConfig
 
-from experiments.cli.config import require_int, require_number
-from experiments.cli.errors import UserError
+from experiments.cli.config import build
+from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import JUDGEMENT, RESULT, select
-
-if TYPE_CHECKING:  # so that a value out of range is refused before torch is imported
-    from optuna import Study
-
-    from experiments.study.space import Space
+from experiments.study.space import Space
 
 SETTINGS = "settings"  # an attribute of a study
 
 
-def check(cfg: DictConfig) -> None:
-    """Raises UserError where a value is out of range."""
-    for key, minimum in (
-        ("trials", 1),
-        ("worker", 0),
-        ("final.networks", 0),
-        ("final.seeds", 1),
-        ("final.max_epochs", 1),
-        ("data.holdout", 1),
-    ):
-        require_int(cfg, key, minimum)
-    if cfg.smallest_above is not None:
-        require_number(cfg, "smallest_above", above=0, to=1)
-    if any(value is not None for value in cfg.fused.values()):
-        raise UserError("fused is for experiments.train; a search tries one network at a time")
-
-
-def trial_settings(cfg: DictConfig) -> DictConfig:
-    """What all trials have in common: a configuration of experiments.train."""
-    base = OmegaConf.masked_copy(cfg, list(compose("train")))
-    base.step = base.experiment = None  # a trial is no evidence for either
-    return base
-
-
-def begin_or_resume(study: Study, cfg: DictConfig, space: Space) -> None:
+def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space) -> None:
     """Begin a new study with the configuration's own values as its first trial.
 
     Raises:
@@ -67,3 +36,17 @@ def begin_or_resume(study: Study, cfg: DictConfig, space: Space) -> None:
                 f"the study {study.study_name} was begun with {key}={before.get(key)}, which is "
                 f"now {settings.get(key)}: give the new one a name of its own, study=NAME"
             )
+
+
+def rehearse(cfg: DictConfig, space: Space) -> None:
+    """Run a study in memory, without training. Raises UserError where sampler or pruner fail."""
+    sampler, pruner = build(cfg, "sampler", seed=0), build(cfg, "pruner")
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    try:
+        for _ in range(3):
+            trial = study.ask(space.distributions)
+            trial.report(0.5, step=1)
+            trial.should_prune()
+            study.tell(trial, 0.5)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"sampler or pruner: {one_line(error)}") from error

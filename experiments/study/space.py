@@ -18,10 +18,9 @@ from optuna.trial import create_trial
 from experiments.budget.cost import exceeded_limits
 from experiments.budget.network import rehearse
 from experiments.cli.config import build, flatten
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, one_line
 
 RANGE = {"low", "high", "step", "log"}
-
 NOT_FOUND = object()
 
 Params = dict[str, Any]  # values by dotted key
@@ -71,8 +70,8 @@ class Space:
         return cfg
 
     def why_infeasible(self, params: Params) -> str | None:
-        """The reason why values cannot be trained: over budget, no valid network, or a value
-        that the optimizer or its schedule refuses; None where they can."""
+        """Why values cannot be trained: over budget, no valid network, or refused by the
+        optimizer or its schedule; None where they can."""
         try:
             cfg = self.configure(params)
             with torch.device("meta"):  # shapes only: nothing is computed
@@ -104,4 +103,4 @@ def distribution(key: str, values: Any) -> BaseDistribution:
         whole = type(values["low"]) is type(values["high"]) is int
         return (IntDistribution if whole else FloatDistribution)(**values)
     except (ValueError, TypeError) as error:
-        raise UserError(f"space.{key}: {' '.join(str(error).split())}; it is {values}") from error
+        raise UserError(f"space.{key}: {one_line(error)}; it is {values}") from error

@@ -1,6 +1,5 @@
 """A sampler for Optuna that proposes only what can be trained."""
 
-from collections.abc import Callable
 from typing import Any
 
 from optuna import Study
@@ -9,6 +8,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from experiments.cli.errors import UserError
+from experiments.study.space import Space
 
 
 class ConstrainedSampler(BaseSampler):
@@ -19,8 +19,7 @@ class ConstrainedSampler(BaseSampler):
 
     Args:
         sampler: the other sampler.
-        distributions: of all values, by name.
-        why_infeasible: the reason why values cannot be trained; None where they can.
+        space: the distributions of all values, and which of them can be trained.
 
     Attributes:
         rejected: number of proposals that could not be trained.
@@ -28,28 +27,15 @@ class ConstrainedSampler(BaseSampler):
 
     LIMIT = 5_000  # proposals in a row: a minute or two
 
-    def __init__(
-        self,
-        sampler: BaseSampler,
-        distributions: dict[str, BaseDistribution],
-        why_infeasible: Callable[[dict[str, Any]], str | None],
-    ) -> None:
-        self.sampler, self.distributions = sampler, distributions
-        self.why_infeasible, self.rejected = why_infeasible, 0
+    def __init__(self, sampler: BaseSampler, space: Space) -> None:
+        self.sampler, self.space, self.rejected = sampler, space, 0
+        self.before_trial, self.after_trial = sampler.before_trial, sampler.after_trial
 
-    def before_trial(self, *arguments: Any) -> None:
-        self.sampler.before_trial(*arguments)
-
-    def after_trial(self, *arguments: Any) -> None:
-        self.sampler.after_trial(*arguments)
+    def infer_relative_search_space(self, *_: Any) -> dict[str, BaseDistribution]:
+        return self.space.distributions
 
     def sample_independent(self, *arguments: Any) -> Any:
         return self.sampler.sample_independent(*arguments)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self.distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -62,10 +48,10 @@ class ConstrainedSampler(BaseSampler):
         inner = self.sampler.infer_relative_search_space(study, trial)
         for _ in range(self.LIMIT):
             params = self.sampler.sample_relative(study, trial, inner) | trial.params
-            for name, distribution in self.distributions.items():
+            for name, distribution in search_space.items():
                 if name not in params:
                     params[name] = self.sample_independent(study, trial, name, distribution)
-            reason = self.why_infeasible(params)
+            reason = self.space.why_infeasible(params)
             if reason is None:
                 return params
             self.rejected += 1

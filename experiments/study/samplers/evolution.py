@@ -35,31 +35,26 @@ class Evolution(BaseSampler):
     ) -> None:
         if not 1 <= tournament <= population:
             raise ValueError(f"tournament must be from 1 to population, not {tournament}")
-        if not changes >= 1:
-            raise ValueError(f"changes must be at least 1, not {changes}")
         self.population, self.tournament, self.changes = population, tournament, changes
         self.generator, self.random_sampler = np.random.default_rng(seed), RandomSampler(seed)
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return intersection_search_space(study.get_trials(deepcopy=False))
+    def infer_relative_search_space(self, study: Study, _: Any) -> dict[str, BaseDistribution]:
+        space = intersection_search_space(study.get_trials(deepcopy=False))
+        return {name: one for name, one in space.items() if varies(one)}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The parent's values, one or more of them changed; none before a population exists."""
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if len(trials) < self.population:
+        if len(trials) < self.population or not search_space:
             return {}
         latest = sorted(trials, key=lambda one: one.datetime_complete)[-self.population :]
         drawn = self.generator.choice(len(latest), self.tournament, replace=False)
         best = max if study.direction == StudyDirection.MAXIMIZE else min
         parent = best((latest[i] for i in drawn), key=lambda one: one.value)
         params = {name: parent.params[name] for name in search_space}
-        names = sorted(name for name in params if has_other(search_space[name], params[name]))
-        if not names:
-            return params
+        names = sorted(params)
         change = self.generator.random(len(names)) < (self.changes - 1) / max(1, len(names) - 1)
         change[self.generator.integers(len(names))] = True
         for name in compress(names, change):
@@ -72,8 +67,8 @@ class Evolution(BaseSampler):
         return self.random_sampler.sample_independent(*arguments)
 
 
-def has_other(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a distribution has a value that differs; choices may be equal, such as 0 and 0.0."""
+def varies(distribution: BaseDistribution) -> bool:
+    """Whether a distribution has two values; choices may be equal, such as 0 and 0.0."""
     if isinstance(distribution, CategoricalDistribution):
-        return any(choice != value for choice in distribution.choices)
+        return len(set(distribution.choices)) > 1
     return not distribution.single()

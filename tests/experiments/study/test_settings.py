@@ -2,16 +2,17 @@ import optuna
 import pytest
 from conftest import PROJECT
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from experiments.cli.errors import UserError
-from experiments.study.settings import begin_or_resume, trial_settings
+from experiments.study.settings import begin_or_resume
 from experiments.study.space import Space
 
 
 def resume(study: optuna.Study, *overrides: str) -> None:
     with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
         cfg = compose("search", overrides=["search=plain", *overrides])
-        space = Space(trial_settings(cfg), cfg.space)
+        space = Space(OmegaConf.masked_copy(cfg, list(compose("train"))), cfg.space)
     begin_or_resume(study, cfg, space)
 
 
