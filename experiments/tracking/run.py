@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from mlflow.entities import LoggedModel, Metric, Param, Run
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
@@ -64,10 +64,12 @@ class TrackedRun:
         self.store.patiently(self.client.set_tag, self.id, name, str(value))
 
     def models(self) -> list[LoggedModel]:
-        """The models that the run has logged."""
-        return self.client.search_logged_models(
-            [self.store.experiment_id], f"source_run_id = '{self.id}' and status = 'READY'"
+        """The complete models that the run has logged."""
+        # not in the query: the SQL store keeps a number, which PostgreSQL does not compare with READY
+        found = self.client.search_logged_models(
+            [self.store.experiment_id], f"source_run_id = '{self.id}'"
         )
+        return [model for model in found if model.status == LoggedModelStatus.READY]
 
     def __enter__(self) -> Self:
         return self
