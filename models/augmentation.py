@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.checks import require_choice, require_number, require_positive
+from models.checks import require_choice, require_number
 
 
 class RandomAffine(nn.Module):
@@ -119,7 +119,6 @@ class Resize(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        require_positive("size", size)
         self.size = size
 
     def forward(self, images: Tensor) -> Tensor:
