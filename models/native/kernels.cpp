@@ -222,7 +222,6 @@ struct Step {
     float *drop, *factor, *shift;                      // [blocks][channels][16]
     float *mean, *deviation;                           // [channels]
     float *space;                                      // for sums, and for packed weights
-    float *weight_gradient, *bias_gradient, *gain_gradient, *offset_gradient;
 };
 
 // `drop` is what Dropout2d multiplies with; in evaluation it is 1, and the norm is the running one.
@@ -300,7 +299,8 @@ void forward(const Step* s, int training) {
 }
 
 // grad: of the output. Writes all gradients, that of the input only where it is needed.
-void backward(const Step* s, Plane grad, int needs_input) {
+void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient,
+              float* bias_gradient, float* gain_gradient, float* offset_gradient) {
     const int channels = s->channels;
     const Plane a = s->activation;
     Plane inside = s->gradient;
@@ -337,16 +337,16 @@ void backward(const Step* s, Plane grad, int needs_input) {
         });
         for (int c = 0; c < channels; c++) {
             const auto [one, two] = add_up(sums, s->blocks, channels, c);
-            s->offset_gradient[c] = one;
-            s->gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
+            offset_gradient[c] = one;
+            gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
         }
     }
     each_plane(s->blocks, channels, [&](int b, int c, int at) {
         float gain = 1, constant = 0, slope = 0;
         if (s->norm) {
             gain = s->gain[c] / s->deviation[c];
-            slope = -gain * s->gain_gradient[c] / (s->deviation[c] * count);
-            constant = -gain * s->offset_gradient[c] / count - slope * s->mean[c];
+            slope = -gain * gain_gradient[c] / (s->deviation[c] * count);
+            constant = -gain * offset_gradient[c] / count - slope * s->mean[c];
         }
         const ptrdiff_t step[] = {0, LANES, inside.row, inside.row + LANES};
         for (int l = 0; l < LANES; l += WIDTH) {
@@ -381,7 +381,7 @@ void backward(const Step* s, Plane grad, int needs_input) {
     for (int i = 0; i < channels * s->in_channels * 9; i++) {
         float total = 0;
         for (int b = 0; b < s->blocks; b++) total += sums[b * size + i];
-        s->weight_gradient[i] = total;
+        weight_gradient[i] = total;
     }
     if (s->bias)
         for (int c = 0; c < channels; c++) {
@@ -395,7 +395,7 @@ void backward(const Step* s, Plane grad, int needs_input) {
                                          r * inside.row + i * LANES + l);
                 total = sum(sums, total);
             }
-            s->bias_gradient[c] = total;
+            bias_gradient[c] = total;
         }
     if (!needs_input) return;
     const int padded = s->back_groups * s->back_size;
