@@ -30,9 +30,6 @@ class MLP(nn.Sequential):
 
     Shapes:
         float [N, in_channels, image_size, image_size] -> [N, num_classes].
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     def __init__(
