@@ -1,6 +1,7 @@
 """Augmentation of a whole batch at once, on the device that holds it.
 
-Random augmentations are active in training mode only.
+Random augmentations are active in training mode only, and map float [N, C, H, W] to the same shape.
+An argument out of range raises ValueError.
 """
 
 import math
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.checks import require_choice, require_number, require_positive
+from models.checks import require_choice, require_number
 
 
 class RandomAffine(nn.Module):
@@ -23,12 +24,6 @@ class RandomAffine(nn.Module):
         translate: shift along each axis, at most this fraction of the side, 0 to 1.
         scale: size between 1 - scale and 1 + scale, 0 to 0.99.
         mode: interpolation, "nearest" or "bilinear".
-
-    Shapes:
-        float [N, C, H, W] -> the same.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -71,12 +66,6 @@ class GaussianBlur(nn.Module):
     Args:
         kernel: width and height of the kernel in pixels, odd.
         sigma: lowest and highest deviation in pixels, above 0.
-
-    Shapes:
-        float [N, C, H, W] -> the same.
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     def __init__(self, kernel: Sequence[int], sigma: Sequence[float]) -> None:
@@ -105,21 +94,10 @@ class GaussianBlur(nn.Module):
 
 
 class Resize(nn.Module):
-    """Scales images to a square, with antialiasing where they become smaller.
-
-    Args:
-        size: side in pixels, positive.
-
-    Shapes:
-        float [N, C, H, W] -> [N, C, size, size].
-
-    Raises:
-        ValueError: the size is not a positive integer.
-    """
+    """float [N, C, H, W] -> [N, C, size, size], with antialiasing where images become smaller."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        require_positive("size", size)
         self.size = size
 
     def forward(self, images: Tensor) -> Tensor:

@@ -4,12 +4,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 
-def require_positive(name: str, value: Any, optional: bool = False) -> None:
-    """The value must be a positive integer; or None, if it is optional."""
-    if not (optional and value is None) and (type(value) is not int or value < 1):
-        raise ValueError(f"{name} must be a positive integer, not {value}")
-
-
 def require_integers(name: str, values: Any, minimum: int = 1) -> None:
     """The values must be a list, empty or not, of integers of at least `minimum`."""
     integers = isinstance(values, Sequence) and all(type(value) is int for value in values)
@@ -30,8 +24,7 @@ def require_probability(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a number from 0 to below 1, not {value}")
 
 
-def require_choice(name: str, value: Any, choices: Collection[str | None]) -> None:
+def require_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """The value must be one of the choices."""
-    if value not in list(choices):
-        known = ", ".join("null" if choice is None else choice for choice in choices)
-        raise ValueError(f"{name} must be one of {known}, not {value}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value}")

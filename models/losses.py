@@ -21,15 +21,11 @@ class SquaredError(nn.Module):
 
     Args:
         gradient: "mean": of the mean over all outputs of a batch; "sum": of the sum over all
-            outputs, 2 (output - target) each. With "sum", a batch moves the weights as far as
-            its images would one by one, so that at a small learning rate batches of
-            all sizes follow the same path.
+            outputs, 2 (output - target) each. With "sum", a batch moves the weights as far as its
+            images would one by one: at a small learning rate all batch sizes follow one path.
 
     Shapes:
         [N, K], int64 [N] -> [], the mean over all outputs, whichever gradient it has.
-
-    Raises:
-        ValueError: the gradient is neither "mean" nor "sum".
     """
 
     def __init__(self, gradient: str = "mean") -> None:

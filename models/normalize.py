@@ -4,13 +4,10 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """uint8 images, or float images from 0 to 255, to zero mean and unit deviation.
+    """uint8 images, or float from 0 to 255, [N, C, H, W] -> float of zero mean and unit deviation.
 
     Args:
         mean, std: of the pixels once they are scaled to 0..1; std above 0.
-
-    Shapes:
-        [N, C, H, W] -> float [N, C, H, W].
     """
 
     def __init__(self, mean: float, std: float) -> None:

@@ -8,11 +8,10 @@ from torch import nn
 def receptive_field(layers: Iterable[nn.Module], image_size: int) -> int:
     """Side of the input square that one output depends on, in pixels.
 
-    Each convolution or pool adds (kernel - 1) x dilation steps of the size that
-    the strides before it have multiplied up to (Araujo, Norris and Sim,
-    "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
-    It may exceed the image, whose surroundings are padding. A linear layer, or a
-    pool to one pixel as in squeeze and excitation, sees all of its input.
+    Each convolution or pool adds (kernel - 1) x dilation steps of the size that the strides before
+    it have multiplied up to (Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional
+    Neural Networks", Distill 2019). It may exceed the image, whose surroundings are padding. A
+    linear layer, or a pool to one pixel as in squeeze and excitation, sees all of its input.
 
     Args:
         layers: the leaf modules in the order in which they run, one after another.

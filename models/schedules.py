@@ -13,12 +13,8 @@ MakeSchedule = Callable[..., LRScheduler]
 class OneCycle(OneCycleLR):
     """torch's OneCycleLR, with the optimizer's own rates as its peaks.
 
-    Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using
-    Large Learning Rates", 2018.
-
-    Args:
-        total_steps: batches of the whole training.
-        options: see OneCycleLR.
+    Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
+    Rates", 2018. `total_steps`: batches of the whole training.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, **options: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from models.lightning.steps import TrainingSteps
@@ -39,14 +39,10 @@ class Classifier(TrainingSteps):
         **options: Any,
     ) -> None:
         super().__init__(network, **options)
-        self.make_optimizer, self.seed = optimizer, seed
+        self.optimizer, self.seed = optimizer, seed
 
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 [N, C, H, W], or float from 0 to 255 -> outputs [N, K]."""
-        return self.network(self.normalize(images))
-
-    def configure_optimizers(self):
-        return self.with_schedule(self.make_optimizer(self.network.parameters()))
+    def make_optimizer(self) -> Optimizer:
+        return self.optimizer(self.network.parameters())
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

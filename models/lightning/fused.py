@@ -28,8 +28,7 @@ class FusedClassifier(TrainingSteps):
         options: see TrainingSteps; the same for all networks.
 
     Attributes:
-        figures: of the last epoch, by name, one number per network: train/loss,
-            train/acc, val/loss, val/acc.
+        figures: of the last epoch, by name, one number per network: see FIGURES.
         best: the weights of each network's best epoch by val/acc, stacked, by name.
         group_of: for each network, the index of its parameter group in the optimizer.
     """
@@ -38,44 +37,38 @@ class FusedClassifier(TrainingSteps):
         self, networks: list[nn.Module], optimizers: list[partial[Optimizer]], **options: Any
     ) -> None:
         # neighbours with the same optimizer share a parameter group
-        groups = [list(group) for _, group in groupby(optimizers, key=keywords)]
-        sizes = [len(group) for group in groups]
-        stack = NetworkStack(networks, sizes)
+        alike = groupby(optimizers, key=lambda make: sorted(make.keywords.items()))
+        groups = [list(group) for _, group in alike]
+        stack = NetworkStack(networks, [len(group) for group in groups])
         super().__init__(stack, score=score_each, networks=(len(networks),), **options)
-        self.group_optimizers = [group[0] for group in groups]
-        self.group_of = [i for i, size in enumerate(sizes) for _ in range(size)]
+        self.optimizer_of_group = [group[0] for group in groups]
+        self.group_of = [i for i, group in enumerate(groups) for _ in group]
         self.figures: dict[str, list[float]] = {}
         self.best: dict[str, Tensor] = {}
 
-    def configure_optimizers(self):
-        groups = [
-            {"params": list(parameters), **make.keywords}
-            for parameters, make in zip(self.network.groups, self.group_optimizers, strict=True)
-        ]
-        return self.with_schedule(self.group_optimizers[0](groups))
+    def make_optimizer(self) -> Optimizer:
+        groups = zip(self.network.groups, self.optimizer_of_group, strict=True)
+        return self.optimizer_of_group[0](
+            [{"params": list(parameters), **make.keywords} for parameters, make in groups]
+        )
 
     def on_validation_epoch_end(self) -> None:
         means = torch.cat((self.train_tally.means(), self.val_tally.means()))
         self.figures = dict(zip(FIGURES, means.tolist(), strict=True))
-        accuracy = means[3]
         stacked = {name: tensor.detach() for name, tensor in self.network.stacked().items()}
-        stacked["val/acc"] = accuracy
-        if not self.best:
-            self.best = {name: tensor.clone() for name, tensor in stacked.items()}
-        better = accuracy > self.best["val/acc"]
-        for name, tensor in stacked.items():
-            chosen = better.view(-1, *[1] * (tensor.ndim - 1))
-            self.best[name] = torch.where(chosen, tensor, self.best[name])
+        stacked["val/acc"] = means[3]
+        best = self.best or stacked
+        better = stacked["val/acc"] > best["val/acc"]
+        self.best = {
+            name: torch.where(better.view(-1, *[1] * (tensor.ndim - 1)), tensor, best[name])
+            for name, tensor in stacked.items()
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["best"] = self.best
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.best = {name: tensor.to(self.device) for name, tensor in checkpoint["best"].items()}
-
-
-def keywords(optimizer: partial[Optimizer]) -> list[tuple[str, Any]]:
-    return sorted(optimizer.keywords.items())
 
 
 def score_each(

@@ -11,14 +11,16 @@ from torch.nn import functional as F
 from models.native.kernels import NoKernels
 from models.native.network import NativeNetwork
 
-Program = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Scores = tuple[Tensor, Tensor]  # mean loss, number of correct answers
+
+Program = Callable[[Tensor, Tensor], Scores]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 log = logging.getLogger(__name__)
 
 
-def score(outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> tuple[Tensor, Tensor]:
+def score(outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> Scores:
     """[N, K], [N] -> mean loss [], number of correct answers []."""
     return loss(outputs, labels), (outputs.argmax(1) == labels).sum()
 
@@ -55,7 +57,7 @@ class Learner:
         batch_size: int = 1,
         compiled: str | None = None,
         loss: Loss = F.cross_entropy,
-        score: Callable[[Tensor, Tensor, Loss], tuple[Tensor, Tensor]] = score,
+        score: Callable[[Tensor, Tensor, Loss], Scores] = score,
     ) -> None:
         self.network, self.normalize, self.augmentation = network, normalize, augmentation
         self.batch_size, self.compiled, self.loss, self.score = batch_size, compiled, loss, score
@@ -64,34 +66,29 @@ class Learner:
         self.program: Program | None = None
         self.plain: Program = partial(self._learn, network)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor) -> Scores:
         """The forward pass of a training step."""
         if self.compiled is None or labels.shape[-1] != self.batch_size:
             return self.plain(images, labels)
         if self.program is None:
             self.program = self._compile(images)
+        if self.backend != "torch.compile":
+            return self.program(images, labels)
         try:
             return self.program(images, labels)
         except Exception as error:
-            if self.backend != "torch.compile":
-                raise
-            failure = error
-        scores = self.plain(images, labels)  # raises if the compiler was not at fault
-        self.program = self.plain
-        self._fall_back(failure)
-        return scores
+            scores = self.plain(images, labels)  # raises if the compiler was not at fault
+            self.program = self._fall_back(error)
+            return scores
 
-    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, images: Tensor, labels: Tensor) -> Scores:
         return self.score(self.outputs(images), labels, self.loss)
 
     def outputs(self, images: Tensor) -> Tensor:
         """uint8 [N, C, H, W] -> outputs [N, K], by our kernels where training uses them."""
-        network = self.native or self.network
-        return network(self.normalize(images))
+        return (self.native or self.network)(self.normalize(images))
 
-    def _learn(
-        self, network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _learn(self, network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Scores:
         if self.augmentation is not None:  # the images of several networks as one batch
             augmented = self.augmentation(images.flatten(0, -4).float())
             images = augmented.unflatten(0, labels.shape)
@@ -102,14 +99,12 @@ class Learner:
         if images.device.type == "cpu":
             try:
                 self.native = NativeNetwork(self.network, self.batch_size, images.shape[1:])
-            except NoKernels as error:
-                self._fall_back(error)
-                return self.plain
-            except ValueError:  # our kernels cannot run this network
-                pass
-            else:
                 self.backend = "native"
                 return partial(self._learn, self.native)
+            except NoKernels as error:
+                return self._fall_back(error)
+            except ValueError:  # our kernels cannot run this network
+                pass
         if self.compiled != "all":
             return self.plain
         self.backend = "torch.compile"
@@ -117,7 +112,8 @@ class Learner:
         mode = "reduce-overhead" if images.device.type == "cuda" else None
         return torch.compile(self.plain, dynamic=False, mode=mode)
 
-    def _fall_back(self, error: Exception) -> None:
+    def _fall_back(self, error: Exception) -> Program:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         self.backend = f"eager, as {reason}"
         log.warning("training is slower than it could be: %s", self.backend)
+        return self.plain

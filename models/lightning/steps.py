@@ -1,15 +1,13 @@
 """Training and validation steps, as Lightning calls them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from models.lightning.learner import Learner, Loss, score
+from models.lightning.learner import Learner
 from models.normalize import Normalize
 from models.schedules import MakeSchedule, make_schedule, steps_every_batch
 
@@ -50,12 +48,11 @@ class TrainingSteps(pl.LightningModule):
     about 0.5 ms, a tenth of the time of a batch.
 
     Args:
-        network, augmentation, batch_size, compiled, loss, score: see Learner.
-        scheduler: from an optimizer to a schedule that steps once an epoch, or with
-            each batch, see `steps_every_batch`.
+        scheduler: from an optimizer to a schedule, see `steps_every_batch`.
         mean, std: see Normalize.
         batches: of the whole training, for a schedule that steps with each batch.
         networks: the shape of a batch's loss: () for one network, (K,) for a stack of K.
+        network, augmentation, options: see Learner.
 
     Attributes:
         losses: of each batch of this epoch.
@@ -68,27 +65,24 @@ class TrainingSteps(pl.LightningModule):
         augmentation: nn.Module | None = None,
         mean: float = 0.0,
         std: float = 1.0,
-        batch_size: int = 1,
-        compiled: str | None = None,
-        loss: Loss = F.cross_entropy,
         batches: int = 0,
-        score: Callable[..., tuple[Tensor, Tensor]] = score,
         networks: tuple[int, ...] = (),
+        **options: Any,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network, self.augmentation = network, augmentation
         self.normalize = Normalize(mean, std)
-        self.learn = Learner(
-            network, self.normalize, augmentation, batch_size, compiled, loss, score
-        )
+        self.learn = Learner(network, self.normalize, augmentation, **options)
         self.make_scheduler, self.batches = scheduler, batches
-        self.schedule_every_batch = steps_every_batch(scheduler)
         self.losses: list[Tensor] = []
         self.train_tally, self.val_tally = Tally(*networks), Tally(*networks)
 
-    def with_schedule(self, optimizer: Optimizer) -> Optimizer | dict[str, Any]:
-        """What Lightning's configure_optimizers returns for an optimizer."""
+    def make_optimizer(self) -> Optimizer:
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> Optimizer | dict[str, Any]:
+        optimizer = self.make_optimizer()
         if self.make_scheduler is None:
             return optimizer
         schedule = make_schedule(self.make_scheduler, optimizer, self.batches)
@@ -100,26 +94,23 @@ class TrainingSteps(pl.LightningModule):
 
     def training_step(self, batches: list[Batch], _: int) -> None:
         optimizer = self.optimizers()
-        for batch in batches[:-1]:
-            self.train_on(batch, optimizer.optimizer)
-        self.train_on(batches[-1], optimizer)  # Lightning counts one step: counting takes time
-
-    def train_on(self, batch: Batch, optimizer: Optimizer) -> None:
-        """One step of the optimizer."""
-        images, labels = batch
-        loss, correct = self.learn(images, labels)
-        self.train_tally.add(loss, correct, labels.shape[-1])
-        self.losses.append(loss.detach().clone())  # a CUDA graph overwrites the loss
-        optimizer.zero_grad()
-        loss.sum().backward()  # networks of a stack share no weight: each gets its own gradient
-        optimizer.step()
-        if self.schedule_every_batch:
-            self.lr_schedulers().step()
+        schedule = self.lr_schedulers() if steps_every_batch(self.make_scheduler) else None
+        for i, (images, labels) in enumerate(batches, start=1):
+            loss, correct = self.learn(images, labels)
+            self.train_tally.add(loss, correct, labels.shape[-1])
+            self.losses.append(loss.detach().clone())  # a CUDA graph overwrites the loss
+            optimizer.zero_grad()
+            loss.sum().backward()  # networks of a stack share no weight: each gets its gradient
+            if i == len(batches):
+                optimizer.step()
+            else:
+                optimizer.optimizer.step()  # not counted by Lightning: counting takes time
+            if schedule:
+                schedule.step()
 
     def on_train_epoch_end(self) -> None:
-        schedule = self.lr_schedulers()
-        if schedule and not self.schedule_every_batch:
-            schedule.step()
+        if self.make_scheduler and not steps_every_batch(self.make_scheduler):
+            self.lr_schedulers().step()
 
     def on_validation_epoch_start(self) -> None:
         self.val_tally.reset()

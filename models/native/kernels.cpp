@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <type_traits>
 
 namespace {
 
@@ -40,6 +41,7 @@ inline vec greater(vec a, vec b) { return ((b > a) | (b != b)) ? b : a; }
 struct Plane {  // an activation; strides of blocks, channels and rows
     float* at;
     ptrdiff_t block, channel, row;
+    float* of(int b, int c, int r = 0) const { return at + b * block + c * channel + r * row; }
 };
 
 // CO channels of WIDE neighbouring pixels; weights are [in][3][3][CO]
@@ -70,19 +72,18 @@ inline void pixels(const float* in, Plane s, const float* weights, int channels,
 }
 
 template <int CO, int WIDE>
-void convolve(const float* in, Plane s, const float* weights, const float* bias, bool relu,
-              float* out, Plane t, int blocks, int channels, int groups, int rows, int columns) {
+void convolve(Plane in, const float* weights, const float* bias, bool relu, Plane out, int blocks,
+              int channels, int groups, int rows, int columns) {
 #pragma omp parallel for collapse(2) schedule(static)
     for (int b = 0; b < blocks; b++)
         for (int r = 0; r < rows; r++)
             for (int g = 0; g < groups; g++)
                 for (int c = 0; c < columns; c += WIDE) {
-                    const int at = c + WIDE > columns ? columns - WIDE : c;  // the last may overlap
-                    const float* from = in + b * s.block + r * s.row + at * LANES;
-                    float* to = out + b * t.block + g * CO * t.channel + r * t.row + at * LANES;
-                    for (int l = 0; l < LANES; l += WIDTH)
-                        pixels<CO, WIDE>(from + l, s, weights + g * channels * 9 * CO, channels,
-                                         bias + g * CO, relu, to + l, t);
+                    const int at = std::min(c, columns - WIDE) * LANES;  // the last may overlap
+                    for (int l = at; l < at + LANES; l += WIDTH)
+                        pixels<CO, WIDE>(in.of(b, 0, r) + l, in, weights + g * channels * 9 * CO,
+                                         channels, bias + g * CO, relu,
+                                         out.of(b, g * CO, r) + l, out);
                 }
 }
 
@@ -118,19 +119,23 @@ void correlate(const float* in, Plane s, const float* grad, Plane t, int rows, i
     }
 }
 
+// f(std::integral_constant<int, value>), for a value from 1 to MOST that is known only at run time
+template <int MOST, typename F>
+void with_constant(int value, F f) {
+    if (value == MOST) return f(std::integral_constant<int, MOST>());
+    if constexpr (MOST > 1) with_constant<MOST - 1>(value, f);
+}
+
 // Channels come in `groups` of `size`, at most 8; weights are [groups][in][3][3][size].
 void conv(Plane in, const float* weights, const float* bias, bool relu, Plane out, int blocks,
           int channels, int groups, int size, int rows, int columns) {
     const int most = (REGISTERS - (REGISTERS == 16 ? 2 : 5)) / size;  // sums that stay in registers
-    const int wide = std::min({most, columns, 4});
-#define WITH(CO, WIDE)                                                                     \
-    if (size == CO && wide == WIDE)                                                        \
-        return convolve<CO, WIDE>(in.at, in, weights, bias, relu, out.at, out, blocks,     \
-                                  channels, groups, rows, columns);
-#define EACH(CO) WITH(CO, 1) WITH(CO, 2) WITH(CO, 3) WITH(CO, 4)
-    EACH(1) EACH(2) EACH(3) EACH(4) EACH(5) EACH(6) EACH(7) EACH(8)
-#undef EACH
-#undef WITH
+    with_constant<8>(size, [&](auto co) {
+        with_constant<4>(std::min({most, columns, 4}), [&](auto wide) {
+            convolve<decltype(co)::value, decltype(wide)::value>(
+                in, weights, bias, relu, out, blocks, channels, groups, rows, columns);
+        });
+    });
 }
 
 void correlate_all(Plane in, Plane grad, float* out, int blocks, int channels, int groups,
@@ -142,14 +147,11 @@ void correlate_all(Plane in, Plane grad, float* out, int blocks, int channels, i
             for (int c = 0; c < channels; c++)
                 for (int first = 0; first < size; first += most) {
                     const int at = g * size + first;
-                    const float* x = in.at + b * in.block + c * in.channel;
-                    const float* y = grad.at + b * grad.block + at * grad.channel;
                     float* to = out + ((ptrdiff_t(b) * groups * size + at) * channels + c) * 9;
-                    switch (std::min(most, size - first)) {
-#define WITH(CO) case CO: correlate<CO>(x, in, y, grad, rows, columns, to, channels * 9); break;
-                        WITH(1) WITH(2) WITH(3) WITH(4) WITH(5) WITH(6) WITH(7) WITH(8)
-#undef WITH
-                    }
+                    with_constant<8>(std::min(most, size - first), [&](auto co) {
+                        correlate<decltype(co)::value>(in.of(b, c), in, grad.of(b, at), grad, rows,
+                                                       columns, to, channels * 9);
+                    });
                 }
 }
 
@@ -222,7 +224,6 @@ struct Step {
     float *drop, *factor, *shift;                      // [blocks][channels][16]
     float *mean, *deviation;                           // [channels]
     float *space;                                      // for sums, and for packed weights
-    float *weight_gradient, *bias_gradient, *gain_gradient, *offset_gradient;
 };
 
 // `drop` is what Dropout2d multiplies with; in evaluation it is 1, and the norm is the running one.
@@ -242,14 +243,12 @@ void forward(const Step* s, int training) {
             float one = 0, two = 0;
             for (int l = 0; l < LANES; l += WIDTH) {
                 vec ones{}, twos{};
-                for (int r = 0; r < s->rows; r++) {
-                    const float* p = a.at + b * a.block + c * a.channel + r * a.row + l;
+                for (int r = 0; r < s->rows; r++)
                     for (int i = 0; i < s->columns; i++) {
-                        const vec v = load(p + i * LANES);
+                        const vec v = load(a.of(b, c, r) + i * LANES + l);
                         ones += v;
                         twos += v * v;
                     }
-                }
                 one = sum(ones, one);
                 two = sum(twos, two);
             }
@@ -289,18 +288,18 @@ void forward(const Step* s, int training) {
     each_plane(s->blocks, channels, [&](int b, int c, int at) {
         for (int l = 0; l < LANES; l += WIDTH) {
             const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
-            const float* from = a.at + b * a.block + c * a.channel + l;
-            float* to = out.at + b * out.block + c * out.channel + l;
+            const float* from = a.of(b, c) + l;
             for (int r = 0; r < rows; r++)
                 for (int i = 0; i < columns; i++)
-                    store(to + r * out.row + i * LANES,
+                    store(out.of(b, c, r) + i * LANES + l,
                           Window(a, s->pool, from, r, i, factor, shift).highest());
         }
     });
 }
 
 // grad: of the output. Writes all gradients, that of the input only where it is needed.
-void backward(const Step* s, Plane grad, int needs_input) {
+void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient,
+              float* bias_gradient, float* gain_gradient, float* offset_gradient) {
     const int channels = s->channels;
     const Plane a = s->activation;
     Plane inside = s->gradient;
@@ -313,8 +312,7 @@ void backward(const Step* s, Plane grad, int needs_input) {
             float one = 0, two = 0;
             for (int l = 0; l < LANES; l += WIDTH) {
                 const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
-                const float* from = a.at + b * a.block + c * a.channel + l;
-                const float* back = grad.at + b * grad.block + c * grad.channel + l;
+                const float* from = a.of(b, c) + l;
                 vec ones{}, twos{};
                 for (int r = 0; r < rows; r++)
                     for (int i = 0; i < columns; i++) {
@@ -324,7 +322,7 @@ void backward(const Step* s, Plane grad, int needs_input) {
                             x = w.scaled[j] > best ? w.x[j] : x;
                             best = w.scaled[j] > best ? w.scaled[j] : best;
                         }
-                        const vec y = load(back + r * grad.row + i * LANES);
+                        const vec y = load(grad.of(b, c, r) + i * LANES + l);
                         ones += y;
                         twos += y * x;
                     }
@@ -337,27 +335,26 @@ void backward(const Step* s, Plane grad, int needs_input) {
         });
         for (int c = 0; c < channels; c++) {
             const auto [one, two] = add_up(sums, s->blocks, channels, c);
-            s->offset_gradient[c] = one;
-            s->gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
+            offset_gradient[c] = one;
+            gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
         }
     }
     each_plane(s->blocks, channels, [&](int b, int c, int at) {
         float gain = 1, constant = 0, slope = 0;
         if (s->norm) {
             gain = s->gain[c] / s->deviation[c];
-            slope = -gain * s->gain_gradient[c] / (s->deviation[c] * count);
-            constant = -gain * s->offset_gradient[c] / count - slope * s->mean[c];
+            slope = -gain * gain_gradient[c] / (s->deviation[c] * count);
+            constant = -gain * offset_gradient[c] / count - slope * s->mean[c];
         }
         const ptrdiff_t step[] = {0, LANES, inside.row, inside.row + LANES};
         for (int l = 0; l < LANES; l += WIDTH) {
-            const float* from = a.at + b * a.block + c * a.channel + l;
-            const float* back = grad.at + b * grad.block + c * grad.channel + l;
-            float* to = inside.at + b * inside.block + c * inside.channel + l;
+            const float* from = a.of(b, c) + l;
+            float* to = inside.of(b, c) + l;
             const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
             const vec drop = load(s->drop + at + l) * gain;
             for (int r = 0; r < rows; r++)
                 for (int i = 0; i < columns; i++) {
-                    const vec g = load(back + r * grad.row + i * LANES);
+                    const vec g = load(grad.of(b, c, r) + i * LANES + l);
                     if (!s->relu) {
                         store(to + r * inside.row + i * LANES, g);
                         continue;
@@ -381,7 +378,7 @@ void backward(const Step* s, Plane grad, int needs_input) {
     for (int i = 0; i < channels * s->in_channels * 9; i++) {
         float total = 0;
         for (int b = 0; b < s->blocks; b++) total += sums[b * size + i];
-        s->weight_gradient[i] = total;
+        weight_gradient[i] = total;
     }
     if (s->bias)
         for (int c = 0; c < channels; c++) {
@@ -391,11 +388,10 @@ void backward(const Step* s, Plane grad, int needs_input) {
                 for (int b = 0; b < s->blocks; b++)
                     for (int r = 0; r < s->rows; r++)
                         for (int i = 0; i < s->columns; i++)
-                            sums += load(inside.at + b * inside.block + c * inside.channel +
-                                         r * inside.row + i * LANES + l);
+                            sums += load(inside.of(b, c, r) + i * LANES + l);
                 total = sum(sums, total);
             }
-            s->bias_gradient[c] = total;
+            bias_gradient[c] = total;
         }
     if (!needs_input) return;
     const int padded = s->back_groups * s->back_size;

@@ -23,7 +23,7 @@ WIDEST = 8  # channels that are
 
 
 class NoKernels(RuntimeError):
-    """The kernels cannot be had on this machine."""
+    """The kernels cannot be built or loaded on this machine."""
 
 
 @functools.cache
@@ -31,8 +31,7 @@ def library() -> ctypes.CDLL:
     """The kernels, built for this very processor when they are first asked for.
 
     Raises:
-        NoKernels: there is no C++ compiler, or it does not do its work, or its work
-            cannot be kept in the user's cache.
+        NoKernels: there is no C++ compiler, it fails, or the user's cache cannot be used.
     """
     compiler = os.environ.get("CXX", "g++")
     cpuinfo = Path("/proc/cpuinfo")
@@ -46,16 +45,20 @@ def library() -> ctypes.CDLL:
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache) as temporary:
-                made = Path(temporary, path.name)
-                command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+                built = Path(temporary, path.name)
+                command = [compiler, *FLAGS, str(SOURCE), "-o", str(built)]
                 subprocess.run(command, check=True, capture_output=True, text=True)
-                made.replace(path)  # whole or not at all, whoever else is at it
+                built.replace(path)  # whole or not at all, whoever else is at it
         return ctypes.CDLL(str(path))
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip() or str(error)).splitlines()[0]
         raise NoKernels(f"{compiler} failed: {reason}") from error
     except OSError as error:  # no compiler, or a cache that cannot be written to, or run from
         raise NoKernels(str(error)) from error
+
+
+def pointer(x: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
 def fields(kind: type, names: str) -> list[tuple[str, type]]:
@@ -72,7 +75,7 @@ class Plane(ctypes.Structure):
 
 
 class Arguments(ctypes.Structure):
-    """What kernels.cpp knows of a step: in the same order there."""
+    """Step of kernels.cpp, in the same order."""
 
     _fields_ = (
         *fields(ctypes.c_int, "blocks in_channels channels rows columns"),
@@ -81,9 +84,4 @@ class Arguments(ctypes.Structure):
         *fields(Plane, "input activation output gradient input_gradient"),
         *fields(ctypes.c_void_p, "weight bias gain offset running_mean running_var"),
         *fields(ctypes.c_void_p, "drop factor shift mean deviation space"),
-        *fields(ctypes.c_void_p, "weight_gradient bias_gradient gain_gradient offset_gradient"),
     )
-
-
-def pointer(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from models.checks import require_choice, require_integers, require_positive, require_probability
+from models.checks import require_choice, require_integers, require_probability
 from models.networks.blocks import ACTIVATIONS, BLOCKS, NORMS, POOLS
 
 
@@ -32,9 +32,7 @@ class BlockNet(nn.Sequential):
         uses: how often a shared block uses its filters.
         global_average_pool: average the last map; False: a convolution over the whole map
             (the same as flatten and linear) gives the logits.
-        num_classes: logits per image.
-        in_channels: channels of the images.
-        image_size: height and width of the images, in pixels.
+        num_classes, in_channels, image_size: classes; channels and side of the images, in pixels.
 
     Shapes:
         float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
@@ -74,45 +72,44 @@ class BlockNet(nn.Sequential):
         for kind in kinds:
             require_choice("blocks", kind, BLOCKS)
         require_integers("kernels", sides)
-        require_positive("head", head)
+        require_integers("head and uses", [head, uses])
         if any(side % 2 == 0 for side in (*sides, head)):
             raise ValueError(f"kernels and head must be odd, not {kernels} and {head}")
-        require_positive("uses", uses)
         require_probability("dropout", dropout)
         require_choice("pool", pool, POOLS)
         require_choice("activation", activation, ACTIVATIONS)
-        require_choice("norm", norm, (None, *NORMS))
+        if norm is not None:
+            require_choice("norm", norm, NORMS)
 
         def act_norm(width: int) -> list[nn.Module]:
-            norms = [] if norm is None else [NORMS[norm](width)]
-            return [ACTIVATIONS[activation](), *norms]
+            return [ACTIVATIONS[activation](), *([NORMS[norm](width)] if norm else [])]
 
-        too_small = (
-            f"{depth} widths do not fit an image of {image_size}x{image_size}: nothing is left "
-            "of it {}; use fewer widths"
-        )
+        def require_rest(side: int, where: str) -> None:
+            if side < 1:
+                raise ValueError(
+                    f"{depth} widths do not fit an image of {image_size}x{image_size}: nothing "
+                    f"is left of it after {where}; use fewer widths"
+                )
+
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, channels = image_size, in_channels
-        for i, (width, kind, kernel) in enumerate(
-            zip(widths[:depth], kinds, sides, strict=True), start=1
-        ):
+        shapes = zip(widths[:depth], kinds, sides, strict=True)
+        for i, (width, kind, kernel) in enumerate(shapes, start=1):
             padding = kernel // 2 if i <= padded else 0
-            shared = kind == "shared"
-            block = partial(BLOCKS[kind], uses=uses) if shared else BLOCKS[kind]
-            block_layers = block(channels, width, kernel, padding, bias, act_norm)
-            side -= (uses if shared else 1) * (kernel - 1 - 2 * padding)
+            conv = partial(nn.Conv2d, kernel_size=kernel, padding=padding, bias=bias)
+            repeated = {"uses": uses} if kind == "shared" else {}
+            block = BLOCKS[kind](channels, width, conv, act_norm, **repeated)
+            side -= repeated.get("uses", 1) * (kernel - 1 - 2 * padding)
             if dropout:
-                block_layers.append(nn.Dropout2d(dropout))
+                block.append(nn.Dropout2d(dropout))
             if i in pools:
-                block_layers.append(POOLS[pool](2))
+                block.append(POOLS[pool](2))
                 side //= 2
-            if side < 1:
-                raise ValueError(too_small.format(f"after block {i} of {depth}"))
-            layers |= _named(block_layers, i)
+            require_rest(side, f"block {i} of {depth}")
+            layers |= _named(block, i)
             channels = width
         side -= head - 1
-        if side < 1:
-            raise ValueError(too_small.format(f"after the last convolution, of {head}x{head}"))
+        require_rest(side, f"the last convolution, of {head}x{head}")
         last = nn.Conv2d(channels, num_classes, head, bias=bias)
         if global_average_pool:
             whole_map: nn.Module = nn.AvgPool2d(side)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from models.checks import require_integers, require_positive, require_probability
+from models.checks import require_integers, require_probability
 
 
 class ConvNet(nn.Sequential):
@@ -17,15 +17,12 @@ class ConvNet(nn.Sequential):
         paddings: zeros around the input of each convolution.
         pooled: the convolutions, counted from 1, that a max pool of 2x2 follows.
         hidden: outputs of each dense layer but the last one; a ReLU follows each.
-        bottleneck: outputs of one more dense layer, without ReLU, before the last one;
-            None: none.
+        bottleneck: outputs of one more dense layer, without ReLU, before the last one; or None.
         dropout: probability that an input of each dense layer is dropped, in their order, each
             in [0, 1); missing values are 0.
         batch_norm: whether BatchNorm2d follows each convolution, ahead of its ReLU.
         resize: the image is first scaled to this side, in pixels; None: it is not scaled.
-        num_classes: logits per image.
-        in_channels: channels of the images.
-        image_size: height and width of the images, in pixels.
+        num_classes, in_channels, image_size: see BlockNet.
 
     Shapes:
         float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
@@ -54,8 +51,8 @@ class ConvNet(nn.Sequential):
         require_integers("paddings", paddings, minimum=0)
         require_integers("pooled", pooled)
         require_integers("hidden", hidden)
-        require_positive("bottleneck", bottleneck, optional=True)
-        require_positive("resize", resize, optional=True)
+        optional = [value for value in (bottleneck, resize) if value is not None]
+        require_integers("bottleneck and resize", optional)
         if not widths or not len(widths) == len(kernels) == len(paddings):
             raise ValueError(
                 "widths, kernels and paddings must have one value for each convolution, not "
@@ -63,7 +60,7 @@ class ConvNet(nn.Sequential):
             )
         if any(number > len(widths) for number in pooled):
             raise ValueError(f"pooled must be from the {len(widths)} convolutions, not {pooled}")
-        dense = [*hidden, *([] if bottleneck is None else [bottleneck]), num_classes]
+        dense = [*hidden, *([bottleneck] if bottleneck else []), num_classes]
         if len(dropout) > len(dense):
             raise ValueError(f"dropout must have at most {len(dense)} values, not {dropout}")
         for probability in dropout:
@@ -71,7 +68,7 @@ class ConvNet(nn.Sequential):
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, channels = resize or image_size, in_channels
-        if resize is not None:
+        if resize:
             layers["resize"] = nn.Upsample((resize, resize), mode="bilinear")
         shapes = zip(widths, kernels, paddings, strict=True)
         for i, (width, kernel, padding) in enumerate(shapes, start=1):

@@ -1,6 +1,7 @@
 """The network of the ladder: 3x3 convolutions whose widths are the experiment."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from models.networks.blocknet import BlockNet
 
@@ -15,33 +16,8 @@ class LadderNet(BlockNet):
     Args:
         widths: output channels of each convolution but the last, positive integers.
         batch_norm: whether BatchNorm2d follows each ReLU.
-        bias, dropout, global_average_pool, num_classes, in_channels, image_size: see BlockNet.
-
-    Shapes:
-        float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
-
-    Raises:
-        ValueError: an argument is out of range, or the image is too small for so many widths.
+        options: see BlockNet.
     """
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        bias: bool = False,
-        batch_norm: bool = True,
-        dropout: float = 0.0,
-        global_average_pool: bool = True,
-        num_classes: int = 10,
-        in_channels: int = 1,
-        image_size: int = 28,
-    ) -> None:
-        super().__init__(
-            widths,
-            norm="batch" if batch_norm else None,
-            bias=bias,
-            dropout=dropout,
-            global_average_pool=global_average_pool,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-        )
+    def __init__(self, widths: Sequence[int], batch_norm: bool = True, **options: Any) -> None:
+        super().__init__(widths, norm="batch" if batch_norm else None, **options)

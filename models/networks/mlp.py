@@ -25,17 +25,11 @@ class MLP(nn.Sequential):
         output: activation of the last layer; None: none.
         batch_norm: whether BatchNorm1d follows each hidden layer's activation.
         dropout: probability that Dropout drops an output of a hidden layer, in [0, 1).
-        uniform: initial weights and biases are drawn from -uniform to uniform, above 0;
-            None: as PyTorch draws them.
-        num_classes: outputs per image.
-        in_channels: channels of the images.
-        image_size: height and width of the images, in pixels.
+        uniform: initial weights and biases are from -uniform to uniform; None: as in PyTorch.
+        num_classes, in_channels, image_size: see BlockNet.
 
     Shapes:
         float [N, in_channels, image_size, image_size] -> [N, num_classes].
-
-    Raises:
-        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -52,7 +46,8 @@ class MLP(nn.Sequential):
     ) -> None:
         require_integers("widths", widths)
         require_choice("activation", activation, ACTIVATIONS)
-        require_choice("output", output, (None, *ACTIVATIONS))
+        if output is not None:
+            require_choice("output", output, ACTIVATIONS)
         require_probability("dropout", dropout)
         if uniform is not None and (type(uniform) not in (int, float) or not uniform > 0):
             raise ValueError(f"uniform must be a number above 0, not {uniform}")

@@ -1,5 +1,7 @@
 """Blocks: their parameter counts, shapes and receptive fields."""
 
+from functools import partial
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -18,6 +20,10 @@ def act_norm(width: int) -> list[nn.Module]:
     return [nn.ReLU()]
 
 
+def conv(kernel: int, padding: int) -> partial[nn.Conv2d]:
+    return partial(nn.Conv2d, kernel_size=kernel, padding=padding, bias=False)
+
+
 def count(modules: list[nn.Module]) -> int:
     return sum(weight.numel() for weight in nn.ModuleList(modules).parameters())
 
@@ -34,17 +40,17 @@ def count(modules: list[nn.Module]) -> int:
     ],
 )
 def test_a_block_has_the_parameters_that_its_formula_says(kind, parameters, same_width):
-    assert count(BLOCKS[kind](A, B, 3, 1, False, act_norm)) == parameters
-    assert count(BLOCKS[kind](B, B, 3, 1, False, act_norm)) == same_width
+    assert count(BLOCKS[kind](A, B, conv(3, 1), act_norm)) == parameters
+    assert count(BLOCKS[kind](B, B, conv(3, 1), act_norm)) == same_width
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_padding_keeps_the_size_and_none_shrinks_it(kind, kernel):
     images = torch.rand(2, A, 12, 12)
-    kept = nn.Sequential(*BLOCKS[kind](A, B, kernel, kernel // 2, True, act_norm))
+    kept = nn.Sequential(*BLOCKS[kind](A, B, conv(kernel, kernel // 2), act_norm))
     assert kept(images).shape == (2, B, 12, 12)
-    shrunk = nn.Sequential(*BLOCKS[kind](A, B, kernel, 0, True, act_norm))
+    shrunk = nn.Sequential(*BLOCKS[kind](A, B, conv(kernel, 0), act_norm))
     side = 12 - (kernel - 1) * (2 if kind == "shared" else 1)
     assert shrunk(images).shape == (2, B, side, side)
 
@@ -53,7 +59,7 @@ def test_padding_keeps_the_size_and_none_shrinks_it(kind, kernel):
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_the_receptive_field_is_the_reach_of_the_gradient(kind, padding):
     side = 24
-    block = nn.Sequential(nn.Conv2d(1, A, 3), *BLOCKS[kind](A, B, 3, padding, True, act_norm))
+    block = nn.Sequential(nn.Conv2d(1, A, 3), *BLOCKS[kind](A, B, conv(3, padding), act_norm))
     for weight in block.parameters():
         nn.init.constant_(weight, 0.01)
     image = torch.ones(1, 1, side, side, requires_grad=True)
@@ -115,12 +121,12 @@ def test_depth_takes_the_first_widths_and_lists():
         ({"blocks": ["plain"]}, "blocks must be one for all or one for each of 2 blocks"),
         ({"kernels": 4}, "kernels and head must be odd"),
         ({"kernels": 0}, "kernels must be positive integers"),
-        ({"uses": 0}, "uses must be a positive integer"),
+        ({"uses": 0}, "head and uses must be positive integers"),
         ({"dropout": 1}, "dropout must be a number from 0 to below 1, not 1"),
         ({"dropout": "much"}, "dropout must be a number"),
         ({"pool": "min"}, "pool must be one of max, average, not min"),
         ({"activation": "step"}, "activation must be one of relu, "),
-        ({"norm": "bath"}, "norm must be one of null, batch, layer, not bath"),
+        ({"norm": "bath"}, "norm must be one of batch, layer, not bath"),
         (
             {"image_size": 4, "pools": [1, 2], "head": 3},
             "nothing is left .* the last convolution, of 3x3",

@@ -33,7 +33,7 @@ def test_an_image_can_be_scaled_first():
         ({"kernels": [5, 1.5]}, "kernels must be positive integers"),
         ({"paddings": [2, -1]}, "paddings must be integers of at least 0"),
         ({"hidden": [True]}, "hidden must be positive integers"),
-        ({"bottleneck": 0}, "bottleneck must be a positive integer"),
+        ({"bottleneck": 0}, "bottleneck and resize must be positive integers"),
         ({"kernels": [5]}, "must have one value for each convolution, not 2, 1 and 2 values"),
         ({"pooled": [3]}, "pooled must be from the 2 convolutions"),
         ({"widths": [], "kernels": [], "paddings": [], "pooled": []}, "not 0, 0 and 0 values"),
