@@ -65,7 +65,7 @@ class TrackedRun:
 
     def models(self) -> list[LoggedModel]:
         """The complete models that the run has logged."""
-        # not in the query: the SQL store keeps a number, which PostgreSQL does not compare with READY
+        # a database keeps the status as a number, so that a query for READY finds nothing or fails
         found = self.client.search_logged_models(
             [self.store.experiment_id], f"source_run_id = '{self.id}'"
         )
