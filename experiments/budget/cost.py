@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 from torch import nn
 from torchinfo import summary
 
-from experiments.cli.config import require_int
 from experiments.cli.errors import UserError
 from models.receptive_field import receptive_field
 
@@ -17,23 +16,14 @@ LARGEST = 3  # layers that an error names
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one network.
+    """The cost of one network."""
 
-    Attributes:
-        parameters: distinct ones.
-        mult_adds: multiply-adds for one image, as torchinfo counts them.
-        bytes: of all parameters and buffers, as they are stored.
-        receptive_field: in pixels.
-        largest: the layers with the most parameters, as a text.
-        summary: torchinfo's table.
-    """
-
-    parameters: int
-    mult_adds: int
-    bytes: int
-    receptive_field: int
-    largest: str
-    summary: str
+    parameters: int  # distinct ones
+    mult_adds: int  # multiply-adds for one image, as torchinfo counts them
+    bytes: int  # of all parameters and buffers, as they are stored
+    receptive_field: int  # in pixels
+    largest: str  # the layers with the most parameters
+    summary: str  # torchinfo's table
 
     def figures(self) -> dict[str, int]:
         names = ("parameters", "mult_adds", "bytes", "receptive_field")
@@ -41,11 +31,7 @@ class Cost:
 
 
 def compute_cost(network: nn.Module, data: DictConfig) -> Cost:
-    """Run a network on one image of the shape that `data` states, and count.
-
-    Raises:
-        UserError: the network does not take such an image.
-    """
+    """Run a network on one image of the shape that `data` states; UserError if it cannot."""
     shape = (1, data.in_channels, data.image_size, data.image_size)
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
     try:
@@ -54,35 +40,20 @@ def compute_cost(network: nn.Module, data: DictConfig) -> Cost:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"model: does not take an image of {shape[1:]}: {reason}") from error
     layers = [info for info in stats.summary_list if info.is_leaf_layer]
-    largest = sorted(layers, key=lambda info: info.num_params, reverse=True)[:LARGEST]
+    largest = sorted(layers, key=lambda info: -info.num_params)[:LARGEST]
     return Cost(
-        **count_stored(network),
+        **_count_stored(network),
         mult_adds=stats.total_mult_adds,
         receptive_field=receptive_field((info.module for info in layers), data.image_size),
         largest=", ".join(
-            f"{info.var_name} ({info.class_name}) {info.num_params:,}"
-            for info in largest
-            if info.num_params
+            f"{info.var_name} ({info.class_name}) {info.num_params:,}" for info in largest
         ),
         summary=str(stats),
     )
 
 
-def count_stored(network: nn.Module) -> dict[str, int]:
-    """The parameters of a network, and the bytes of its parameters and buffers."""
-    tensors = [*network.parameters(), *network.buffers()]
-    return {
-        "parameters": sum(weight.numel() for weight in network.parameters()),
-        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-    }
-
-
 def check(cost: Cost, cfg: DictConfig) -> None:
-    """Compare a cost with the limits that `cfg.budget` sets (None: no limit).
-
-    Raises:
-        UserError: names the limit, the count, the excess and the largest layers.
-    """
+    """Raise UserError where a cost exceeds a limit of `cfg.budget`; it names the largest layers."""
     if exceeded := _exceeded(cost.figures(), cfg):
         raise UserError(
             f"over budget: {'; '.join(exceeded)}; largest layers: {cost.largest}. "
@@ -91,28 +62,27 @@ def check(cost: Cost, cfg: DictConfig) -> None:
 
 
 def exceeded_limits(network: nn.Module, cfg: DictConfig) -> list[str]:
-    """Each limit of `cfg.budget` that a network exceeds, as a text; for one of many networks.
+    """Each limit of `cfg.budget` that one of many networks exceeds, as a text.
 
-    The network runs only where multiply-adds have a limit and the other limits hold: without
-    that, this is a few hundred times as fast as `compute_cost`.
-
-    Raises:
-        UserError: see `compute_cost`.
+    Without a limit of multiply-adds the network does not run: a few hundred times as fast.
     """
-    exceeded = _exceeded(count_stored(network), cfg)
+    exceeded = _exceeded(_count_stored(network), cfg)
     if exceeded or cfg.budget.mult_adds is None:
         return exceeded
     return _exceeded(compute_cost(network, cfg.data).figures(), cfg)
 
 
-def _exceeded(counts: Mapping[str, int], cfg: DictConfig) -> list[str]:
-    exceeded = []
-    for name in ("parameters", "mult_adds", "bytes"):
-        if cfg.budget[name] is None or name not in counts:
-            continue
-        limit, count = require_int(cfg, f"budget.{name}", 1), counts[name]
-        if count > limit:
-            exceeded.append(
-                f"{count:,} {name}, budget.{name} allows {limit:,}, {count - limit:,} too many"
-            )
-    return exceeded
+def _count_stored(network: nn.Module) -> dict[str, int]:
+    tensors = [*network.parameters(), *network.buffers()]
+    return {
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    }
+
+
+def _exceeded(figures: Mapping[str, int], cfg: DictConfig) -> list[str]:
+    return [
+        f"{count:,} {name}, budget.{name} allows {limit:,}, {count - limit:,} too many"
+        for name, limit in cfg.budget.items()
+        if limit is not None and (count := figures.get(name, 0)) > limit
+    ]

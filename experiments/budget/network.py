@@ -1,7 +1,7 @@
 """The network that a configuration describes: built from checked values, within its budget."""
 
 import torch
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from experiments.budget.cost import Cost, check, compute_cost
@@ -9,15 +9,8 @@ from experiments.cli.config import build, require_int, require_number
 from experiments.cli.errors import UserError
 from models.schedules import make_schedule
 
-SMALLEST = {
-    "seed": 0,
-    "data.batch_size": 1,
-    "data.eval_batch_size": 1,
-    "data.num_classes": 1,
-    "data.in_channels": 1,
-    "data.image_size": 1,
-    "trainer.max_epochs": 1,
-}
+SIZES = ("batch_size", "eval_batch_size", "num_classes", "in_channels", "image_size")
+CHOICES = {"compile": ("auto", True, False), "data.shuffle": (None, True, False)}
 
 
 def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
@@ -31,49 +24,39 @@ def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
     """
     network, cost = design(cfgs[0])
     check(cost, cfgs[0])
-    networks = [network, *map(build_network, cfgs[1:])]
     for cfg in cfgs:
         rehearse(cfg)
-    return networks, cost
+    return [network, *map(_build_network, cfgs[1:])], cost
 
 
 def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
-    """The network with its initial weights, and its cost.
+    """The network with the initial weights of `cfg.seed`, and its cost.
 
     Raises:
-        UserError: a value is out of range; it is named.
+        UserError: a value is out of range.
     """
-    network = build_network(cfg)
+    network = _build_network(cfg)
     return network, compute_cost(network, cfg.data)
 
 
-def build_network(cfg: DictConfig) -> nn.Module:
-    """The network with its initial weights, which follow from `cfg.seed`.
-
-    Raises:
-        UserError: a value is out of range; it is named.
-    """
-    check_values(cfg)
-    torch.manual_seed(cfg.seed)
-    return build(cfg, "model")
-
-
-def check_values(cfg: DictConfig) -> None:
-    """Raises UserError where a value is out of range."""
-    for key, minimum in SMALLEST.items():
-        require_int(cfg, key, minimum)
+def _build_network(cfg: DictConfig) -> nn.Module:
+    require_int(cfg, "seed", 0)
+    limits = [f"budget.{name}" for name, limit in cfg.budget.items() if limit is not None]
+    for key in ("trainer.max_epochs", *(f"data.{size}" for size in SIZES), *limits):
+        require_int(cfg, key, 1)
     require_number(cfg, "data.std", above=0)
     if cfg.target.val_acc is not None:
         require_number(cfg, "target.val_acc", above=0, to=1)
-    if cfg.compile not in ("auto", True, False):
-        raise UserError(f"compile must be auto, true or false, not {cfg.compile}")
-    classes, shuffle = cfg.data.classes, cfg.data.shuffle
+    for key, choices in CHOICES.items():
+        if (value := OmegaConf.select(cfg, key)) not in choices:
+            raise UserError(f"{key} must be one of {', '.join(map(str, choices))}, not {value}")
+    classes = cfg.data.classes
     if classes is not None and not (
         isinstance(classes, ListConfig) and all(type(i) is int and i >= 0 for i in classes)
     ):
         raise UserError(f"data.classes must be a list of labels, such as [0,5], not {classes}")
-    if shuffle not in (None, True, False):
-        raise UserError(f"data.shuffle must be true or false, not {shuffle}")
+    torch.manual_seed(cfg.seed)
+    return build(cfg, "model")
 
 
 def rehearse(cfg: DictConfig) -> None:

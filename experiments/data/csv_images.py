@@ -1,15 +1,13 @@
 """Images as rows of a CSV file: label,pixel0,pixel1,... as in the Digit Recognizer competition."""
 
-import csv
 import functools
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import torch
-from pyarrow.csv import ConvertOptions, ReadOptions, read_csv
+from pyarrow.csv import ConvertOptions, ReadOptions, open_csv, read_csv
 from torch import Tensor
 
 from experiments.cli.errors import UserError, one_line
@@ -37,10 +35,7 @@ class CSVFolder:
         if labels is None:
             raise UserError(f"{path}: has no column {LABEL}")
         if type(held_out) is not int or not 0 < held_out < len(labels):
-            raise UserError(
-                f"data.held_out must be from 1 to {len(labels) - 1:,}, as {path} has "
-                f"{len(labels):,} rows, not {held_out}"
-            )
+            raise UserError(f"data.held_out must be below {len(labels):,}, the rows of {path}")
         part = slice(-held_out) if train else slice(-held_out, None)
         self.data, self.targets = images[part], labels[part]
 
@@ -52,52 +47,30 @@ def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
     Raises:
         UserError: the file cannot be read, or names the row and column of a bad cell.
     """
-    columns = _header(path)
-    types = dict.fromkeys(columns, pyarrow.uint8())
     try:
+        with open_csv(path) as file:
+            columns = file.schema.names
+        pixels = [f"pixel{i}" for i in range(len(columns) - (LABEL in columns))]
+        side = math.isqrt(len(pixels))
+        if not pixels or set(columns) - {LABEL} != set(pixels) or side**2 != len(pixels):
+            raise ValueError(f"the first line must be {LABEL},pixel0,pixel1,... or without {LABEL}")
+        cells = dict.fromkeys(columns, pyarrow.uint8())
         table = read_csv(
             path,
             ReadOptions(use_threads=False),  # with threads, errors do not name the row
-            convert_options=ConvertOptions(column_types=types, null_values=[]),
+            convert_options=ConvertOptions(column_types=cells, null_values=[]),
         )
+        images = np.stack([table[name].to_numpy() for name in pixels], axis=1)
+        labels = table[LABEL].to_numpy().astype(np.int64) if LABEL in columns else None
+        if not len(images):
+            raise ValueError("has no rows under its header")
+        if labels is not None and labels.max() >= num_classes:
+            row = labels.argmax()
+            raise ValueError(f"Row #{row + 2}: {labels[row]} is not a label below {num_classes}")
     except (OSError, ValueError) as error:
-        reason = one_line(error)[:200]  # names the column by its number
-        reason = re.sub(r"column #(\d+)", lambda found: f"column {columns[int(found[1])]}", reason)
         raise UserError(
-            f"{path}: {reason}; cells must be whole numbers from 0 to 255 (row #1 is the header)"
+            f"{path}: {one_line(error)[:200]} (expected: square images, cells from 0 to 255; "
+            "row #1 is the header, column #0 the first)"
         ) from error
-    if not table.num_rows:
-        raise UserError(f"{path}: has no rows under its header")
-    pixels = [f"pixel{i}" for i in range(len(columns) - (LABEL in columns))]
-    side = math.isqrt(len(pixels))
-    images = np.stack([table[name].to_numpy() for name in pixels], axis=1)
     images = torch.from_numpy(images).view(-1, side, side)
-    if LABEL not in columns:
-        return images, None
-    labels = torch.from_numpy(table[LABEL].to_numpy().astype(np.int64))
-    if labels.max() >= num_classes:
-        row = int(labels.argmax())
-        raise UserError(
-            f"{path}: row #{row + 2}, column {LABEL}: {labels[row]} is not a label "
-            f"from 0 to {num_classes - 1}"
-        )
-    return images, labels
-
-
-def _header(path: Path) -> list[str]:
-    """The names of the columns, which must be those of square images."""
-    if not path.is_file():
-        raise UserError(f"{path}: is not a file")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            columns = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV: {error}") from error
-    count = len(columns) - (LABEL in columns)
-    pixels = {f"pixel{i}" for i in range(count)}
-    if not count or set(columns) - {LABEL} != pixels or math.isqrt(count) ** 2 != count:
-        raise UserError(
-            f"{path}: the first line must be {LABEL},pixel0,pixel1,... for square images "
-            f"({LABEL} may be left out), not {len(columns):,} columns: {','.join(columns)[:60]!r}"
-        )
-    return columns
+    return images, labels if labels is None else torch.from_numpy(labels)

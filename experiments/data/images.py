@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -27,38 +28,23 @@ class Images(NamedTuple):
         return Images(self.images.to(device), self.labels.to(device))
 
 
+@dataclass
 class Batches:
     """Iterates over images on the device in batches; the last batch may be smaller.
 
     A shuffled order is drawn from the global generator when iteration starts.
+
+    Args:
+        seeds: of K networks that are trained at once. Their batches are [K, N], each network's
+            in the order that follows from its seed and the epoch, as if it were trained alone;
+            with one network, so do augmentation and dropout.
     """
 
-    def __init__(self, data: Images, size: int, shuffle: bool = False) -> None:
-        self.data, self.size, self.shuffle = data, size, shuffle
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.data.labels) / self.size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        images, labels = self.data
-        if self.shuffle:
-            order = torch.randperm(len(labels), device=labels.device)
-            for indices in order.split(self.size):
-                yield images[indices], labels[indices]
-        else:
-            yield from zip(images.split(self.size), labels.split(self.size), strict=True)
-
-
-class FusedBatches:
-    """The batches of K networks that are trained at once, [K, N], each in its own order.
-
-    The order follows from the network's seed and the epoch, as it does for a network that is
-    trained alone; with one network, so do augmentation and dropout.
-    """
-
-    def __init__(self, data: Images, size: int, seeds: Sequence[int], shuffle: bool = True) -> None:
-        self.data, self.size, self.seeds, self.shuffle = data, size, seeds, shuffle
-        self.epoch = 0
+    data: Images
+    size: int
+    shuffle: bool = False
+    seeds: Sequence[int] | None = None
+    epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -68,12 +54,16 @@ class FusedBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.data
-        orders = []
-        for seed in self.seeds:
-            seed_epoch(seed, self.epoch)
-            order = torch.randperm if self.shuffle else torch.arange
-            orders.append(order(len(labels), device=labels.device))
-        for indices in torch.stack(orders).split(self.size, dim=1):
+        draw = torch.randperm if self.shuffle else torch.arange
+        if self.seeds is None:
+            order = draw(len(labels), device=labels.device)
+        else:
+            orders = []
+            for seed in self.seeds:
+                seed_epoch(seed, self.epoch)
+                orders.append(draw(len(labels), device=labels.device))
+            order = torch.stack(orders)
+        for indices in order.split(self.size, dim=-1):
             yield images[indices], labels[indices]
 
 
@@ -82,7 +72,7 @@ class BatchGroups:
 
     SIZE = 32
 
-    def __init__(self, batches: Batches | FusedBatches) -> None:
+    def __init__(self, batches: Batches) -> None:
         self.batches = batches
         self.sampler = batches  # before each epoch, Lightning calls set_epoch of a sampler
 
@@ -95,32 +85,26 @@ class BatchGroups:
             yield group
 
 
+@dataclass(eq=False, repr=False)
 class ImageData(pl.LightningDataModule):
     """Training and validation images, moved once to the device that trains on them."""
 
-    def __init__(
-        self,
-        train: Images,
-        val: Images,
-        batch_size: int,
-        eval_batch_size: int,
-        shuffle: bool = True,
-    ) -> None:
+    train: Images
+    val: Images
+    batch_size: int
+    eval_batch_size: int
+    shuffle: bool = True
+    fused_seeds: Sequence[int] | None = None  # of networks that are trained at once
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.shuffle = shuffle
-        self.train, self.val = train, val
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.fused_seeds: Sequence[int] | None = None  # of networks that are trained at once
 
     def setup(self, stage: str) -> None:
         device = self.trainer.strategy.root_device
         self.train, self.val = self.train.to(device), self.val.to(device)
 
     def train_dataloader(self) -> BatchGroups:
-        if self.fused_seeds is not None:
-            seeds = self.fused_seeds
-            return BatchGroups(FusedBatches(self.train, self.batch_size, seeds, self.shuffle))
-        return BatchGroups(Batches(self.train, self.batch_size, self.shuffle))
+        return BatchGroups(Batches(self.train, self.batch_size, self.shuffle, self.fused_seeds))
 
     def val_dataloader(self) -> Batches:
         return Batches(self.val, self.eval_batch_size)
@@ -140,21 +124,16 @@ def load(cfg: DictConfig) -> tuple[ImageData, str]:
     if cfg.data.holdout is None:
         val = _read(cfg, "val")
     else:
-        train, val = hold_out(train, require_int(cfg, "data.holdout", 1))
+        train, val = _hold_out(train, require_int(cfg, "data.holdout", 1))
     digest = hashlib.sha256()
     for tensor in (*train, *val):
         digest.update(tensor.numpy())
-    shuffle = cfg.data.shuffle is not False
-    module = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size, shuffle)
-    return module, digest.hexdigest()[:12]
+    sizes, shuffle = (cfg.data.batch_size, cfg.data.eval_batch_size), cfg.data.shuffle is not False
+    return ImageData(train, val, *sizes, shuffle), digest.hexdigest()[:12]
 
 
-def hold_out(images: Images, count: int) -> tuple[Images, Images]:
-    """All images but `count`, and those `count`: the same ones for every seed.
-
-    Raises:
-        UserError: no image would be left to train on.
-    """
+def _hold_out(images: Images, count: int) -> tuple[Images, Images]:
+    """All images but `count`, and those `count`: the same ones for every seed."""
     total = len(images.labels)
     if count >= total:
         raise UserError(f"data.holdout is {count:,}, but there are {total:,} training images")
@@ -167,6 +146,8 @@ def _read(cfg: DictConfig, split: str) -> Images:
     data, where = cfg.data, f"the {split} images of {cfg.data.root}"
     source = build(cfg, f"data.{split}", root=data.root)
     images, labels = torch.as_tensor(source.data), torch.as_tensor(source.targets).long()
+    if len(images) != len(labels):
+        raise UserError(f"{where} are {len(images):,}, but have {len(labels):,} labels")
     if images.ndim == 3:
         images = images.unsqueeze(1)
     if data.transposed:
@@ -178,15 +159,13 @@ def _read(cfg: DictConfig, split: str) -> Images:
     if data.classes is not None:
         chosen = torch.isin(labels, torch.tensor(list(data.classes)))
         images, labels = images[chosen], labels[chosen]
-        if not len(labels):
-            raise UserError(f"data.classes={data.classes}: {where} have none of these classes")
+    if not len(labels):
+        raise UserError(f"{where}: there are none of data.classes={data.classes}")
     shape = (data.in_channels, data.image_size, data.image_size)
     if tuple(images.shape[1:]) != shape:
         raise UserError(
             f"data.image_size, data.in_channels: {where} are {tuple(images.shape[1:])}, not {shape}"
         )
-    if len(images) != len(labels) or not len(images):
-        raise UserError(f"{where} are {len(images):,}, but have {len(labels):,} labels")
     if not 0 <= labels.min() <= labels.max() < data.num_classes:
         raise UserError(
             f"data.num_classes is {data.num_classes}, but the labels of {where} "

@@ -18,24 +18,15 @@ def score(submission: Path, truth: Path) -> tuple[float, int]:
     """
     if not truth.exists():
         raise UserError(f"{truth} is missing; python -m experiments.competition makes it")
-    given, expected = read(submission), read(truth)
+    try:
+        given, expected = (
+            pd.read_csv(path, usecols=COLUMNS, dtype="int64").set_index("ImageId").sort_index()
+            for path in (submission, truth)
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{submission}: cannot be read: {one_line(error)}") from error
     if not given.index.equals(expected.index):
         raise UserError(
             f"{submission}: must have one row for each ImageId from 1 to {len(expected):,}"
         )
-    return float((given == expected).mean()), len(expected)
-
-
-def read(path: Path) -> pd.Series:
-    """The label of each image, sorted by its number, from a CSV file ImageId,Label.
-
-    Raises:
-        UserError: the file cannot be read, or has other columns or cells.
-    """
-    try:
-        table = pd.read_csv(path, dtype="int64")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {one_line(error)}") from error
-    if list(table.columns) != COLUMNS:
-        raise UserError(f"{path}: its first line must be {','.join(COLUMNS)}")
-    return table.set_index("ImageId")["Label"].sort_index()
+    return float((given == expected)["Label"].mean()), len(expected)

@@ -115,7 +115,7 @@ def test_only_the_chosen_classes_are_read_in_the_files_order():
 
 
 def test_classes_that_do_not_occur_are_an_error(small):
-    with pytest.raises(UserError, match=r"data.classes=\[12\]: the train images .* none of these"):
+    with pytest.raises(UserError, match=r"train images .*: there are none of data.classes=\[12\]"):
         load(configure("data=idx", f"data.root={small}", "data.classes=[12]"))
 
 

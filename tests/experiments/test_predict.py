@@ -66,7 +66,7 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
         (["run=best"], "give input=FILE_OR_FOLDER: an image, a folder of images, or a CSV file"),
         (["run=best", "input=nowhere"], "input=nowhere: there is no such file or folder"),
         (["run=best", "input=conf"], "conf: has no images, that is, no files named *.png"),
-        (["run=best", "input=README.md"], "README.md: is not an image (PNG, JPEG"),
+        (["run=best", "input=README.md"], "README.md: cannot be read as PNG, JPEG"),
         (["run=best", "input={csv_files}/truth.csv"], "the first line must be label,pixel0"),
         (
             ["run=best", "input={csv_files}/test.csv", "format=xml"],

@@ -8,7 +8,7 @@ import pytest
 from conftest import MNIST, configure
 
 from experiments.cli.errors import UserError
-from experiments.data.download import CHECKSUMS, fetch, find_damage, record_checksums
+from experiments.data.download import CHECKSUMS, checksums, fetch, find_damage
 
 FILES = sorted(path.name for path in MNIST.glob("*-ubyte"))
 
@@ -47,12 +47,12 @@ def test_every_damage_is_found(copy):
     content = bytearray(victim.read_bytes())
     assert find_damage(copy, source) is None
     victim.write_bytes(content[:1_000_000])
-    assert find_damage(copy, source) == f"{victim.name} is damaged"
+    assert find_damage(copy, source) == f"{victim.name}: missing or damaged"
     content[20_000_000] ^= 1
     victim.write_bytes(content)
-    assert find_damage(copy, source) == f"{victim.name} is damaged"
+    assert find_damage(copy, source) == f"{victim.name}: missing or damaged"
     victim.unlink()
-    assert find_damage(copy, source) == f"{victim.name} is missing"
+    assert find_damage(copy, source) == f"{victim.name}: missing or damaged"
 
 
 def test_damage_is_repaired_and_leftovers_are_removed(copy):
@@ -74,7 +74,7 @@ def test_intact_data_needs_neither_network_nor_a_writable_folder(copy, offline):
 def test_without_network_a_damaged_file_is_an_error(copy, offline):
     victim = copy / "t10k-labels-idx1-ubyte"
     victim.write_bytes(victim.read_bytes()[:5_000])
-    with pytest.raises(UserError, match=r"^MNIST cannot be fetched: .* is damaged, .*") as error:
+    with pytest.raises(UserError, match=r"^MNIST cannot be fetched: .* missing or damaged, .*") as error:
         fetch(data(copy.parents[1]))
     assert "data=idx data.root=FOLDER" in str(error.value)
     assert "\n" not in str(error.value)
@@ -93,11 +93,12 @@ def test_without_published_checksums_those_first_fetched_count(tmp_path):
     for name in FILES:
         (tmp_path / name).write_bytes(b"as published")
     assert find_damage(tmp_path, source) == f"no verified files in {tmp_path}"
-    record_checksums(tmp_path, source)
-    assert json.loads((tmp_path / CHECKSUMS).read_text()).keys() == set(FILES)
+    found = checksums(tmp_path, source)
+    assert found.keys() == set(FILES)
+    (tmp_path / CHECKSUMS).write_text(json.dumps(found))
     assert find_damage(tmp_path, source) is None
     (tmp_path / FILES[0]).write_bytes(b"half")
-    assert find_damage(tmp_path, source) == f"{FILES[0]} is damaged"
+    assert find_damage(tmp_path, source) == f"{FILES[0]}: missing or damaged"
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "emnist"])

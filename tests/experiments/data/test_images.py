@@ -1,5 +1,6 @@
 """Every data set by its configuration, from files under their publishers' names."""
 
+import json
 import struct
 from functools import partial
 
@@ -9,7 +10,7 @@ import torch
 from conftest import idx
 
 from experiments.cli.errors import UserError
-from experiments.data.download import record_checksums
+from experiments.data.download import CHECKSUMS, checksums
 from experiments.data.idx import IDXFolder
 from experiments.data.images import Batches, Images, load
 
@@ -58,7 +59,8 @@ def test_sets_are_read_upright_and_with_their_classes(
 ):
     lay_out(tmp_path / folder / "raw", small, images, labels, **options)
     cfg = configure(f"data={name}", f"data.root={tmp_path}")
-    record_checksums(tmp_path / folder / "raw", cfg.data.source)
+    files = tmp_path / folder / "raw"
+    (files / CHECKSUMS).write_text(json.dumps(checksums(files, cfg.data.source)))
     data, digest = load(cfg)
     for ours, train in ((data.train, True), (data.val, False)):
         expected = IDXFolder(str(small), train)
