@@ -26,8 +26,7 @@ class Cost:
     summary: str  # torchinfo's table
 
     def figures(self) -> dict[str, int]:
-        names = ("parameters", "mult_adds", "bytes", "receptive_field")
-        return {name: getattr(self, name) for name in names}
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}
 
 
 def compute_cost(network: nn.Module, data: DictConfig) -> Cost:

@@ -30,11 +30,7 @@ def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
 
 
 def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
-    """The network with the initial weights of `cfg.seed`, and its cost.
-
-    Raises:
-        UserError: a value is out of range.
-    """
+    """The network with its initial weights, and its cost; UserError for a value out of range."""
     network = _build_network(cfg)
     return network, compute_cost(network, cfg.data)
 

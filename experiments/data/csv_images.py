@@ -18,10 +18,7 @@ LABEL = "label"
 class CSVFolder:
     """The file train.csv of a folder; its last rows are held out for validation.
 
-    Has `data` [N, H, W] and `targets` [N] like torchvision's data sets.
-
-    Raises:
-        UserError: see `read`; or no row is left to train on.
+    Has `data` [N, H, W] and `targets` [N] like torchvision's data sets. Raises UserError.
     """
 
     def __init__(self, root: str, train: bool, held_out: int, num_classes: int) -> None:

@@ -12,11 +12,7 @@ from experiments.cli.errors import UserError
 
 
 def read(path: Path) -> Tensor:
-    """The unsigned bytes of an IDX file, plain or gzipped, in the shape of its header.
-
-    Raises:
-        UserError: the file is missing, truncated, too long, or not an IDX file.
-    """
+    """The unsigned bytes of an IDX file, plain or gzipped; UserError where it is damaged."""
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":

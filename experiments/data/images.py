@@ -55,14 +55,12 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.data
         draw = torch.randperm if self.shuffle else torch.arange
-        if self.seeds is None:
-            order = draw(len(labels), device=labels.device)
-        else:
-            orders = []
-            for seed in self.seeds:
+        orders = []
+        for seed in self.seeds or [None]:
+            if seed is not None:
                 seed_epoch(seed, self.epoch)
-                orders.append(draw(len(labels), device=labels.device))
-            order = torch.stack(orders)
+            orders.append(draw(len(labels), device=labels.device))
+        order = torch.stack(orders) if self.seeds else orders[0]
         for indices in order.split(self.size, dim=-1):
             yield images[indices], labels[indices]
 
@@ -113,8 +111,7 @@ class ImageData(pl.LightningDataModule):
 def load(cfg: DictConfig) -> tuple[ImageData, str]:
     """Fetch and read the data of a configuration; with the digest of what was read.
 
-    With `data.holdout`, validation is on that many of the training images, and the test images
-    are not read.
+    With `data.holdout`, that many training images are for validation; no test image is read.
 
     Raises:
         UserError: the data cannot be fetched or read, or differ from what `data` states.
@@ -128,8 +125,9 @@ def load(cfg: DictConfig) -> tuple[ImageData, str]:
     digest = hashlib.sha256()
     for tensor in (*train, *val):
         digest.update(tensor.numpy())
-    sizes, shuffle = (cfg.data.batch_size, cfg.data.eval_batch_size), cfg.data.shuffle is not False
-    return ImageData(train, val, *sizes, shuffle), digest.hexdigest()[:12]
+    shuffle = cfg.data.shuffle is not False
+    data = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size, shuffle)
+    return data, digest.hexdigest()[:12]
 
 
 def _hold_out(images: Images, count: int) -> tuple[Images, Images]:

@@ -11,11 +11,7 @@ COLUMNS = ["ImageId", "Label"]
 
 
 def score(submission: Path, truth: Path) -> tuple[float, int]:
-    """The accuracy of a submission, from 0 to 1, and the number of images.
-
-    Raises:
-        UserError: a file is missing, or does not have one row for each image.
-    """
+    """The accuracy, from 0 to 1, and the number of images; UserError where they do not match."""
     if not truth.exists():
         raise UserError(f"{truth} is missing; python -m experiments.competition makes it")
     try:
