@@ -39,7 +39,7 @@ def test_files_that_cannot_be_made(csv_files, small, tmp_path, overrides, compla
     ("content", "complaint"),
     [
         ("", "cannot be read: No columns to parse from file"),
-        ("id,label\n1,2\n", r"columns expected but not found: \['ImageId', 'Label'\]"),
+        ("id,label\n1,2\n", "columns expected but not found"),
         ("ImageId,Label\n1,2\n1,3\n", "for each ImageId from 1 to 500"),
         ("ImageId,Label\n1,two\n", "cannot be read: invalid literal .*'two'"),
         ("ImageId,Label\n1,2\n", "must have one row for each ImageId from 1 to 500"),
