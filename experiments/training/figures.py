@@ -43,9 +43,11 @@ def loss_curve(losses: Tensor, batches: int) -> Figure:
     index = np.linspace(batches / len(losses), batches, len(losses))
     table = pd.Series(losses.numpy(), index=pd.Index(index, name="iteration"))
     window = math.ceil(len(losses) / 50)
-    table.plot(ax=axes, title="training loss", grid=True, linewidth=0.4, alpha=0.5, label="each")
+    table.plot(ax=axes, title="training loss", linewidth=0.4, alpha=0.5, label="each")
     mean = table.rolling(window, min_periods=1).mean()
-    mean.plot(ax=axes, label=f"mean of {window * batches // len(losses):,}", legend=True)
+    mean.plot(ax=axes, label=f"mean of {window * batches // len(losses):,}")
+    axes.grid()
+    axes.legend()
     return figure
 
 

@@ -148,11 +148,13 @@ def fit(
     trainer = make_trainer(cfg, folder, together=len(members) if fused else None)
     device = trainer.strategy.root_device
     data, digest = load(cfg)
+    images = len(data.train.labels)
     if fused:
         cfgs, networks = zip(*((member.cfg, member.network) for member in members), strict=True)
-        module = fuse(cfgs, networks, data, device)
+        data.fused_seeds = [each.seed for each in cfgs]  # batches in the order of each seed
+        module = fuse(cfgs, networks, images, device)
     else:
-        module = make_module(cfg, members[0].network, len(data.train.labels))
+        module = make_module(cfg, members[0].network, images)
     held_out = cfg.data.holdout
     origin = {
         "data.digest": digest,

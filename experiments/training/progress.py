@@ -4,7 +4,7 @@ import time
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import Progress, TextColumn
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 SECONDS = 0.5  # between updates: each one waits for the device
 
@@ -13,7 +13,12 @@ class ProgressLine(pl.Callback):
     """A bar over all epochs of a run, with loss and accuracy so far in this epoch."""
 
     def __init__(self, name: str) -> None:
-        columns = (*Progress.get_default_columns(), TextColumn("{task.fields[figures]}"))
+        columns = (
+            "{task.description}",
+            BarColumn(10),
+            TimeRemainingColumn(),
+            "{task.fields[figures]}",
+        )
         self.bar = Progress(*columns, console=Console(stderr=True))
         self.task = self.bar.add_task(name, total=None, figures="")
         self.validated, self.updated = "", 0.0
@@ -28,8 +33,8 @@ class ProgressLine(pl.Callback):
             return
         self.updated = time.monotonic()
         loss, accuracy = module.progress()
-        figures = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {loss:.4f}"
-        figures += f"  acc {accuracy:.2%}{self.validated}"
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        figures = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}{self.validated}"
         self.bar.update(self.task, completed=trainer.global_step, figures=figures)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

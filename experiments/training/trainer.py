@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import is_job
-from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
 from experiments.training.progress import ProgressLine
 from models.lightning.classifier import Classifier
@@ -30,31 +29,21 @@ COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes
 
 def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     """The Lightning module that trains a network on so many images, as configured."""
-    otherwise = "native" if cfg.compile == "auto" else None
-    return Classifier(
-        network,
-        build(cfg, "optimizer"),
-        compiled="all" if worth_compiling(cfg, images) else otherwise,
-        seed=cfg.seed,
-        **recipe(cfg, images),
-    )
+    compiled = "native" if cfg.compile == "auto" else None
+    if worth_compiling(cfg, images):
+        compiled = "all"
+    optimizer = build(cfg, "optimizer")
+    return Classifier(network, optimizer, cfg.seed, compiled=compiled, **recipe(cfg, images))
 
 
 def fuse(
-    cfgs: Sequence[DictConfig],
-    networks: Sequence[nn.Module],
-    data: ImageData,
-    device: torch.device,
+    cfgs: Sequence[DictConfig], networks: Sequence[nn.Module], images: int, device: torch.device
 ) -> FusedClassifier:
-    """The module that trains all networks, each on batches in the order of its own seed."""
-    cfg, images = cfgs[0], len(data.train.labels)
-    data.fused_seeds = [run.seed for run in cfgs]
-    return FusedClassifier(
-        list(networks),
-        [build(run, "optimizer") for run in cfgs],
-        compiled="all" if worth_compiling(cfg, images) and device.type == "cuda" else None,
-        **recipe(cfg, images),
-    )
+    """The module that trains all networks, each on its own batches."""
+    compiled = "all" if device.type == "cuda" and worth_compiling(cfgs[0], images) else None
+    optimizers = [build(cfg, "optimizer") for cfg in cfgs]
+    options = recipe(cfgs[0], images)
+    return FusedClassifier(list(networks), optimizers, compiled=compiled, **options)
 
 
 def separate(
