@@ -12,6 +12,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from torch import Tensor
 
+from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import reason
@@ -42,6 +43,10 @@ class History(pl.Callback):
         self.losses: list[Tensor] = []
         self.started = self.sent = 0.0
         self.rates: list[float] = []
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if [len(rows) for rows in self.epochs] != [trainer.current_epoch] * len(self.runs):
+            raise UserError("the checkpoint is of an earlier version; train anew with force=true")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
