@@ -3,10 +3,6 @@
 python -m experiments.train step=s13 seed=0
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError, refuse_password
@@ -15,10 +11,6 @@ from experiments.cli.program import program
 from experiments.reports import run as screen
 from experiments.tracking.identity import identified, run_name
 from experiments.training.grid import expand, is_fused
-
-if TYPE_CHECKING:  # importing them takes seconds
-    from experiments.tracking.store import Store
-    from experiments.training.fit import Member
 
 
 @program("train")
@@ -42,20 +34,16 @@ def main(cfg: DictConfig) -> str:
     accuracies = [member.run.data.metrics["val/acc"] for member in members]
     announce(val_acc=sum(accuracies) / len(accuracies))
     if not fused and not is_job():
-        show(members[0], store, outcome)
+        [member] = members
+        run, tags = member.run, member.run.data.tags
+        again = " (force=true trains it again)" if outcome == "trained before" else ""
+        device = f"{tags['device']} ({tags['device.name']})"
+        screen.show(member.cfg, f"{member.name}: {outcome}{again}", run.data.metrics, device)
+        if tags["backend"].startswith("eager, as "):
+            print(f"slower than it could be: {tags['backend']}")
+        print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
+        print(f"checkpoints and log: {member.folder}")
     return outcome
-
-
-def show(member: Member, store: Store, outcome: str) -> None:
-    """Print the results of a single run, as the store has them."""
-    run, tags = member.run, member.run.data.tags
-    again = " (force=true trains it again)" if outcome == "trained before" else ""
-    device = f"{tags['device']} ({tags['device.name']})"
-    screen.show(member.cfg, f"{member.name}: {outcome}{again}", run.data.metrics, device)
-    if tags["backend"].startswith("eager, as "):
-        print(f"slower than it could be: {tags['backend']}")
-    print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
-    print(f"checkpoints and log: {member.folder}")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def ours(
         trainer = make_trainer(cfg, folder)
         trainer.limit_train_batches = math.ceil(batches / BatchGroups.SIZE)
         trainer.limit_val_batches = batches
-        trainer.callbacks.insert(0, History(run))
+        trainer.callbacks.insert(0, History([run]))
         trainer.callbacks.append(clock)
         trainer.fit(module, data)
     return clock.seconds()

@@ -16,9 +16,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
+from experiments.cli import tables
 from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import STATE, read_jobs
 from experiments.cli.program import at_interrupt
@@ -62,21 +61,17 @@ class Sweep(Callback):
         jobs = read_jobs(self.folder)
         for job in jobs:
             if job["state"] == "running":
-                job["state"] = "interrupted"
-                if job.get("runs"):
-                    mark_as_killed(job, self.tracking)
+                job["state"] = mark_as_killed(job, self.tracking)
         self.show(jobs)
         print("to go on where it stopped:", self.command)
 
     def show(self, jobs: list[dict[str, Any]]) -> None:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for column in ("run", "", "accuracy", "time"):
-            table.add_column(column)
+        rows = []
         for job in jobs:
             seconds = job.get("ended", time.time()) - job["started"]
             accuracy = percent(job.get("val_acc"))
-            table.add_row(job["name"], job["state"], accuracy, duration(seconds))
-        Console(highlight=False).print(table)
+            rows.append((job["name"], job["state"], accuracy, duration(seconds)))
+        tables.show(("run", "", "accuracy", "time"), rows)
         print(tally(jobs, self.view.jobs))
         for job in jobs:
             if job["state"] == "failed":
@@ -97,8 +92,10 @@ def count_jobs(overrides: list[str]) -> int:
     )
 
 
-def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> None:
-    """Mark the runs of an interrupted job as killed, unless the job is still running."""
+def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> str:
+    """Mark the runs of an interrupted job as killed, unless it still runs; return its state."""
+    if not job.get("runs"):
+        return "interrupted"
     # not at the top: every sweep would import MLflow before its first job starts
     from filelock import FileLock, Timeout
     from mlflow.exceptions import MlflowException
@@ -112,6 +109,7 @@ def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> None:
                 if client.get_run(run).info.status == "RUNNING":
                     client.set_terminated(run, "KILLED")
     except Timeout:
-        job["state"] = "still running"
+        return "still running"
     except (UserError, MlflowException, OSError) as error:
         print(f"{job['name']}: its runs could not be marked as killed: {reason(error)}")
+    return "interrupted"

@@ -2,13 +2,18 @@
 
 import sys
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TimeRemainingColumn,
+)
 
 from experiments.cli.jobs import read_jobs
 from experiments.cli.text import duration, percent
@@ -23,83 +28,70 @@ class View(threading.Thread):
 
     def __init__(self, folder: Path, jobs: int) -> None:
         super().__init__(daemon=True)
-        self.folder, self.jobs = folder, jobs
-        self.stopped = threading.Event()
-        self.started = time.time()
-        self.bars: dict[str, TaskID] = {}  # by the folder of a job
-        self.printed: set[str] = set()
+        self.folder, self.jobs, self.stopped = folder, jobs, threading.Event()
+        self.bars = Progress(
+            "{task.description}",
+            BarColumn(10),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            "{task.fields[note]}",
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+            speed_estimate_period=3600,  # seconds: most jobs take minutes
+        )
+        self.sweep = self.bars.add_task("sweep", total=jobs, note="")
+        self.tasks: dict[str, TaskID] = {}  # by the folder of a job
+        self.ended: set[str] = set()
 
     def run(self) -> None:
-        on_terminal = sys.stderr.isatty()
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-            refresh_per_second=1 / SECONDS,
-            disable=not on_terminal,
-        ) as progress:
-            sweep = progress.add_task("sweep", total=self.jobs, note="")
-            last = False
-            while not last:
-                last = self.stopped.wait(SECONDS)
-                jobs = read_jobs(self.folder)
-                if on_terminal:
-                    self.draw(progress, sweep, jobs)
-                else:
-                    self.print_ended(jobs)
+        with self.bars:
+            while not self.stopped.wait(SECONDS):
+                self.update()
+            self.update()
 
     def stop(self) -> None:
         self.stopped.set()
         self.join()
 
-    def draw(self, progress: Progress, sweep: TaskID, jobs: list[dict[str, Any]]) -> None:
-        done = sum(job["state"] in DONE for job in jobs)
-        note = f"{tally(jobs)}, {self.time_left(jobs)} left"
-        progress.update(sweep, completed=done, note=note)
+    def update(self) -> None:
+        jobs = read_jobs(self.folder)
+        # what was trained before says nothing of the time that the others take
+        new = [job for job in jobs if job["state"] != "trained before"]
+        done = sum(map(share, new))
+        total = self.jobs - len(jobs) + len(new)
+        self.bars.update(self.sweep, completed=done, total=total, note=tally(jobs))
         for job in jobs:
-            if job["folder"] not in self.bars:
-                self.bars[job["folder"]] = progress.add_task(job["name"], total=None, note="")
-            progress.update(
-                self.bars[job["folder"]],
+            folder, ended = job["folder"], job["state"] in DONE
+            if folder not in self.tasks:
+                self.tasks[folder] = self.bars.add_task(job["name"], total=None, note="")
+            self.bars.update(
+                self.tasks[folder],
                 description=job["name"],
                 completed=job.get("epoch", 0),
                 total=job.get("epochs"),
                 note=f"val {percent(job['val_acc'])}" if "val_acc" in job else "",
-                visible=job["state"] not in DONE,
+                visible=not ended,
             )
+            if ended and folder not in self.ended:
+                self.ended.add(folder)
+                if self.bars.disable:
+                    self.print(job)
 
-    def print_ended(self, jobs: list[dict[str, Any]]) -> None:
-        for job in jobs:
-            if job["state"] in DONE and job["folder"] not in self.printed:
-                self.printed.add(job["folder"])
-                count = f"[{len(self.printed)}/{self.jobs}]"
-                result = job.get("error") or percent(job.get("val_acc"))
-                left = f"{self.time_left(jobs)} left"
-                print(count, job["name"], job["state"], result, left, file=sys.stderr)
+    def print(self, job: dict[str, Any]) -> None:
+        seconds = self.bars.tasks[self.sweep].time_remaining
+        left = "unknown time" if seconds is None else duration(seconds)
+        result = job.get("error") or percent(job.get("val_acc"))
+        count = f"[{len(self.ended)}/{self.jobs}]"
+        print(count, job["name"], job["state"], result, left, "left", file=sys.stderr)
 
-    def time_left(self, jobs: list[dict[str, Any]]) -> str:
-        """Time until the end, estimated from the epochs trained so far."""
-        done, total = 0.0, self.jobs
-        for job in jobs:
-            if job["state"] == "trained before":
-                total -= 1
-            elif job["state"] in DONE:
-                done += 1
-            else:
-                done += job.get("epoch", 0) / job.get("epochs", 1)
-        elapsed = time.time() - self.started
-        return duration(elapsed / done * (total - done)) if done else "unknown time"
+
+def share(job: dict[str, Any]) -> float:
+    """How much of a job is done, 0 to 1."""
+    return 1.0 if job["state"] in DONE else job.get("epoch", 0) / job.get("epochs", 1)
 
 
 def tally(jobs: list[dict[str, Any]], total: int = 0) -> str:
-    """How many jobs are in which state: "2 trained, 1 failed".
-
-    Args:
-        total: the number of jobs, with those that have not begun.
-    """
+    """How many of `total` jobs are in which state: "2 trained, 1 failed, 3 not begun"."""
     counts = Counter(job["state"] for job in jobs)
-    if total > len(jobs):
-        counts["not begun"] = total - len(jobs)
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
+    counts["not begun"] = total - len(jobs)
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count > 0)

@@ -1,12 +1,13 @@
 """The pictures that a run leaves."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn import metrics
+from sklearn.metrics import ConfusionMatrixDisplay
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid
@@ -19,86 +20,81 @@ NUMBERED = 30  # classes, up to which the counts of a confusion matrix are legib
 def learning_curves(epochs: list[dict[str, float]]) -> Figure:
     """Loss and accuracy by epoch; `epochs[i]` has the metrics of epoch i + 1."""
     figure = Figure(figsize=(10, 4), layout="constrained")
-    numbers = range(1, len(epochs) + 1)
-    left, right = figure.subplots(1, 2)
-    for axes, name, title, scale in ((left, "loss", "loss", 1), (right, "acc", "accuracy, %", 100)):
-        for stage, label in (("train", "training"), ("val", "validation")):
-            values = [row[f"{stage}/{name}"] * scale for row in epochs]
-            axes.plot(numbers, values, marker="o", markersize=3, label=label)
+    table = pd.DataFrame(epochs, index=pd.RangeIndex(1, len(epochs) + 1, name="epoch"))
+    table[["train/acc", "val/acc"]] *= 100
+    titles = {"loss": "loss", "acc": "accuracy, %"}
+    for axes, (name, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        columns = {f"train/{name}": "training", f"val/{name}": "validation"}
+        lines = table[list(columns)].rename(columns=columns)
+        lines.plot(ax=axes, title=title, marker=".", grid=True)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _finish(axes, "epoch", title)
     return figure
 
 
-def loss_curve(losses: Tensor, each: int) -> Figure:
-    """Training loss by iteration, and its mean over a fiftieth of the iterations at a time.
+def loss_curve(losses: Tensor, batches: int) -> Figure:
+    """Training loss by iteration, and its running mean over a fiftieth of the iterations.
 
-    losses: float [P], each the mean of `each` iterations.
+    Args:
+        losses: float [P], each the mean of the same number of iterations.
+        batches: number of all iterations.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
-    iterations = torch.arange(1, len(losses) + 1) * each
-    axes.plot(iterations, losses, linewidth=0.4, alpha=0.5, label="each")
+    index = np.linspace(batches / len(losses), batches, len(losses))
+    table = pd.Series(losses.numpy(), index=pd.Index(index, name="iteration"))
     window = math.ceil(len(losses) / 50)
-    means = [part.mean() for part in losses.split(window)]
-    middles = [part.float().mean() for part in iterations.split(window)]
-    axes.plot(middles, means, label=f"mean of {window * each:,}")
-    _finish(axes, "iteration", "training loss")
+    table.plot(ax=axes, title="training loss", linewidth=0.4, alpha=0.5, label="each")
+    mean = table.rolling(window, min_periods=1).mean()
+    mean.plot(ax=axes, label=f"mean of {window * batches // len(losses):,}")
+    axes.grid()
+    axes.legend()
     return figure
 
 
 def confusion_matrix(truth: Tensor, predicted: Tensor, num_classes: int) -> Figure:
     """Counts of [truth, prediction]; colours show mistakes only. Labels: int64 [N]."""
-    counts = metrics.confusion_matrix(truth, predicted, labels=range(num_classes))
-    mistakes = counts.copy()
-    np.fill_diagonal(mistakes, 0)
     side = max(5.0, 0.45 * num_classes)
     figure = Figure(figsize=(side + 0.5, side), layout="constrained")
     axes = figure.subplots()
-    display = metrics.ConfusionMatrixDisplay(counts).plot(
+    display = ConfusionMatrixDisplay.from_predictions(
+        truth,
+        predicted,
+        labels=range(num_classes),
         ax=axes,
         cmap="Reds",
         colorbar=False,
         include_values=num_classes <= NUMBERED,
         text_kw={"color": "black", "fontsize": 8},
     )
+    mistakes = display.confusion_matrix - np.diag(display.confusion_matrix.diagonal())
     # half of the colours, so that the counts stay legible
     display.im_.set(data=mistakes, clim=(0, 2 * mistakes.max() or 1))
-    axes.set_title(f"{counts.trace():,} of {len(truth):,} right")
+    axes.set_title(f"{(truth == predicted).sum():,} of {len(truth):,} right")
     return figure
 
 
-def misclassified(images: Tensor, truth: Tensor, predicted: Tensor) -> Figure:
-    """The misclassified images, "true → predicted" above each.
-
-    images: uint8 [N, C, H, W]; labels: int64 [N].
-    """
-    wrong = (truth != predicted).nonzero().flatten()
-    shown = wrong[:GALLERY]
-    more = f", the first {GALLERY} of them" if len(wrong) > GALLERY else ""
-    title = f"{len(wrong):,} of {len(truth):,} wrong{more}; above each: true → predicted"
-    return wall(images[shown], [f"{truth[i]} → {predicted[i]}" for i in shown], title)
-
-
-def predictions(images: Tensor, truth: Tensor, predicted: Tensor) -> Figure:
+def gallery(images: Tensor, truth: Tensor, predicted: Tensor) -> Figure:
     """The first images, "predicted (true)" above each: green where right, red where wrong.
 
     images: uint8 [N, C, H, W]; labels: int64 [N].
     """
-    captions = [
-        (f"{guess} ({true})", "green" if guess == true else "red")
-        for guess, true in zip(predicted[:GALLERY].tolist(), truth[:GALLERY].tolist(), strict=True)
-    ]
-    title = f"the first {len(captions)} images; above each: predicted (true)"
-    return wall(images[:GALLERY], captions, title)
+    right = (truth == predicted)[:GALLERY]
+    pairs = zip(predicted[:GALLERY].tolist(), truth[:GALLERY].tolist(), strict=True)
+    captions = [f"{guess} ({true})" for guess, true in pairs]
+    title = f"{len(right):,} of {len(truth):,} images; above each: predicted (true)"
+    colours = ["green" if each else "red" for each in right]
+    return wall(images[:GALLERY], captions, title, colours)
 
 
-def wall(images: Tensor, captions: list[str] | list[tuple[str, str]], title: str) -> Figure:
+def wall(
+    images: Tensor, captions: Sequence[str], title: str, colours: Sequence[str] | None = None
+) -> Figure:
     """Images in rows of ten, with a caption above each.
 
     Args:
         images: uint8 [N, C, H, W]; with one channel, 0 is black.
-        captions: of each image, a text, or a text and its colour.
+        captions: of each image.
+        colours: of each caption.
     """
     count, channels, height, width = images.shape
     rows = max(1, math.ceil(count / COLUMNS))
@@ -112,15 +108,9 @@ def wall(images: Tensor, captions: list[str] | list[tuple[str, str]], title: str
     axes.set_title(title)
     axes.imshow(grid.permute(1, 2, 0).numpy())
     for place, caption in enumerate(captions):
-        text, colour = (caption, "black") if isinstance(caption, str) else caption
         row, column = divmod(place, COLUMNS)
         x = GAP + column * (width + GAP) + width / 2
         y = GAP + row * (height + CAPTION + GAP) + CAPTION / 2
-        axes.text(x, y, text, color=colour, ha="center", va="center", fontsize=9)
+        colour = colours[place] if colours else "black"
+        axes.text(x, y, caption, color=colour, ha="center", va="center", fontsize=9)
     return figure
-
-
-def _finish(axes: Axes, x: str, title: str) -> None:
-    axes.set(xlabel=x, title=title)
-    axes.grid(alpha=0.3)
-    axes.legend()

@@ -5,13 +5,14 @@ It serves a single run, several runs as one program, and the trials of a search.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from mlflow.entities import Run
 from omegaconf import DictConfig
 from torch import nn
@@ -24,10 +25,9 @@ from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import CONFIG_HASH, FUSED, Store
-from experiments.training.fused import Histories, fuse, separate
 from experiments.training.history import History
 from experiments.training.resume import LOG, explained, locked, start_anew
-from experiments.training.trainer import fit_from, make_module, make_trainer
+from experiments.training.trainer import fit_from, fuse, make_module, make_trainer, separate
 from models.lightning.classifier import Diverged
 
 log = logging.getLogger(__name__)
@@ -59,10 +59,8 @@ class Member:
         """Why training failed and what to do, if it did."""
         if self.run.info.status == "FINISHED":
             return None
-        rate = self.cfg.optimizer.lr
-        reason = self.run.data.tags["error"]
-        log = self.folder / LOG
-        return f"{self.name}: {reason}: lower optimizer.lr, now {rate}; the log is {log}"
+        advice = f"lower optimizer.lr, now {self.cfg.optimizer.lr}; the log is {self.folder / LOG}"
+        return f"{self.name}: {self.run.data.tags['error']}: {advice}"
 
 
 class Stopped(Exception):
@@ -89,36 +87,29 @@ def train(
     store = Store(cfgs[0].tracking)
     members = []
     for cfg, network in zip(cfgs, networks, strict=True):
-        identity = config_hash(cfg)
         tags = {
-            CONFIG_HASH: identity,
+            CONFIG_HASH: config_hash(cfg),
             "step": cfg.step,
             "experiment": cfg.experiment,
             "mlflow.source.name": "experiments.train",
         }
-        folder = Path(cfg.checkpoints.root, identity)
+        folder = Path(cfg.checkpoints.root, tags[CONFIG_HASH])
         members.append(Member(run_name(cfg), cfg, network, cost, folder, tags))
     folders = [member.folder for member in members]
     with explained(folders[0]), locked(folders):
-        missing = find_missing(members, store)
+        for member in members:
+            member.run = None if member.cfg.force else store.find(member.tags[CONFIG_HASH])
+        missing = [one for one in members if one.run is None or one.run.info.status != "FINISHED"]
         if missing:
-            shared = share(missing, store) if fused else missing[0].folder
+            folder = share(missing, store) if fused else missing[0].folder
             if cfgs[0].force:
-                start_anew(shared)
-            fit(missing, store, shared, fused)
+                start_anew(folder)
+            fit(missing, store, folder)
             if fused:
-                start_anew(shared)  # each run has its own checkpoint now
+                start_anew(folder)  # each run has its own checkpoint now
         for parent, cfg in {one.run.data.tags[PARENT]: one.cfg for one in members}.items():
             sum_up(cfg, store, parent)
     return "trained" if missing else "trained before", store, members
-
-
-def find_missing(members: list[Member], store: Store) -> list[Member]:
-    """Look the runs up in the store; return those that are not finished, or to be trained again."""
-    for member in members:
-        if not member.cfg.force:
-            member.run = store.find(member.tags[CONFIG_HASH])
-    return [one for one in members if one.run is None or one.run.info.status != "FINISHED"]
 
 
 def share(members: list[Member], store: Store) -> Path:
@@ -141,7 +132,6 @@ def fit(
     members: list[Member],
     store: Store,
     folder: Path,
-    fused: bool = False,
     callbacks: Sequence[pl.Callback] = (),
     artifacts: bool = True,
 ) -> None:
@@ -151,33 +141,41 @@ def fit(
     if a callback raised Stopped.
 
     Args:
-        fused: whether the members are one program; else there is one of them.
+        members: one, or those that share a program.
         artifacts: whether runs leave figures, tables and a model.
     """
-    cfg = members[0].cfg
+    cfg, fused = members[0].cfg, FUSED in members[0].tags
     trainer = make_trainer(cfg, folder, together=len(members) if fused else None)
+    device = trainer.strategy.root_device
     data, digest = load(cfg)
+    images = len(data.train.labels)
     if fused:
         cfgs, networks = zip(*((member.cfg, member.network) for member in members), strict=True)
-        module = fuse(cfgs, networks, data, trainer.strategy.root_device)
+        data.fused_seeds = [each.seed for each in cfgs]  # batches in the order of each seed
+        module = fuse(cfgs, networks, images, device)
     else:
-        module = make_module(cfg, members[0].network, len(data.train.labels))
-    for member in members:
-        if PARENT not in member.tags:
-            member.tags[PARENT] = parent_run(member.cfg, store, member.cost.figures())
+        module = make_module(cfg, members[0].network, images)
     held_out = cfg.data.holdout
     origin = {
         "data.digest": digest,
         "validated_on": "test images" if held_out is None else f"{held_out} of the training images",
         "mlflow.note.content": cfg.description,
-        **provenance(trainer.strategy.root_device),
+        **provenance(device),
     }
     with ExitStack() as stack:
-        runs = [stack.enter_context(tracked(member, store, origin)) for member in members]
+        runs = []
+        for member in members:
+            if PARENT not in member.tags:
+                member.tags[PARENT] = parent_run(member.cfg, store, member.cost.figures())
+            run = TrackedRun(store, member.name, member.tags | origin, resume=member.run)
+            stack.enter_context(run)
+            stack.enter_context(logged_to(member.folder / LOG, run))
+            if member.run is None or "parameters" not in member.run.data.metrics:
+                run.describe(member.cfg, member.cost.figures())
+            runs.append(run)
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
-        histories = [History(run) for run in runs]
-        # ahead of the checkpoint, which keeps them
-        trainer.callbacks[:0] = [Histories(histories) if fused else histories[0], *callbacks]
+        history = History(runs)
+        trainer.callbacks[:0] = [history, *callbacks]  # ahead of the checkpoint, which keeps them
         reason, status = None, "FAILED"
         try:
             fit_from(folder / "last.ckpt", trainer, module, data)
@@ -185,30 +183,22 @@ def fit(
             reason = f"Diverged: {error}"
         except Stopped as stop:
             reason, status = str(stop), "KILLED"
-        for index, (member, run, history) in enumerate(zip(members, runs, histories, strict=True)):
-            store.patiently(history.send)
-            if failure := reason or history.divergence():
+        store.patiently(history.send)
+        for index, (member, run) in enumerate(zip(members, runs, strict=True)):
+            if failure := reason or history.divergence(index):
                 log.error("%s: %s", member.name, failure)
                 run.fail(failure, status)
                 continue
             run.tag("backend", module.learn.backend)
-            run.log_figures(history.summary(), time=history.ended[-1])
+            run.log_figures(history.summary(index), time=history.ended[-1])
             if artifacts:
                 # not before: scikit-learn takes a while
                 from experiments.training.artifacts import log_artifacts
 
                 best = member.folder / "best.ckpt"
                 one = separate(module, index, member.cfg, member.network, best) if fused else module
-                log_artifacts(member.cfg, run, member.cost, one, data, history, best)
+                losses = torch.cat(history.losses)[:, index]
+                epochs = history.epochs[index]
+                log_artifacts(member.cfg, run, member.cost, one, data, epochs, losses, best)
     for member, run in zip(members, runs, strict=True):
         member.run = store.client.get_run(run.id)
-
-
-@contextmanager
-def tracked(member: Member, store: Store, origin: dict[str, Any]) -> Iterator[TrackedRun]:
-    """The MLflow run of a member, with its description and its log; a new one, or `member.run`."""
-    run = TrackedRun(store, member.name, member.tags | origin, resume=member.run)
-    with run, logged_to(member.folder / LOG, run):
-        if member.run is None or "parameters" not in member.run.data.metrics:
-            run.describe(member.cfg, member.cost.figures())
-        yield run

@@ -21,27 +21,23 @@ def expand(cfg: DictConfig) -> list[DictConfig]:
     Raises:
         UserError: values in `fused` that cannot be trained together.
     """
-    values = {name: _values(cfg, name) for name in KEYS}
-    if 0 in values["dropout"]:
+    varied = {name: _values(cfg, name) for name in KEYS if cfg.fused[name] is not None}
+    if 0 in varied.get("dropout", ()):
         raise UserError("fused.dropout: a network without dropout is another one; leave 0 out")
     runs = []
-    for combination in itertools.product(*values.values()):
+    for values in itertools.product(*varied.values()):
         run = cfg.copy()
         run.fused = dict.fromkeys(KEYS)
-        for name, value in zip(KEYS, combination, strict=True):
-            if value is not None:
-                OmegaConf.update(run, KEYS[name], value)
-                if name != "seed":
-                    run.name = f"{run.name}, {KEYS[name]}={value}"
+        for name, value in zip(varied, values, strict=True):
+            OmegaConf.update(run, KEYS[name], value)
+            if name != "seed":
+                run.name = f"{run.name}, {KEYS[name]}={value}"
         runs.append(run)
     return runs
 
 
 def _values(cfg: DictConfig, name: str) -> list[Any]:
-    """The values of one key; [None] where it is not varied."""
     given = cfg.fused[name]
-    if given is None:
-        return [None]
     if isinstance(given, ListConfig) and given and len(set(given)) == len(given):
         return list(given)
     if name == "seed" and type(given) is int and given > 0:

@@ -1,87 +1,102 @@
-"""The metrics of a run by epoch, kept with its checkpoints and sent to its MLflow run."""
+"""The metrics of runs by epoch, kept with their checkpoint and sent to their MLflow runs."""
 
 import logging
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from mlflow.exceptions import MlflowException
 from torch import Tensor
 
+from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import reason
+from models.lightning.fused import FusedClassifier
 
 POINTS = 3000  # kept of the losses of an epoch's batches
+PAUSE = 10  # seconds between two times that many runs are sent
+
 log = logging.getLogger(__name__)
 
 
 class History(pl.Callback):
-    """Collects train/* and val/*, the learning rate and the seconds of every epoch.
+    """Collects train/* and val/*, the learning rate and the seconds of every epoch of each run.
 
     It is part of every checkpoint, so a resumed run has all of it, whatever reached the store.
+    The seconds of runs that are trained as one program are their shares.
 
     Attributes:
-        epochs: `epochs[i]` has the metrics of epoch i + 1.
+        epochs: `epochs[k][i]` has the metrics of run k in epoch i + 1.
         ended: when each epoch ended, in milliseconds since 1970.
-        losses: of each epoch, the losses of its batches, or means of several at a time.
+        losses: of each epoch, float [P, runs]: of its batches, or means of several at a time.
     """
 
-    def __init__(self, run: TrackedRun) -> None:
-        self.run = run
-        self.epochs: list[dict[str, float]] = []
+    def __init__(self, runs: Sequence[TrackedRun]) -> None:
+        self.runs = runs
+        self.epochs: list[list[dict[str, float]]] = [[] for _ in runs]
         self.ended: list[int] = []
         self.losses: list[Tensor] = []
-        self.started, self.rate = 0.0, 0.0
+        self.started = self.sent = 0.0
+        self.rates: list[float] = []
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if [len(rows) for rows in self.epochs] != [trainer.current_epoch] * len(self.runs):
+            raise UserError("the checkpoint is of an earlier version; train anew with force=true")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
-        self.rate = trainer.optimizers[0].param_groups[0]["lr"]  # the schedule moves before the end
+        # now, as the schedule moves before the epoch ends
+        self.rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row["lr"] = self.rate
-        row["epoch_seconds"] = time.perf_counter() - self.started
-        self.add(row, torch.stack(module.losses))
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
-        log.info("epoch %d of %d: %s", len(self.epochs), trainer.max_epochs, figures)
-        self.try_to_send()
-        announce(epoch=len(self.epochs), epochs=trainer.max_epochs, val_acc=row["val/acc"])
-
-    def add(self, row: dict[str, float], losses: Tensor) -> None:
-        """Keep the metrics of an epoch that has just ended, and the losses of its batches."""
-        self.epochs.append(row)
-        each = math.ceil(len(losses) / POINTS)
-        self.losses.append(torch.stack([part.mean() for part in losses.cpu().split(each)]))
+        seconds = (time.perf_counter() - self.started) / len(self.runs)
+        figures = {name: [float(value)] for name, value in trainer.callback_metrics.items()}
+        groups = [0]
+        if isinstance(module, FusedClassifier):
+            figures, groups = module.figures, module.group_of
+        table = pd.DataFrame(figures)
+        table["lr"] = [self.rates[group] for group in groups]
+        table["epoch_seconds"] = seconds
+        for rows, row in zip(self.epochs, table.to_dict("records"), strict=True):
+            rows.append(row)
+        losses = torch.stack(module.losses).cpu().view(-1, len(self.runs))
+        parts = losses.split(math.ceil(len(losses) / POINTS))
+        self.losses.append(torch.stack([part.mean(0) for part in parts]))
         self.ended.append(int(time.time() * 1000))
+        epoch, means = len(self.ended), table.mean()
+        text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+        log.info("epoch %d of %d: %s", epoch, trainer.max_epochs, text)
+        if len(self.runs) == 1 or time.monotonic() - self.sent > PAUSE:
+            try:
+                self.send()
+            except (MlflowException, OSError) as error:
+                log.warning("epoch %d is not in the store yet: %s", epoch, reason(error))
+            self.sent = time.monotonic()
+        announce(epoch=epoch, epochs=trainer.max_epochs, val_acc=means["val/acc"])
 
     def send(self) -> None:
         """Log what the store does not have yet."""
-        self.run.log_history(self.epochs, self.ended)
+        for run, rows in zip(self.runs, self.epochs, strict=True):
+            run.log_history(rows, self.ended)
 
-    def try_to_send(self) -> None:
-        """Send, or where the store does not answer, leave it to the next epoch."""
-        try:
-            self.send()
-        except (MlflowException, OSError) as error:
-            log.warning("epoch %d is not in the store yet: %s", len(self.epochs), reason(error))
-
-    def summary(self) -> dict[str, float]:
+    def summary(self, index: int) -> dict[str, float]:
         """The best validation accuracy, the first epoch that had it, and the training time."""
-        accuracies = [row["val/acc"] for row in self.epochs]
+        accuracies = [row["val/acc"] for row in self.epochs[index]]
         best = max(accuracies)
-        seconds = sum(row["epoch_seconds"] for row in self.epochs)
         return {
             "val/best_acc": best,
             "val/best_epoch": accuracies.index(best) + 1,
-            "train_seconds": seconds,
+            "train_seconds": sum(row["epoch_seconds"] for row in self.epochs[index]),
         }
 
-    def divergence(self) -> str | None:
+    def divergence(self, index: int) -> str | None:
         """The first epoch whose training loss was not finite, as a text."""
-        for epoch, row in enumerate(self.epochs, 1):
+        for epoch, row in enumerate(self.epochs[index], 1):
             if not math.isfinite(loss := row["train/loss"]):
                 return f"Diverged: the training loss became {loss:.3g} in epoch {epoch}"
         return None
@@ -90,4 +105,4 @@ class History(pl.Callback):
         return {"epochs": self.epochs, "ended": self.ended, "losses": self.losses}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epochs, self.ended, self.losses = state["epochs"], state["ended"], state["losses"]
+        vars(self).update(state)

@@ -4,62 +4,43 @@ import time
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 SECONDS = 0.5  # between updates: each one waits for the device
 
 
-class ProgressLine(pl.callbacks.ProgressBar):
+class ProgressLine(pl.Callback):
     """A bar over all epochs of a run, with loss and accuracy so far in this epoch."""
 
     def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[figures]}"),
+        columns = (
+            "{task.description}",
+            BarColumn(10),
             TimeRemainingColumn(),
-            TextColumn("left"),
-            console=Console(stderr=True),
-            refresh_per_second=1 / SECONDS,
+            "{task.fields[figures]}",
         )
-        self.task: TaskID | None = None
-        self.validated = ""
-        self.updated = 0.0
+        self.bar = Progress(*columns, console=Console(stderr=True))
+        self.task = self.bar.add_task(name, total=None, figures="")
+        self.validated, self.updated = "", 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        steps = len(trainer.train_dataloader)
-        self.task = self.progress.add_task(
-            self.name,
-            total=steps * trainer.max_epochs,
-            completed=steps * trainer.current_epoch,
-            figures="",
-        )
-        self.progress.start()
+        steps = trainer.estimated_stepping_batches
+        self.bar.update(self.task, total=steps, completed=trainer.global_step)
+        self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_) -> None:
         if time.monotonic() - self.updated < SECONDS:
             return
         self.updated = time.monotonic()
         loss, accuracy = module.progress()
-        self.progress.update(
-            self.task,
-            completed=trainer.global_step,
-            figures=(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
-                f"loss {loss:.4f}  acc {accuracy:.2%}{self.validated}"
-            ),
-        )
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        figures = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}{self.validated}"
+        self.bar.update(self.task, completed=trainer.global_step, figures=figures)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.validated = f"  val {module.progress('val')[1]:.2%}"
 
-    def disable(self) -> None:
-        self.progress.stop()
+    def on_train_end(self, *_) -> None:
+        self.bar.stop()
 
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.progress.stop()
-
-    def on_exception(self, *_) -> None:
-        self.progress.stop()
+    on_exception = on_train_end

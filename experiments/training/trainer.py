@@ -3,11 +3,13 @@
 import logging
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
@@ -19,6 +21,8 @@ from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
 from experiments.training.progress import ProgressLine
 from models.lightning.classifier import Classifier
+from models.lightning.fused import FusedClassifier
+from models.networks.stack import unstacked
 
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
 
@@ -28,13 +32,35 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     compiled = "native" if cfg.compile == "auto" else None
     if worth_compiling(cfg, images):
         compiled = "all"
-    return Classifier(
-        network,
-        build(cfg, "optimizer"),
-        compiled=compiled,
-        seed=cfg.seed,
-        **recipe(cfg, images),
-    )
+    optimizer = build(cfg, "optimizer")
+    return Classifier(network, optimizer, cfg.seed, compiled=compiled, **recipe(cfg, images))
+
+
+def fuse(
+    cfgs: Sequence[DictConfig], networks: Sequence[nn.Module], images: int, device: torch.device
+) -> FusedClassifier:
+    """The module that trains all networks, each on its own batches."""
+    compiled = "all" if device.type == "cuda" and worth_compiling(cfgs[0], images) else None
+    optimizers = [build(cfg, "optimizer") for cfg in cfgs]
+    options = recipe(cfgs[0], images)
+    return FusedClassifier(list(networks), optimizers, compiled=compiled, **options)
+
+
+def separate(
+    module: FusedClassifier, index: int, cfg: DictConfig, network: nn.Module, best: Path
+) -> Classifier:
+    """One of the networks as if it had been trained alone: a module with its last weights.
+
+    Args:
+        network: takes the weights.
+        best: the checkpoint to write, with the weights of its best epoch.
+    """
+    names = list(network.state_dict())
+    alone = make_module(cfg, network, images=0)  # trains no more
+    network.load_state_dict(unstacked(module.best, index, names))
+    torch.save({"state_dict": alone.state_dict()}, best)
+    network.load_state_dict(unstacked(module.network.stacked(), index, names))
+    return alone
 
 
 def recipe(cfg: DictConfig, images: int) -> dict[str, Any]:
@@ -78,8 +104,7 @@ def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> 
     if not together:
         best = ModelCheckpoint(folder, filename="best", monitor="val/acc", mode="max", **each_epoch)
         callbacks.insert(0, best)  # the last checkpoint keeps its score
-    watched = sys.stderr.isatty() and not is_job()
-    if watched:
+    if sys.stderr.isatty() and not is_job():
         name = f"{cfg.name}, {together} runs" if together else run_name(cfg)
         callbacks.insert(0, ProgressLine(name))
     trainer = build(
@@ -87,20 +112,20 @@ def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> 
         "trainer",
         callbacks=callbacks,
         logger=False,
-        enable_progress_bar=watched,
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
     )
-    if trainer.world_size > 1:
-        raise UserError(
-            "trainer.devices must be 1: so small a network trains fastest on one device"
-        )
-    for name in ("gradient_clip_val", "accumulate_grad_batches"):
-        if cfg.trainer.get(name):
-            raise UserError(f"trainer.{name} is not supported; leave it out")
-    if getattr(trainer.precision_plugin, "scaler", None) is not None:
-        raise UserError("trainer.precision=16-mixed is not supported; use bf16-mixed or 32-true")
+    unsupported = {  # by training steps of several batches, or by networks this small
+        "devices": trainer.world_size > 1,
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches > 1,
+        "precision": getattr(trainer.precision_plugin, "scaler", None),  # 16-mixed
+    }
+    for name, given in unsupported.items():
+        if given:
+            raise UserError(f"trainer.{name}={cfg.trainer[name]} is not supported; leave it out")
     return trainer
 
 

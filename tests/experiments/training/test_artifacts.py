@@ -1,7 +1,7 @@
 import torch
 
-from experiments.training.artifacts import per_class
-from experiments.training.figures import loss_curve, predictions, wall
+from experiments.training.artifacts import mistakes, per_class
+from experiments.training.figures import gallery, loss_curve, wall
 
 
 def test_each_class_has_its_row_and_the_mean_is_over_those_that_occur():
@@ -15,17 +15,22 @@ def test_each_class_has_its_row_and_the_mean_is_over_those_that_occur():
     ]
 
 
+def test_each_mistake_has_its_row():
+    truth, predicted = torch.tensor([0, 1, 2]), torch.tensor([0, 7, 2])
+    assert mistakes(truth, predicted) == "image,true,predicted\n1,1,7\n"
+
+
 def test_titles_are_green_where_right_and_red_where_wrong():
     images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
-    figure = predictions(images, torch.tensor([1, 2, 3]), torch.tensor([1, 7, 3]))
+    figure = gallery(images, torch.tensor([1, 2, 3]), torch.tensor([1, 7, 3]))
     titles = [(text.get_text(), text.get_color()) for text in figure.axes[0].texts]
     assert titles == [("1 (1)", "green"), ("7 (2)", "red"), ("3 (3)", "green")]
 
 
 def test_the_loss_is_drawn_over_the_iterations():
-    line, mean = loss_curve(torch.arange(100.0), each=3).axes[0].lines
+    line, mean = loss_curve(torch.arange(100.0), batches=300).axes[0].lines
     assert line.get_xdata()[-1] == 300
-    assert mean.get_ydata()[0] == 0.5
+    assert mean.get_ydata()[-1] == 98.5
 
 
 def test_a_wall_takes_any_number_of_images_in_grey_or_colour():
