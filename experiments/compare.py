@@ -16,9 +16,8 @@ from experiments.cli.program import program
 @program("compare")
 def main(cfg: DictConfig) -> None:
     refuse_password(cfg)
-    group = cfg.group
-    if group is not None and not (isinstance(group, ListConfig) and len(group)):
-        raise UserError(f"group must be a list of parameters, such as [optimizer.lr], not {group}")
+    if cfg.group is not None and not (isinstance(cfg.group, ListConfig) and len(cfg.group)):
+        raise UserError(f"group must be a list such as [optimizer.lr], not {cfg.group}")
 
     from mlflow.exceptions import MlflowException
 
@@ -37,22 +36,25 @@ def main(cfg: DictConfig) -> None:
             raise UserError(f"filter={cfg.filter}: {error.message}") from error
     if cfg.filter is None:  # trials of a search are compared only if asked for
         runs = [run for run in runs if STUDY not in run.data.tags]
-    arms = gather(runs, cfg.metric, group)
-    rows = comparison.compare(arms, cfg.against)
-    for line in comparison.failures(arms):
-        print(line, file=sys.stderr)
-    if not rows:
+    arms = gather(runs, cfg.metric, cfg.group)
+    for run in (run for arm in arms for run in arm.failed):
+        print(f"{run} failed, and is not counted", file=sys.stderr)
+    arms = [arm for arm in arms if arm.scores]
+    if not arms:
         asked = f" and filter={cfg.filter}" if cfg.filter else ""
         raise UserError(
             f"no finished run with {cfg.metric} in experiment {cfg.tracking.experiment}{asked}; "
             "train first, for example: python -m experiments.train step=s13"
         )
-    tables.show(comparison.HEADER, map(comparison.cells, rows), comparison.RIGHT)
-    print(f"\n{comparison.notes(rows)}")
+    rows = comparison.compare(arms, cfg.against)
+    table = comparison.HEADER, list(map(comparison.cells, rows)), comparison.RIGHT
+    notes = comparison.notes(rows)
+    tables.show(*table)
+    print(f"\n{notes}")
     if cfg.csv:
         write(Path(cfg.csv), comparison.to_csv(rows))
     if cfg.markdown:
-        write(Path(cfg.markdown), comparison.to_markdown(rows))
+        write(Path(cfg.markdown), f"{tables.to_markdown(*table)}\n{notes}\n")
     if cfg.html:
         from experiments.reports.page import attach, page  # draws, and reads the data
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from experiments.cli.files import write
 from experiments.cli.tables import to_markdown
-from experiments.reports.targets import HEADER, HOLDS, MISSED, RIGHT, UNKNOWN, Check
+from experiments.reports.targets import HEADER, MISSED, RIGHT, UNKNOWN, Check
 
 
 def junit(checks: Sequence[Check], path: Path) -> None:
@@ -17,18 +17,14 @@ def junit(checks: Sequence[Check], path: Path) -> None:
         UserError: the file cannot be written.
     """
     verdicts = [check.verdict for check in checks]
-    counts = {
-        "tests": str(len(checks)),
-        "failures": str(verdicts.count(MISSED)),
-        "errors": str(verdicts.count(UNKNOWN)),
-    }
-    suites = ElementTree.Element("testsuites", name="gate", **counts)
-    suite = ElementTree.SubElement(suites, "testsuite", name="gate", **counts)
+    kinds = {MISSED: "failure", UNKNOWN: "error"}
+    counts = {f"{kind}s": str(verdicts.count(verdict)) for verdict, kind in kinds.items()}
+    suites = ElementTree.Element("testsuites", name="gate", tests=str(len(checks)), **counts)
+    suite = ElementTree.SubElement(suites, "testsuite", suites.attrib)
     for check in checks:
         case = ElementTree.SubElement(suite, "testcase", classname=check.step, name=check.target)
-        if check.verdict != HOLDS:
-            kind = "failure" if check.verdict == MISSED else "error"
-            ElementTree.SubElement(case, kind, message=check.reason)
+        if check.reason:
+            ElementTree.SubElement(case, kinds[check.verdict], message=check.reason)
         text = f"asked: {check.asked or 'nothing'}; measured: {check.measured}"
         ElementTree.SubElement(case, "system-out").text = text
     ElementTree.indent(suites)
@@ -39,20 +35,15 @@ def on_github(checks: Sequence[Check]) -> None:
     """In a build on GitHub, annotate the build and add to its summary."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    for check in checks:
-        if check.verdict != HOLDS:
-            title = _escaped(f"gate: {check.step}, {check.target}", ":,")
-            print(f"::error title={title}::{_escaped(check.reason)}")
+    failed = [check for check in checks if check.reason]
+    for check in failed:
+        title = _escaped(f"gate: {check.step}, {check.target}", ":,")
+        print(f"::error title={title}::{_escaped(check.reason)}")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        table = to_markdown(HEADER, [check.cells for check in checks], RIGHT)
+        reasons = "".join(f"- {check.step}: {check.reason}\n" for check in failed)
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(f"## Gate\n\n{markdown(checks)}\n")
-
-
-def markdown(checks: Sequence[Check]) -> str:
-    """The checks as a table, followed by the reasons of those that do not hold."""
-    reasons = [f"- {check.step}: {check.reason}\n" for check in checks if check.verdict != HOLDS]
-    table = to_markdown(HEADER, [check.cells for check in checks], RIGHT)
-    return f"{table}\n{''.join(reasons)}"
+            file.write(f"## Gate\n\n{table}\n{reasons}\n")
 
 
 def _escaped(text: str, more: str = "") -> str:

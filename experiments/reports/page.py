@@ -5,10 +5,10 @@ import tempfile
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
-from jinja2 import Environment
+from jinja2 import Environment, FileSystemLoader
+from matplotlib.figure import Figure
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
@@ -21,19 +21,8 @@ from experiments.tracking.store import Store
 from experiments.training.artifacts import MISTAKES
 from experiments.training.figures import wall
 
-TEMPLATE = Path(__file__).with_name("page.html")
-
-NAME = "report.html"  # of the artifact
 CURVES = 40  # arms whose learning curves are shown at most
 IMAGES = 40  # misclassified images shown at most
-
-
-class Picture(NamedTuple):
-    """A figure of the page as a data URI, with its heading and caption."""
-
-    heading: str
-    uri: str
-    caption: str
 
 
 def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
@@ -42,86 +31,55 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
     Args:
         cfg: of compare: what was asked for, and the data with the images to show.
     """
-    caption = "The mean over the seeds after the last epoch, with its 95 % interval, and each run."
-    pictures = [Picture("", charts.data_uri(charts.ladder(rows)), caption)]
     networks = [
         charts.Point(row.arm.parameters, row.accuracy, row.arm.name)
         for row in rows
         if row.arm.parameters
     ]
-    if networks:
-        caption = (
-            "The line is the Pareto front: no other network has fewer parameters and a higher "
-            "mean. Networks of the same size are named from the highest mean down."
-        )
-        uri = charts.data_uri(charts.pareto(networks))
-        pictures.append(Picture("Accuracy against size", uri, caption))
-    pictures += _curves(rows[:CURVES], cfg.metric, store)
-    pictures += _misclassified(cfg, rows, store)
-    runs = sum(row.accuracy.n for row in rows)
-    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
-        title=f"{cfg.tracking.experiment}: {len(rows)} networks, {runs} runs",
-        lead=date.today().isoformat(),
-        header=comparison.HEADER,
-        right=comparison.RIGHT,
-        rows=map(comparison.cells, rows),
-        failures=comparison.failures([row.arm for row in rows]),
-        pictures=pictures,
-        notes=comparison.notes(rows),
-        created=_created(cfg),
+    histories = _histories(rows[:CURVES], cfg.metric, store)
+    environment = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
+    environment.filters["uri"] = charts.data_uri
+    return environment.get_template("page.html").render(
+        cfg=cfg,
+        rows=rows,
+        today=date.today().isoformat(),
+        table=comparison,
+        ladder=charts.ladder(rows),
+        pareto=charts.pareto(networks) if networks else None,
+        curves=charts.curves(histories) if histories else None,
+        misclassified=_misclassified(cfg, rows, store),
     )
 
 
 def attach(html: str, rows: Sequence[Row], store: Store) -> None:
     """Give each parent run the page as an artifact, and its verdict as a tag."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, NAME)
-        path.write_text(html, encoding="utf-8")
-        for arm, _, other, difference in rows:
-            if arm.parent is None:
-                continue
-            store.client.log_artifact(arm.parent, str(path))
-            if other and difference:
-                text = f"{difference.verdict}: {points(difference)} against {other.name}"
-                store.client.set_tag(arm.parent, "verdict.difference", text)
+    for arm, _, against, difference in rows:
+        if arm.parent is None:
+            continue
+        store.client.log_text(arm.parent, html, "report.html")
+        if difference:
+            text = f"{difference.verdict}: {points(difference)} against {against}"
+            store.client.set_tag(arm.parent, "verdict.difference", text)
 
 
-def _created(cfg: DictConfig) -> str:
-    asked = {key: cfg[key] for key in ("filter", "group", "against", "metric")}
-    given = "".join(f" '{key}={value}'" for key, value in asked.items() if value is not None)
-    return (
-        f"By python -m experiments.compare{given} html=report.html, from the runs of the MLflow "
-        f"experiment {cfg.tracking.experiment}. The notes under the table explain intervals and "
-        "verdicts. No epoch was chosen by its accuracy: except for the published best epochs, all "
-        "figures are those of the last epoch."
-    )
-
-
-def _curves(rows: Sequence[Row], metric: str, store: Store) -> list[Picture]:
-    """Learning curves of the arms whose runs have more than one epoch."""
+def _histories(rows: Sequence[Row], metric: str, store: Store) -> dict[str, pd.DataFrame]:
+    """The epochs that all runs of an arm have, a column for each run; none of single epochs."""
     histories = {}
     for row in rows:
-        runs = []
-        for run in row.arm.runs:
-            epochs = {m.step: m.value for m in store.client.get_metric_history(run, metric)}
-            runs.append([epochs[step] for step in sorted(epochs)])
-        if min(map(len, runs)) > 1:
-            histories[row.arm.name] = runs
-    if not histories:
-        return []
-    caption = "Mean and range over the runs; in grey the means of the others, from epoch 2 on."
-    return [Picture("Learning curves", charts.data_uri(charts.curves(histories)), caption)]
+        runs = {run: store.client.get_metric_history(run, metric) for run in row.arm.runs}
+        epochs = {run: {each.step: each.value for each in found} for run, found in runs.items()}
+        histories[row.arm.name] = pd.DataFrame(epochs).sort_index().dropna()
+    return {name: epochs for name, epochs in histories.items() if len(epochs) > 1}
 
 
-def _misclassified(cfg: DictConfig, rows: Sequence[Row], store: Store) -> list[Picture]:
+def _misclassified(cfg: DictConfig, rows: Sequence[Row], store: Store) -> Figure | None:
     """The images that most runs classify wrongly; none if the runs used other data."""
     try:
         data, digest = load(cfg)
     except UserError as error:
         print(f"the page leaves out the misclassified images: {error}", file=sys.stderr)
-        return []
-    tables = []
+        return None
+    tables = [pd.DataFrame(columns=["image", "true", "predicted"])]
     with tempfile.TemporaryDirectory() as folder:
         for run in (run for row in rows for run in row.arm.runs):
             if store.client.get_run(run).data.tags.get("data.digest") != digest:
@@ -131,19 +89,18 @@ def _misclassified(cfg: DictConfig, rows: Sequence[Row], store: Store) -> list[P
             except (MlflowException, OSError):  # the artifacts of this run are gone
                 continue
             tables.append(pd.read_csv(path, dtype={"image": int, "true": str, "predicted": str}))
-    mistakes = pd.concat(tables) if tables else pd.DataFrame()
-    if mistakes.empty:
-        return []
-    images = mistakes.groupby("image").agg(
-        true=("true", "first"),
-        answer=("predicted", lambda answers: answers.mode()[0]),
-        runs=("predicted", "size"),
+    images = (
+        pd.concat(tables)
+        .groupby("image")
+        .agg(
+            true=("true", "first"),
+            answer=("predicted", lambda answers: answers.mode()[0]),
+            runs=("predicted", "size"),
+        )
     )
+    if images.empty:
+        return None
     hardest = images.sort_values(["runs", "image"], ascending=[False, True])[:IMAGES]
     captions = [f"{image.true} → {image.answer}: {image.runs}" for image in hardest.itertuples()]
-    figure = wall(data.val.images[hardest.index.tolist()].cpu(), captions, "")
-    caption = (
-        "Above each image: its label → the most frequent wrong answer, and how many of the "
-        f"{len(tables)} runs are wrong."
-    )
-    return [Picture("Images that most runs classify wrongly", charts.data_uri(figure), caption)]
+    title = f"of {len(tables) - 1} runs"
+    return wall(data.val.images[hardest.index.tolist()].cpu(), captions, title)

@@ -19,13 +19,12 @@ HEADER, RIGHT = ("step", "target", "asked", "measured", "margin", "verdict"), ("
 
 
 class Check(NamedTuple):
-    """One target of one step.
+    """One target of one step, in texts.
 
     Attributes:
-        step, target: the step's name, and what is checked.
-        asked, measured, margin: as text; the margin is what is left.
+        margin: how far the measured is above what was asked.
         reason: why it does not hold; empty if it holds.
-        known: False if there is too little evidence for a verdict.
+        otherwise: the verdict if it does not hold: MISSED, or UNKNOWN for too little evidence.
     """
 
     step: str
@@ -34,11 +33,11 @@ class Check(NamedTuple):
     measured: str
     margin: str
     reason: str = ""
-    known: bool = True
+    otherwise: str = MISSED
 
     @property
     def verdict(self) -> str:
-        return HOLDS if not self.reason else MISSED if self.known else UNKNOWN
+        return self.otherwise if self.reason else HOLDS
 
     @property
     def cells(self) -> tuple[str, ...]:
