@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,7 +36,6 @@ styled = rc_context(
         "svg.fonttype": "none",  # text stays text
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.axisbelow": True,
         "axes.grid": True,
         "grid.alpha": 0.3,
     }
@@ -110,7 +108,7 @@ def pareto(points: Sequence[Point], stars: Sequence[Point] = (), title: str = ""
             axes.annotate(text, top, (6, 5), textcoords="offset points", fontsize=8)
         if not front or same[0].accuracy.mean > front[-1].accuracy.mean:
             front.append(same[0])
-    sizes, means = zip(*((point.parameters, point.accuracy) for point in front), strict=True)
+    sizes, means, _ = zip(*front, strict=True)
     _means(axes, sizes, means, BLUE)
     levels = [100 * found.mean for found in means]
     axes.plot(sizes, levels, drawstyle="steps-post", color=BLUE, lw=1, alpha=0.6)
@@ -132,7 +130,7 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
             and a column for each run. At least two epochs.
     """
     columns = min(COLUMNS, len(histories))
-    rows = math.ceil(len(histories) / columns)
+    rows = -(-len(histories) // columns)
     figure = Figure(figsize=(2.2 * columns + 0.6, 1.9 * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     means = pd.DataFrame({name: 100 * runs.mean(axis=1) for name, runs in histories.items()})

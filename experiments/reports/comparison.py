@@ -100,7 +100,7 @@ def to_csv(rows: Sequence[Row]) -> str:
             record |= dict(zip(DIFFERENCE, figures, strict=True))
         records.append(record)
     table = pd.DataFrame(records, columns=COLUMNS).replace([-math.inf, math.inf], math.nan)
-    return table.round(6).convert_dtypes().to_csv(index=False)
+    return table.convert_dtypes().to_csv(index=False, float_format="%.6f")
 
 
 def _more(found: Difference) -> str:

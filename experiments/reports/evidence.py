@@ -36,11 +36,10 @@ def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
         for name, step in steps.items():
             arm = arms.of(store, OmegaConf.masked_copy(step, trained), "val/acc")
             yield seeds(name, step, arm)
-            if arm and arm.scores:
-                if step.min_accuracy is not None:
-                    yield accuracy(name, step, arm)
-                if baseline is not None:
-                    yield regression(name, arm, baseline.get(arm.name))
+            if arm and arm.scores and step.min_accuracy is not None:
+                yield accuracy(name, step, arm.values)
+            if arm and arm.scores and baseline is not None:
+                yield regression(name, arm, baseline.get(arm.name))
 
 
 def seeds(step: str, cfg: DictConfig, arm: Arm | None) -> Check:
@@ -56,15 +55,16 @@ def seeds(step: str, cfg: DictConfig, arm: Arm | None) -> Check:
     return Check(step, "seeds", asked, str(n), margin, reason, UNKNOWN)
 
 
-def accuracy(step: str, cfg: DictConfig, arm: Arm) -> Check:
-    """Whether the accuracy of a step's runs reaches its target."""
-    found, lowest, target = interval(arm.values), min(arm.values), percent(cfg.min_accuracy)
-    mean, every = measured(found), f"{percent(lowest)} to {percent(max(arm.values))}"
-    words, figure, shown = {
-        "mean": ("the mean", found.mean, mean),
-        "lower_bound": ("the lower bound of the mean", found.low, mean),
-        "last_epoch": ("the lowest run", lowest, every),
+def accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
+    """Whether the accuracies of a step's runs reach its target."""
+    found, target = interval(values), percent(cfg.min_accuracy)
+    words, figure = {
+        "mean": ("the mean", found.mean),
+        "lower_bound": ("the lower bound of the mean", found.low),
+        "last_epoch": ("the lowest run", min(values)),
     }[cfg.judged_by]
+    every = f"{percent(min(values))} to {percent(max(values))}"
+    shown = every if cfg.judged_by == "last_epoch" else measured(found)
     asked = f"{words} at least {target}"
     if math.isinf(figure):
         reason = "an interval needs at least two runs that differ"
@@ -94,11 +94,11 @@ def read_scores(path: Path) -> dict[str, dict[str, float]]:
         UserError: the file is missing, or is not such a file.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        scores = {}
-        for name, seeds, accuracies in table[["name", "seeds", "accuracies"]].to_numpy():
-            pairs = zip(seeds.split(), map(float, accuracies.split()), strict=True)
-            scores[name] = dict(pairs)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("name")
+        return {
+            name: dict(zip(arm.seeds.split(), map(float, arm.accuracies.split()), strict=True))
+            for name, arm in table[["seeds", "accuracies"]].iterrows()
+        }
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     except (KeyError, ValueError) as error:
@@ -106,4 +106,3 @@ def read_scores(path: Path) -> dict[str, dict[str, float]]:
             f"{path}: not a table of arms ({one_line(error)}); "
             "create it with experiments.compare csv=FILE"
         ) from error
-    return scores

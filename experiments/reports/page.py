@@ -31,18 +31,15 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
     Args:
         cfg: of compare: what was asked for, and the data with the images to show.
     """
-    networks = [
-        charts.Point(row.arm.parameters, row.accuracy, row.arm.name)
-        for row in rows
-        if row.arm.parameters
-    ]
+    points = [charts.Point(arm.parameters, found, arm.name) for arm, found, *_ in rows]
+    networks = [point for point in points if point.parameters]
     histories = _histories(rows[:CURVES], cfg.metric, store)
     environment = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
     environment.filters["uri"] = charts.data_uri
     return environment.get_template("page.html").render(
         cfg=cfg,
         rows=rows,
-        today=date.today().isoformat(),
+        today=date.today(),
         table=comparison,
         ladder=charts.ladder(rows),
         pareto=charts.pareto(networks) if networks else None,

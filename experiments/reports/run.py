@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from experiments.tracking.store import Store
     from experiments.training.fit import Member
 
-FIGURES = ("val/acc", "val/best_acc")
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
 
@@ -27,9 +26,9 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     published = cfg.published or {}
     rows = []
     for key, label in COUNTS.items():
-        limit, count = cfg.budget[key], published.get(key)
-        within = "" if limit is None else f"within {limit:,}"
-        rows.append((label, f"{metrics[key]:,.0f}", within, "" if count is None else f"{count:,}"))
+        within = f"within {cfg.budget[key]:,}" if cfg.budget[key] else ""
+        count = f"{published[key]:,}" if key in published else ""
+        rows.append((label, f"{metrics[key]:,.0f}", within, count))
     rows.append(("receptive field", f"{metrics['receptive_field']:.0f} px", "", ""))
     last, best = metrics["val/acc"], metrics["val/best_acc"]
     label = f"accuracy, epoch {cfg.trainer.max_epochs} (last)"
@@ -46,9 +45,8 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
 def show_fused(members: list["Member"], store: "Store") -> None:
     """Print the accuracy of each run that was trained in one program."""
     rows = []
-    for member in members:
-        accuracies = (percent(member.run.data.metrics.get(name)) for name in FIGURES)
-        rows.append((member.name, member.run.info.status.lower(), *accuracies))
+    for name, run in ((member.name, member.run) for member in members):
+        accuracies = (percent(run.data.metrics.get(key)) for key in ("val/acc", "val/best_acc"))
+        rows.append((name, run.info.status.lower(), *accuracies))
     tables.show(("run", "", "accuracy, last epoch", "best epoch"), rows)
-    parent = members[0].run.data.tags["mlflow.parentRunId"]
-    print(f"to look at them: make ui, then {store.url(parent)}")
+    print(f"to look at them: make ui, then {store.url(run.data.tags['mlflow.parentRunId'])}")
