@@ -1,12 +1,10 @@
 """The charts of reports: accuracies of arms with their intervals, the Pareto front, curves."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,11 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from experiments.reports.comparison import Row
 from experiments.stats.intervals import Interval
 from experiments.stats.verdict import BETTER, CANNOT_TELL, WORSE
-
-if TYPE_CHECKING:  # a search draws too, and needs no statsmodels
-    from experiments.reports.comparison import Row
 
 BLUE, GREY, ORANGE, GREEN, RED = "#1f5fa8", "#9aa3ad", "#d97706", "#15803d", "#b91c1c"
 VERDICTS = {  # the colour of a mean, and its label

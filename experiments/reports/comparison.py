@@ -9,8 +9,7 @@ import pandas as pd
 from experiments.cli.errors import UserError
 from experiments.cli.text import measured, percent, points
 from experiments.stats.intervals import Interval, interval
-from experiments.stats.power import more_seeds
-from experiments.stats.verdict import CANNOT_TELL, Difference, difference
+from experiments.stats.verdict import CANNOT_TELL, Difference, difference, more_seeds
 from experiments.tracking.arms import Arm
 
 RIGHT = (

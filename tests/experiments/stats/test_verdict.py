@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from experiments.stats.power import more_seeds, seeds_needed
-from experiments.stats.verdict import difference
+from experiments.stats.verdict import difference, more_seeds, seeds_needed
 
 TRIALS = 1000
 
