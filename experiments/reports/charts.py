@@ -2,8 +2,8 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,23 +91,20 @@ def pareto(points: Sequence[Point], stars: Sequence[Point] = (), title: str = ""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.subplots()
     named = len(points) <= NAMED and all(point.name for point in points)
-    front: list[Point] = []
-    ordered = sorted(points, key=lambda point: (point.parameters, -point.accuracy.mean))
-    for parameters, group in groupby(ordered, key=lambda point: point.parameters):
-        same = list(group)
-        apart = parameters * (1 + 0.008 * named * np.arange(len(same)))
-        _means(axes, apart, [point.accuracy for point in same], GREY)
-        if named:
-            others = (point.name.removeprefix("step ") for point in same[1:])
-            top = parameters, 100 * same[0].accuracy.mean
-            text = ", ".join((same[0].name, *others))
-            axes.annotate(text, top, (6, 5), textcoords="offset points", fontsize=8)
-        if not front or same[0].accuracy.mean > front[-1].accuracy.mean:
-            front.append(same[0])
-    sizes, means, _ = zip(*front, strict=True)
-    _means(axes, sizes, means, BLUE)
-    levels = [100 * found.mean for found in means]
-    axes.plot(sizes, levels, drawstyle="steps-post", color=BLUE, lw=1, alpha=0.6)
+    table = pd.DataFrame(points).assign(mean=[100 * point.accuracy.mean for point in points])
+    table = table.sort_values(["parameters", "mean"], ascending=[True, False])
+    apart = 1 + 0.008 * named * table.groupby("parameters").cumcount()
+    _means(axes, table.parameters * apart, table.accuracy, GREY)
+    tops = table.drop_duplicates("parameters")
+    front = tops[tops["mean"] > tops["mean"].cummax().shift(fill_value=-1)]
+    _means(axes, front.parameters, front.accuracy, BLUE)
+    line = {"drawstyle": "steps-post", "color": BLUE, "lw": 1, "alpha": 0.6}
+    axes.plot(front.parameters, front["mean"], **line)
+    for size, same in table.groupby("parameters") if named else ():
+        first, *others = same["name"]
+        text = ", ".join((first, *(name.removeprefix("step ") for name in others)))
+        top = size, same["mean"].max()
+        axes.annotate(text, top, (6, 5), textcoords="offset points", fontsize=8)
     for star in stars:
         axes.plot(star.parameters, 100 * star.accuracy.mean, "*", color=ORANGE, markersize=12)
     axes.set(xscale="log", xlabel="parameters", ylabel="accuracy, %", title=title)
@@ -126,7 +123,7 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
             and a column for each run. At least two epochs.
     """
     columns = min(COLUMNS, len(histories))
-    rows = -(-len(histories) // columns)
+    rows = math.ceil(len(histories) / columns)
     figure = Figure(figsize=(2.2 * columns + 0.6, 1.9 * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     means = pd.DataFrame({name: 100 * runs.mean(axis=1) for name, runs in histories.items()})
@@ -147,10 +144,10 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def _means(
-    axes: Axes, x: Sequence[float], found: Sequence[Interval], colour: str, label: str = ""
+    axes: Axes, x: Iterable[float], found: Iterable[Interval], colour: str, label: str = ""
 ) -> None:
     """Draw means in percent with their intervals; those of two runs would squeeze the others."""
-    mean, low, high, n = np.array(found).reshape(-1, 4).T
+    mean, low, high, n = np.array(list(found)).reshape(-1, 4).T
     ends = np.where((n > 2) & np.isfinite(low), (mean - low, high - mean), np.nan)
     look = {"fmt": "o", "color": colour, "ms": 5, "capsize": 3, "lw": 1.5}
     axes.errorbar(x, 100 * mean, 100 * ends, **look, label=label)

@@ -39,13 +39,14 @@ def test_a_wrong_width_misses(tmp_path, workplace):
     assert [line.split()[-1] for line in result.stdout.splitlines()].count("holds") == 12
 
 
-def test_overrides_hold_for_every_step(workplace):
-    result = workplace.run("gate", "stage=budget", "max_parameters=7000", "max_mult_adds=1_300_000")
-    assert result.returncode == 1
-    assert len(result.stderr.splitlines()) == 20  # parameters of 9 steps, multiply-adds of 11
+def test_overrides_hold_for_every_step(run_here):
+    limits = ("max_parameters=7000", "max_mult_adds=1_300_000")
+    status, _, errors = run_here("gate", "stage=budget", *limits)
+    assert status == 1
+    assert len(errors.splitlines()) == 20  # parameters of 9 steps, multiply-adds of 11
 
 
-def test_a_step_of_ones_own_in_five_lines(tmp_path, workplace):
+def test_a_user_defined_step_in_five_lines(tmp_path, run_here):
     (tmp_path / "step").mkdir()
     (tmp_path / "step" / "tiny.yaml").write_text(
         "# @package _global_\n"
@@ -54,9 +55,10 @@ def test_a_step_of_ones_own_in_five_lines(tmp_path, workplace):
         "model: {widths: [8, 8, 12, 12, 10]}\n"
         "budget: {parameters: 5_000}\n"
     )
-    result = workplace.run("gate", "stage=budget", "step=tiny", "--config-dir", str(tmp_path))
-    assert result.returncode == 0, result.stderr
-    [row] = budgets(result.stdout)
+    arguments = ("stage=budget", "step=tiny", "--config-dir", str(tmp_path))
+    status, output, errors = run_here("gate", *arguments)
+    assert status == 0, errors
+    [row] = budgets(output)
     assert row == ["tiny", "parameters", "at", "most", "5,000", "4,888", "112", "holds"]
 
 
@@ -127,7 +129,7 @@ def test_what_does_not_hold_is_named(store, gate, status, complaint, arguments):
     assert complaint in line
 
 
-def test_a_build_is_told(gate, monkeypatch, tmp_path):
+def test_a_build_gets_junit_annotations_and_a_summary(gate, monkeypatch, tmp_path):
     """JUnit's XML, and on GitHub an annotation and a summary; a miss outweighs what is unknown."""
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
