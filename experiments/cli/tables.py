@@ -1,6 +1,5 @@
-"""Tables: a header and rows of text, shown in the terminal or written as Markdown or CSV."""
+"""Tables: a header and rows of text, shown in the terminal or written as Markdown."""
 
-import csv
 import io
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -46,13 +45,6 @@ def to_markdown(
     lines = [header, ["---:" if column in right else "---" for column in header], *rows]
     lines = [[line[i].replace("|", "\\|") for i in used] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """The table as CSV; None is an empty cell."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
 
 
 def _rich(
