@@ -1,155 +1,126 @@
 """Commands as a user types them, timed from their start to their end: sweep, start, compare."""
 
-import itertools
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from experiments.benchmarks.rounds import OURS, Contender, Figures
-from experiments.benchmarks.stores import crowded_store, store_in
+from experiments.benchmarks.results import OURS, Contender
+from experiments.budget.network import design
 from experiments.cli.errors import UserError
+from experiments.tracking.parent_runs import PARENT
+from experiments.tracking.run import TrackedRun
+from experiments.tracking.store import CONFIG_HASH, Store
 
 RUNS = 4  # of a sweep
 OWN = ("what=", "rounds=", "bench.", "step=")  # keys that are not for the commands that we time
+PLACES = ("tracking.uri", "tracking.artifacts", "checkpoints.root")
 
 
-def sweep(cfg: DictConfig, _: Path) -> dict[str, Contender]:
+def sweep(cfg: DictConfig) -> dict[str, Contender]:
     """Several runs: at the same time, one by one, and at the same time with all threads."""
-    cores, seeds = os.cpu_count() or 1, range(RUNS)
-    shares = [seeds[number::cores] for number in range(cores)]
-    careless = f"{cores} processes, default threads"
+    at_once, seeds = min(os.cpu_count() or 1, RUNS), [str(seed) for seed in range(RUNS)]
+    jobs = cfg.checkpoints.root + "/sweeps/${now:%H%M%S%f}"  # a folder for each process
+    options = [f"trainer.max_epochs={cfg.bench.epochs}", f"hydra.sweep.dir={jobs}"]
+    ours = train(cfg, "hydra.mode=MULTIRUN", *options)
+    all_seeds = [*ours, f"seed={','.join(seeds)}"]
+    shares = [[*ours, f"seed={','.join(seeds[first::at_once])}"] for first in range(at_once)]
+    recipe = [*command("benchmarks.baselines"), *given(), "trainer.max_epochs=1"]
+    notebooks = [[*recipe, f"seed={seed}"] for seed in seeds]
+    careless = f"{at_once} processes, default threads"
     return {
-        OURS: partial(our_sweep, cfg, [seeds], "launcher=local", at_once=cores),
-        "ours, one by one": partial(our_sweep, cfg, [seeds]),
-        f"ours, {careless}": partial(our_sweep, cfg, shares, at_once=cores),
-        "notebook, one by one": partial(notebook_sweep, cfg),
-        f"notebook, {careless}": partial(notebook_sweep, cfg, at_once=cores),
+        OURS: partial(whole_sweep, cfg, at_once, [*all_seeds, "launcher=local"]),
+        "ours, one by one": partial(whole_sweep, cfg, 1, all_seeds),
+        f"ours, {careless}": partial(whole_sweep, cfg, at_once, *shares),
+        "notebook, one by one": partial(whole_sweep, cfg, 1, *notebooks),
+        f"notebook, {careless}": partial(whole_sweep, cfg, at_once, *notebooks),
     }
 
 
-def our_sweep(
-    cfg: DictConfig, shares: list[Sequence[int]], *more: str, at_once: int = 1
-) -> Figures:
-    """A sweep in as many processes as there are shares of its seeds."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = [*given(), *more, f"trainer.max_epochs={cfg.bench.epochs}", *places(folder)]
-        started = time.perf_counter()
-        processes = [
-            start_process(
-                command(
-                    "train",
-                    "-m",
-                    *settings,
-                    f"seed={','.join(map(str, share))}",
-                    f"hydra.sweep.dir={folder}/{number}",
-                )
-            )
-            for number, share in enumerate(shares)
-        ]
-        memory = max(finish(process) for process in processes)
-        wall = time.perf_counter() - started
-        runs = store_in(cfg, Path(folder)).search("metrics.epoch_seconds > 0")
-        last_epochs = [run.data.metrics["epoch_seconds"] for run in runs]
-    return full_length(cfg, wall, cfg.bench.epochs, last_epochs, at_once, memory)
-
-
-def notebook_sweep(cfg: DictConfig, at_once: int = 1) -> Figures:
-    """The notebook recipe as a program, `at_once` of them at a time."""
-    waiting = [
-        command("benchmarks.baselines", *given(), f"seed={seed}", "trainer.max_epochs=1")
-        for seed in range(RUNS)
-    ]
-    started, memory, epochs = time.perf_counter(), 0.0, []
-    while waiting:
-        some, waiting = waiting[:at_once], waiting[at_once:]
-        processes = [start_process(each, stdout=subprocess.PIPE) for each in some]
-        for process in processes:
-            epochs += json.loads(process.stdout.read())
-            memory = max(memory, finish(process))
-    wall = time.perf_counter() - started
-    return full_length(cfg, wall, 1, epochs, at_once, memory)
-
-
-def full_length(
-    cfg: DictConfig,
-    wall: float,
-    epochs: int,
-    epoch_seconds: list[float],
-    at_once: int,
-    memory: float,
-) -> Figures:
-    """The figures of a sweep with all its epochs, from one that was stopped after `epochs`."""
-    epoch = statistics.mean(epoch_seconds)
-    seconds = wall + (cfg.trainer.max_epochs - epochs) * epoch * RUNS / at_once
+def whole_sweep(cfg: DictConfig, at_once: int, *programs: list[str]) -> dict[str, float]:
+    """Run programs `at_once` at a time; the figures of a sweep with all its epochs."""
+    started, printed = time.perf_counter(), []
+    for first in range(0, len(programs), at_once):
+        printed += run(*programs[first : first + at_once])
+    measured = time.perf_counter() - started
+    if "experiments.train" in programs[0]:
+        epochs = cfg.bench.epochs
+        runs = Store(cfg.tracking).search("metrics.epoch_seconds > 0")[-RUNS:]
+        epoch = statistics.mean(run.data.metrics["epoch_seconds"] for run in runs)
+    else:
+        epochs = 1
+        epoch = statistics.mean(json.loads(each)["seconds"] for each in printed)
+    seconds = measured + (cfg.trainer.max_epochs - epochs) * epoch * RUNS / at_once
     return {
         "seconds": seconds,
         "runs_an_hour": RUNS * 3600 / seconds,
         "epoch_seconds": epoch,
-        "measured_seconds": wall,
+        "measured_seconds": measured,
         "measured_epochs": epochs,
-        "MiB_a_process": memory,
     }
 
 
-def start(_: DictConfig, folder: Path) -> dict[str, Contender]:
+def start(cfg: DictConfig) -> dict[str, Contender]:
     """From the command to the end of the first training step, against the imports alone."""
-    seeds = itertools.count()
-    first_step(folder, next(seeds))  # creates the store, and fills the compiler's cache
-    imports = [sys.executable, "-c", "import torch, pytorch_lightning"]
+    first_step(cfg)  # creates the store, and fills the compiler's cache
+    imports = "import torch, pytorch_lightning"
     return {
-        OURS: lambda: first_step(folder, next(seeds)),
-        "import torch, pytorch_lightning": partial(whole_command, imports),
-        "gate stage=budget": partial(whole_command, command("gate", "stage=budget")),
-        "train --help": partial(whole_command, command("train", "--help")),
+        OURS: partial(first_step, cfg),
+        imports: partial(timed, [sys.executable, "-c", imports]),
+        "gate stage=budget": partial(timed, command("gate", "stage=budget")),
+        "train --help": partial(timed, command("train", "--help")),
     }
 
 
-def first_step(folder: Path, seed: int) -> Figures:
+def first_step(cfg: DictConfig) -> dict[str, float]:
     """A run of one group of batches; what it does after its only epoch is not counted."""
-    short = (
-        "trainer.max_epochs=1",
-        "+trainer.limit_train_batches=1",
-        "+trainer.limit_val_batches=1",
-    )
+    short = [f"+trainer.limit_{stage}_batches=1" for stage in ("train", "val")]
     started = time.time()
-    memory = finish(
-        start_process(command("train", *given(), *short, *places(folder), f"seed={seed}"))
-    )
-    newest = max(folder.glob("checkpoints/*/train.log"), key=os.path.getmtime)
-    [line] = [line for line in newest.read_text().splitlines() if "epoch 1 of 1" in line]
-    stamp = datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
-    return {"seconds": stamp - started, "MiB": memory}
+    run(train(cfg, "trainer.max_epochs=1", *short))
+    store = Store(cfg.tracking)
+    newest = store.search("metrics.epoch_seconds > 0")[-1]
+    [epoch] = store.client.get_metric_history(newest.info.run_id, "epoch_seconds")
+    return {"seconds": epoch.timestamp / 1000 - started}
 
 
-def compare(cfg: DictConfig, folder: Path) -> dict[str, Contender]:
-    """Verdicts from a store with many runs, and with few."""
+def compare(cfg: DictConfig) -> dict[str, Contender]:
+    """Verdicts from an experiment with many runs, and from one with few."""
     contenders = {}
     for name, arms in ((OURS, 100), ("of 40 runs", 2)):
-        store = crowded_store(cfg, folder / str(arms), arms, seeds=20)
-        contenders[name] = partial(whole_command, command("compare", f"tracking.uri={store.uri}"))
+        cfg.tracking.experiment = name
+        create_runs(cfg, arms)
+        settings = [f"tracking.{key}={cfg.tracking[key]}" for key in ("uri", "experiment")]
+        contenders[name] = partial(timed, command("compare", *settings))
     return contenders
 
 
-def whole_command(arguments: list[str]) -> Figures:
-    """Run a command from its start to its end."""
-    started = time.perf_counter()
-    memory = finish(start_process(arguments))
-    return {"seconds": time.perf_counter() - started, "MiB": memory}
+def create_runs(cfg: DictConfig, arms: int, seeds: int = 20) -> None:
+    """Store parent runs with a run of each seed, all with random accuracies."""
+    store, draw, costs = Store(cfg.tracking), random.Random(0), design(cfg)[1].figures()
+    for arm in range(arms):
+        with TrackedRun(store, f"arm {arm}", {CONFIG_HASH: arm}, resume=None) as parent:
+            parent.describe(cfg, costs | {"seeds": seeds})
+        for cfg.seed in range(seeds):
+            tags = {PARENT: parent.id, CONFIG_HASH: f"{arm}/{cfg.seed}"}
+            with TrackedRun(store, f"arm {arm}, seed {cfg.seed}", tags, resume=None) as run:
+                run.describe(cfg, costs | {"val/acc": draw.gauss(0.993, 0.0005)})
 
 
 def command(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"experiments.{name}", *arguments]
+
+
+def train(cfg: DictConfig, *arguments: str) -> list[str]:
+    """Training into the store of the benchmark, whatever is there."""
+    places = [f"{key}={OmegaConf.select(cfg, key)}" for key in PLACES]
+    return command("train", *given(), *places, "force=true", *arguments)
 
 
 def given() -> list[str]:
@@ -159,25 +130,20 @@ def given() -> list[str]:
     return [f"step={config.runtime.choices.step}", *rest]
 
 
-def places(folder: str | Path) -> list[str]:
-    return [
-        f"tracking.uri=sqlite:///{folder}/mlflow.db",
-        f"tracking.artifacts={folder}/artifacts",
-        f"checkpoints.root={folder}/checkpoints",
-    ]
+def timed(program: list[str]) -> dict[str, float]:
+    started = time.perf_counter()
+    run(program)
+    return {"seconds": time.perf_counter() - started}
 
 
-def start_process(arguments: list[str], stdout: int = subprocess.DEVNULL) -> subprocess.Popen:
-    """A program as from a new terminal, with its threads at their default."""
+def run(*programs: list[str]) -> list[str]:
+    """Run programs side by side, as from new terminals with threads at their default; what each
+    wrote to standard output. Raises UserError where one of them failed."""
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    return subprocess.Popen(arguments, env=environment, stdout=stdout, stderr=subprocess.PIPE)
-
-
-def finish(process: subprocess.Popen) -> float:
-    """Wait for a process; its highest resident memory, in MiB. Raises UserError if it failed."""
-    errors = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise UserError(f"{' '.join(process.args)} failed: {errors[-2000:]}")
-    return usage.ru_maxrss / 1024
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(each, env=environment, **pipes) for each in programs]
+    outputs = [process.communicate() for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        if process.returncode:
+            raise UserError(f"{' '.join(process.args)} failed: {errors[-2000:]}")
+    return [output for output, _ in outputs]

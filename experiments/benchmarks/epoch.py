@@ -1,22 +1,19 @@
 """An epoch of training with validation in this process, by ours and by the baselines."""
 
-import copy
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
-from torch import nn
 
 from experiments.benchmarks import baselines
-from experiments.benchmarks.rounds import OURS, Contender, Figures
-from experiments.benchmarks.stores import store_in
+from experiments.benchmarks.results import OURS, Contender
 from experiments.budget.network import design
 from experiments.cli.config import require_int
-from experiments.data.images import BatchGroups, ImageData, load
+from experiments.data.images import ImageData, Images, load
 from experiments.tracking.run import TrackedRun
+from experiments.tracking.store import Store
 from experiments.training.history import History
 from experiments.training.trainer import make_module, make_trainer
 from models.lightning.classifier import Classifier
@@ -24,52 +21,52 @@ from models.lightning.classifier import Classifier
 WARM_UP = 5  # batches
 
 
-def epoch(cfg: DictConfig, folder: Path) -> dict[str, Contender]:
+def epoch(cfg: DictConfig) -> dict[str, Contender]:
     """The contenders, each of which has trained a few batches before."""
-    network, cost = design(cfg)
+    cost = design(cfg)[1]
     data, _ = load(cfg)
-    all_batches = math.ceil(len(data.train.labels) / cfg.data.batch_size)
-    wanted = require_int(cfg, "bench.batches", 1) if cfg.bench.batches is not None else all_batches
-    batches = min(math.ceil(wanted / BatchGroups.SIZE) * BatchGroups.SIZE, all_batches)
-    images = min(batches * cfg.data.batch_size, len(data.train.labels))
-
-    def figures(training: float, rest: float = 0) -> Figures:
-        return {
-            "seconds": training + rest,
-            "ms_a_batch": 1000 * training / batches,
-            "images_a_second": images / training,
-        }
-
-    def timed(train: Callable[..., tuple[float, float]]) -> Contender:
-        train(batches=WARM_UP)
-        return lambda: figures(*train(batches=batches))
-
-    def own() -> nn.Module:
-        return copy.deepcopy(network)
-
-    module, other = (make_module(cfg, own(), len(data.train.labels)) for _ in range(2))
+    few = first_batches(data, WARM_UP)
+    module, other = (make_module(cfg, design(cfg)[0], len(data.train.labels)) for _ in range(2))
+    if cfg.bench.batches is not None:
+        data = first_batches(data, require_int(cfg, "bench.batches", 1))
     cfg.trainer.max_epochs = 1
-    print(f"{batches} batches of {cfg.data.batch_size}", file=sys.stderr)
+    contenders = {
+        "notebook, 0 workers": lambda data: next(baselines.notebook(cfg, data))[0],
+        "notebook, 2 workers": lambda data: next(baselines.notebook(cfg, data, workers=2))[0],
+        "Lightning, 0 workers": partial(baselines.lightning, cfg),
+        OURS: partial(ours, cfg, module),
+        "bare loop": partial(baselines.bare, cfg, other.learn),
+        "floor": partial(baselines.floor, cfg, cost.mult_adds),
+    }
+    for train in contenders.values():
+        train(few)
+    return {name: partial(figures, train, data) for name, train in contenders.items()}
+
+
+def first_batches(data: ImageData, batches: int) -> ImageData:
+    """The images of the first batches, and as large a share of the validation images."""
+    count = batches * data.batch_size
+    val_count = math.ceil(len(data.val.labels) * count / len(data.train.labels))
+    train = Images(*(tensor[:count] for tensor in data.train))
+    val = Images(*(tensor[:val_count] for tensor in data.val))
+    return ImageData(train, val, data.batch_size, data.eval_batch_size)
+
+
+def figures(train: Callable[[ImageData], baselines.Times], data: ImageData) -> dict[str, float]:
+    start, trained, end = train(data)
+    images = len(data.train.labels)
     return {
-        "notebook, 0 workers": timed(partial(baselines.notebook, cfg, own(), data)),
-        "notebook, 2 workers": timed(partial(baselines.notebook, cfg, own(), data, 2)),
-        "Lightning, 0 workers": timed(partial(baselines.lightning, cfg, own(), data, folder)),
-        OURS: timed(partial(ours, cfg, module, data, folder)),
-        "bare loop": timed(partial(baselines.bare, cfg, other.learn, data)),
-        "floor": lambda: figures(baselines.floor(cfg, cost.mult_adds, batches)),
+        "seconds": end - start,
+        "ms_a_batch": 1000 * (trained - start) / math.ceil(images / data.batch_size),
+        "images_a_second": images / (trained - start),
     }
 
 
-def ours(
-    cfg: DictConfig, module: Classifier, data: ImageData, folder: Path, batches: int
-) -> tuple[float, float]:
-    """Seconds of training, and of validation, checkpoint and tracking, in an epoch of ours."""
+def ours(cfg: DictConfig, module: Classifier, data: ImageData) -> baselines.Times:
+    """An epoch of ours; checkpoints and tracking come after the end of training."""
     clock = baselines.Clock()
-    with TrackedRun(store_in(cfg, folder), "bench", {}, resume=None) as run:
-        trainer = make_trainer(cfg, folder)
-        trainer.limit_train_batches = math.ceil(batches / BatchGroups.SIZE)
-        trainer.limit_val_batches = batches
-        trainer.callbacks.insert(0, History([run]))
-        trainer.callbacks.append(clock)
+    with TrackedRun(Store(cfg.tracking), "bench", {}, resume=None) as run:
+        trainer = make_trainer(cfg, Path(cfg.checkpoints.root))
+        trainer.callbacks = [History([run]), *trainer.callbacks, clock]
         trainer.fit(module, data)
-    return clock.seconds()
+    return clock.times

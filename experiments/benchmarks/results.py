@@ -1,80 +1,72 @@
-"""The results of a benchmark: a table, a JSON file, a plot, and an MLflow run."""
+"""The turns of contenders, and their medians as a table, a JSON file, a plot and an MLflow run."""
 
 import json
 import re
-import time
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.figure import Figure
-from mlflow.entities import Metric, Param
+import pandas as pd
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
 from experiments.benchmarks.baselines import device_of
-from experiments.benchmarks.rounds import OURS, Figures
+from experiments.cli import files, tables
 from experiments.tracking.identity import name_experiment
 from experiments.tracking.provenance import provenance
-from experiments.tracking.run import parameters
+from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 
-Row = dict[str, str | float]  # see rounds.summary
+OURS = "ours"  # the contender that the others are compared with
+
+Contender = Callable[[], dict[str, float]]  # takes a turn; its seconds, and what else it measured
 
 
-def show(rows: list[Row]) -> None:
-    """Print a table: medians, and ratios with their range over the rounds."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    keys = [key for key in keys if key != "name" and not key.startswith("ratio")]
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for column in (*keys, f"x {OURS}", "by round"):
-        table.add_column(column.replace("_", " "), justify="right")
-    for row in rows:
-        cells = (f"{row[key]:,.4g}" if key in row else "-" for key in keys)
-        spread = f"{row['ratio_min']:.2f} to {row['ratio_max']:.2f}"
-        table.add_row(row["name"], *cells, f"{row['ratio']:.2f}", spread)
-    Console(highlight=False, width=max(Console().width, 120)).print(table)
+def take_turns(contenders: dict[str, Contender], rounds: int) -> pd.DataFrame:
+    """Run all contenders one after the other, `rounds` times; a row a turn.
+
+    Its `ratio` is of its seconds to ours in the same round.
+    """
+    turns = []
+    for turn in range(1, rounds + 1):
+        for name, run in contenders.items():
+            turns.append({"round": turn, "name": name, **run()})
+            seconds = f"{turns[-1]['seconds']:.2f} s"
+            print(f"round {turn} of {rounds}, {name}: {seconds}", file=sys.stderr)
+    table = pd.DataFrame(turns)
+    ours = table[table["name"] == OURS].set_index("round")["seconds"]
+    return table.assign(ratio=table["seconds"] / table["round"].map(ours))
 
 
-def keep(cfg: DictConfig, rows: list[Row], turns: dict[str, list[Figures]]) -> None:
-    """Write the figures as JSON and as a plot, and log both to MLflow."""
-    folder = Path(cfg.bench.folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
+    """Print medians and the range of ratios; write JSON and a plot, and log all to MLflow."""
+    contenders = turns.drop(columns="round").groupby("name", sort=False)
+    ratio = contenders["ratio"]
+    medians = contenders.median().assign(ratio_min=ratio.min(), ratio_max=ratio.max())
+    header = [f"ratio: to {OURS}", *(key.replace("_", " ") for key in medians)]
+    rows = [[name, *(f"{value:,.4g}" for value in row)] for name, *row in medians.itertuples()]
+    tables.show(header, rows, right=header[1:])
+
     machine = provenance(device_of(cfg))
-    result = {"what": cfg.what, "machine": machine, "medians": rows, "turns": turns}
-    written, drawn = folder / f"{cfg.what}.json", folder / f"{cfg.what}.png"
-    written.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    plot(rows, machine["device.name"]).savefig(drawn, dpi=120)
-
-    store, now = Store(cfg.tracking), int(time.time() * 1000)
-    name = f"bench {cfg.what}, {name_experiment(cfg.step, cfg.experiment, ())}"
-    run = store.client.create_run(store.experiment_id, now, machine, name).info.run_id
-    metrics = [
-        Metric(f"{re.sub('[^a-zA-Z0-9 -]', '', str(row['name']))}/{key}", value, now, 0)
-        for row in rows
-        for key, value in row.items()
-        if key != "name"
-    ]
-    params = [Param(key, value) for key, value in parameters(cfg).items()]
-    store.client.log_batch(run, metrics, params)
-    for path in (written, drawn):
-        store.client.log_artifact(run, str(path))
-    store.client.set_terminated(run)
-    print(f"kept in {written} and {drawn}, and in MLflow: {store.url(run)}")
-
-
-def plot(rows: list[Row], device: str) -> Figure:
-    """A bar for each contender: its time as a multiple of ours, with the range over rounds."""
-    figure = Figure(figsize=(8, 0.5 * len(rows) + 1), layout="constrained")
-    axes = figure.subplots()
-    ratios = [row["ratio"] for row in rows]
-    spread = [
-        [row["ratio"] - row["ratio_min"] for row in rows],
-        [row["ratio_max"] - row["ratio"] for row in rows],
-    ]
-    names = [str(row["name"]) for row in rows]
-    bars = axes.barh(names, ratios, xerr=spread, color=["C1" if n == OURS else "C0" for n in names])
-    axes.bar_label(bars, fmt="%.2f", padding=4)
+    result = {
+        "what": cfg.what,
+        "machine": machine,
+        "medians": medians.reset_index().to_dict("records"),
+        "turns": turns.to_dict("records"),
+    }
+    written, drawn = (Path(cfg.bench.folder, f"{cfg.what}.{kind}") for kind in ("json", "png"))
+    files.write(written, json.dumps(result, indent=1))
+    spread = (medians["ratio"] - medians["ratio_min"], medians["ratio_max"] - medians["ratio"])
+    label = f"time, as a multiple of {OURS}; {machine['device.name']}"
+    axes = medians["ratio"].plot.barh(xerr=spread, xlabel=label, ylabel="", figsize=(9, 4))
     axes.invert_yaxis()
-    axes.set_xlabel(f"time, as a multiple of {OURS}; {device}")
-    return figure
+    axes.bar_label(axes.containers[-1], fmt="%.2f", padding=4)
+    axes.figure.savefig(drawn, dpi=120, bbox_inches="tight")
+
+    store = Store(cfg.tracking)
+    title = f"bench {cfg.what}, {name_experiment(cfg.step, cfg.experiment, ())}"
+    with TrackedRun(store, title, machine, resume=None) as run:
+        metrics = medians.rename(lambda name: re.sub("[^a-zA-Z0-9 -]", "", name)).stack()
+        run.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
+        for path in (written, drawn):
+            store.client.log_artifact(run.id, str(path))
+    print(f"kept in {written} and {drawn}, and in MLflow: {store.url(run.id)}")
