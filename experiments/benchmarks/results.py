@@ -59,6 +59,7 @@ def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
     label = f"time, as a multiple of {OURS}; {machine['device.name']}"
     axes = medians["ratio"].plot.barh(xerr=spread, xlabel=label, ylabel="", figsize=(9, 4))
     axes.invert_yaxis()
+    axes.margins(x=0.1)
     axes.bar_label(axes.containers[-1], fmt="%.2f", padding=4)
     axes.figure.savefig(drawn, dpi=120, bbox_inches="tight")
 
