@@ -7,8 +7,6 @@ import tempfile
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.config import require_int
-from experiments.cli.errors import UserError
 from experiments.cli.program import program
 
 
@@ -23,9 +21,6 @@ def main(cfg: DictConfig) -> None:
         "start": commands.start,
         "compare": commands.compare,
     }
-    if cfg.what not in benches:
-        raise UserError(f"what={cfg.what} does not exist; choose one of {', '.join(benches)}")
-    rounds = require_int(cfg, "rounds", 1)
     OmegaConf.resolve(cfg)  # now: a contender's MLflow changes the environment
     cfg = identified(cfg)
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +28,7 @@ def main(cfg: DictConfig) -> None:
         inside.checkpoints.root = folder
         inside.tracking.uri = f"sqlite:///{folder}/mlflow.db"
         inside.tracking.artifacts = f"{folder}/artifacts"
-        turns = results.take_turns(benches[cfg.what](inside), rounds)
+        turns = results.take_turns(benches[cfg.what](inside), cfg.rounds)
     results.keep(cfg, turns)
 
 

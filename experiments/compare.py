@@ -6,19 +6,15 @@ python -m experiments.compare
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
-from experiments.cli.errors import UserError, refuse_password
+from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.cli.program import program
 
 
 @program("compare")
 def main(cfg: DictConfig) -> None:
-    refuse_password(cfg)
-    if cfg.group is not None and not (isinstance(cfg.group, ListConfig) and len(cfg.group)):
-        raise UserError(f"group must be a list such as [optimizer.lr], not {cfg.group}")
-
     from mlflow.exceptions import MlflowException
 
     from experiments.cli import tables

@@ -10,31 +10,23 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.cli.errors import UserError, refuse_password
+from experiments.cli.compose import compose
 from experiments.cli.program import program
 
 FAILED, NO_VERDICT = 1, 2  # exit statuses
-STAGES = ("budget", "evidence", "all")
 
 
 @program("gate", failure=NO_VERDICT)
 def main(cfg: DictConfig) -> None:
-    if cfg.stage not in STAGES:
-        raise UserError(f"stage={cfg.stage} does not exist; choose one of {', '.join(STAGES)}")
-    refuse_password(cfg)
-
-    from experiments.budget.network import design
+    from experiments.budget.network import design  # torch: seconds
     from experiments.cli import tables
     from experiments.reports import ci, targets
 
     steps = dict(chosen())
-    for step in steps.values():
-        targets.check_targets(step)
     checks = []
     if cfg.stage != "evidence":
         for name, step in steps.items():
@@ -62,14 +54,19 @@ def chosen() -> Iterator[tuple[str, DictConfig]]:
 
     All other overrides of the command line hold for each of them.
     """
+    from experiments.cli.checks import check  # --help need not wait for pydantic
+
     config = HydraConfig.get()
     choices = config.runtime.choices
     group = "experiment" if choices.experiment else "step"
     loader = GlobalHydra.instance().config_loader()
-    names = [choices[group]] if choices[group] else loader.get_group_options(group)
+    searched = list(config.overrides.hydra)  # for hydra.searchpath
+    names = loader.get_group_options(group, config_name="gate", overrides=searched)
+    names = [choices[group]] if choices[group] else names
     given = [item for item in config.overrides.task if item.split("=")[0] != group]
     for name in names:
-        cfg = compose("gate", overrides=[f"{group}={name}", *given])
+        cfg = compose("gate", [f"{group}={name}", *given])
+        check(cfg, "gate")
         cfg[group] = name
         yield name, cfg
 

@@ -9,15 +9,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.cli.config import require_int
-from experiments.cli.errors import UserError, refuse_password
+from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.cli.program import program
 from experiments.cli.text import percent
 from experiments.data.image_files import SUFFIXES
 
-BEST = "best"
-FULL, SUBMISSION = "full", "submission"
+BEST, FULL = "best", "full"
 
 
 @program("predict")
@@ -29,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     from experiments.tracking.store import Store
 
     store = Store(cfg.tracking)
-    run = best(store, cfg.where) if cfg.run == BEST else find(store, str(cfg.run))
+    run = best(store, cfg.where) if cfg.run == BEST else find(store, cfg.run)
     trained = load(store, run, Path(cfg.checkpoints.root))
     names, images, labels = inference.read(Path(cfg.input), trained.data)
     probabilities = inference.predict(trained, images, cfg.batch_size)
@@ -56,20 +54,16 @@ def check(cfg: DictConfig) -> None:
         raise UserError("give run=ID, of a run or a registered model, or model=best")
     if cfg.input is None:
         raise UserError("give input=FILE_OR_FOLDER: an image, a folder of images, or a CSV file")
-    if not Path(str(cfg.input)).exists():
+    if not Path(cfg.input).exists():
         raise UserError(f"input={cfg.input}: there is no such file or folder")
-    if cfg.format not in (FULL, SUBMISSION):
-        raise UserError(f"format must be {FULL} or {SUBMISSION}, not {cfg.format}")
     if cfg.output is not None:
-        output = Path(str(cfg.output))
+        output = Path(cfg.output)
         if not output.absolute().parent.is_dir() or output.is_dir():
             raise UserError(f"output={output}: is not the name of a file in a folder that exists")
         if output.suffix.lower() in SUFFIXES:  # it could be one of the images that are read
             raise UserError(f"output={output}: is written as CSV; name it *.csv")
         if output.exists() and output.samefile(cfg.input):
             raise UserError("output and input must not be the same file")
-    require_int(cfg, "batch_size", 1)
-    refuse_password(cfg)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python -m experiments.train step=s13 seed=0
 
 from omegaconf import DictConfig
 
-from experiments.cli.errors import UserError, refuse_password
+from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.program import program
 from experiments.reports import run as screen
@@ -18,7 +18,6 @@ def main(cfg: DictConfig) -> str:
     cfg = identified(cfg)
     cfgs, fused = expand(cfg), is_fused(cfg)
     announce(name=f"{cfg.name}, {len(cfgs)} runs at once" if fused else run_name(cfg))
-    refuse_password(cfg)
 
     from experiments.budget.network import prepare  # a run over its budget stops here, in 2 s
 

@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from experiments.benchmarks import baselines
 from experiments.benchmarks.results import OURS, Contender
 from experiments.budget.network import design
-from experiments.cli.config import require_int
 from experiments.data.images import ImageData, Images, load
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
@@ -28,7 +27,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
     few = first_batches(data, WARM_UP)
     module, other = (make_module(cfg, design(cfg)[0], len(data.train.labels)) for _ in range(2))
     if cfg.bench.batches is not None:
-        data = first_batches(data, require_int(cfg, "bench.batches", 1))
+        data = first_batches(data, cfg.bench.batches)
     cfg.trainer.max_epochs = 1
     contenders = {
         "notebook, 0 workers": lambda data: next(baselines.notebook(cfg, data))[0],

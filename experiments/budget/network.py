@@ -1,16 +1,13 @@
-"""The network that a configuration describes: built from checked values, within its budget."""
+"""The network that a configuration describes, within its budget."""
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from experiments.budget.cost import Cost, check, compute_cost
-from experiments.cli.config import build, require_int, require_number
+from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from models.schedules import make_schedule
-
-SIZES = ("batch_size", "eval_batch_size", "num_classes", "in_channels", "image_size")
-CHOICES = {"compile": ("auto", True, False), "data.shuffle": (None, True, False)}
 
 
 def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
@@ -20,7 +17,7 @@ def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
         cfgs: of one architecture.
 
     Raises:
-        UserError: a value is out of range, or the network is over its budget.
+        UserError: the network cannot be built, or is over its budget.
     """
     network, cost = design(cfgs[0])
     check(cost, cfgs[0])
@@ -30,27 +27,12 @@ def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
 
 
 def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
-    """The network with its initial weights, and its cost; UserError for a value out of range."""
+    """The network with its initial weights, and its cost; UserError if it cannot be built."""
     network = _build_network(cfg)
     return network, compute_cost(network, cfg.data)
 
 
 def _build_network(cfg: DictConfig) -> nn.Module:
-    require_int(cfg, "seed", 0)
-    limits = [f"budget.{name}" for name, limit in cfg.budget.items() if limit is not None]
-    for key in ("trainer.max_epochs", *(f"data.{size}" for size in SIZES), *limits):
-        require_int(cfg, key, 1)
-    require_number(cfg, "data.std", above=0)
-    if cfg.target.val_acc is not None:
-        require_number(cfg, "target.val_acc", above=0, to=1)
-    for key, choices in CHOICES.items():
-        if (value := OmegaConf.select(cfg, key)) not in choices:
-            raise UserError(f"{key} must be one of {', '.join(map(str, choices))}, not {value}")
-    classes = cfg.data.classes
-    if classes is not None and not (
-        isinstance(classes, ListConfig) and all(type(i) is int and i >= 0 for i in classes)
-    ):
-        raise UserError(f"data.classes must be a list of labels, such as [0,5], not {classes}")
     torch.manual_seed(cfg.seed)
     return build(cfg, "model")
 

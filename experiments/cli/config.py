@@ -1,6 +1,5 @@
 """Reading a configuration: its values, checked, and the objects that it describes."""
 
-import math
 from typing import Any
 
 from hydra.errors import HydraException
@@ -38,20 +37,3 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
 
     walk(OmegaConf.to_container(cfg, resolve=True), "")
     return flat
-
-
-def require_int(cfg: DictConfig, key: str, minimum: int) -> int:
-    """The integer at `key`. Raises UserError where it is not one, or is below the minimum."""
-    value = OmegaConf.select(cfg, key)
-    if type(value) is not int or value < minimum:
-        raise UserError(f"{key} must be a whole number of at least {minimum}, not {value}")
-    return value
-
-
-def require_number(cfg: DictConfig, key: str, above: float, to: float = math.inf) -> float:
-    """The number at `key`. Raises UserError where it is not one, or is not in (above, to]."""
-    value = OmegaConf.select(cfg, key)
-    if type(value) not in (int, float) or not above < value <= to:
-        upper = f" and at most {to}" if to < math.inf else ""
-        raise UserError(f"{key} must be a number above {above}{upper}, not {value}")
-    return value

@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -22,11 +22,12 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.cli.compose import CONF, complete, without_null_groups
 from experiments.cli.config import flatten
-from experiments.cli.errors import UserError, one_line, scrubbed
+from experiments.cli.errors import UserError, one_line, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, run_isolated
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+LONGEST = 500  # characters of an error that a library describes
 INTERRUPTED = 128 + signal.SIGINT  # an exit status
 
 at_interrupt: list[Callable[[], None]] = []  # called after Ctrl-C
@@ -58,16 +59,29 @@ def program(
         print(f"error: {scrubbed(line)}", file=sys.stderr)
         sys.exit(failure)
 
+    composed = False  # whether Hydra has composed a configuration
+
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        def checked(cfg: DictConfig) -> Any:
+            from experiments.cli.checks import check  # --help need not wait for pydantic
+
+            refuse_password(cfg)
+            config = HydraConfig.get()
+            cfg = complete(name, cfg, config.overrides.task, config.runtime.choices)
+            check(cfg, name)
+            return task(cfg)
+
         @functools.wraps(task)
         def job(cfg: DictConfig) -> None:
+            nonlocal composed
+            composed = True
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             if is_job():
                 prepare_process()  # a launcher may have started a process that did not run `main`
-                run_isolated(task, cfg)
+                run_isolated(checked, cfg)
                 return
             try:
-                task(cfg)
+                checked(cfg)
             except UserError as error:
                 fail(str(error))
             except OmegaConfBaseException as error:  # such as a reference to a missing value
@@ -75,7 +89,10 @@ def program(
 
         @functools.wraps(task)
         def main() -> None:
+            nonlocal composed
+            composed = False
             prepare_process()
+            sys.argv = without_null_groups(sys.argv)
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
@@ -84,7 +101,10 @@ def program(
                 for finish in at_interrupt:
                     finish()
                 sys.exit(INTERRUPTED)
-            except (HydraException, OmegaConfBaseException) as error:
+            except Exception as error:
+                # in composing, whatever Hydra, OmegaConf or a YAML parser says of the user's text
+                if composed and not isinstance(error, (HydraException, OmegaConfBaseException)):
+                    raise
                 fail(_explain(error, name))
 
         return main
@@ -107,4 +127,4 @@ def _explain(error: Exception, name: str) -> str:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
         return f"there is no key {key} in the configuration; {hint}"
-    return one_line(error)
+    return one_line(error)[:LONGEST]

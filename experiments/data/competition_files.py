@@ -8,7 +8,6 @@ import torch
 from omegaconf import DictConfig
 from pyarrow.csv import WriteOptions, write_csv
 
-from experiments.cli.config import require_int
 from experiments.cli.errors import UserError
 from experiments.data.images import load
 from experiments.data.submission import COLUMNS, TRUTH
@@ -22,7 +21,7 @@ def make(cfg: DictConfig) -> None:
     Raises:
         UserError: the folder cannot be written or has such files, or `rows` is out of range.
     """
-    folder, seed, rows = Path(cfg.root), require_int(cfg, "seed", 0), require_int(cfg, "rows", 1)
+    folder, seed, rows = Path(cfg.root), cfg.seed, cfg.rows
     for name in (TRAIN, TEST, TRUTH):
         if (folder / name).exists():
             raise UserError(f"{folder / name} exists; remove it, or name another folder with root=")

@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from omegaconf import DictConfig
 
-from experiments.cli.config import require_int, require_number
-from experiments.cli.errors import UserError
-
 if TYPE_CHECKING:
     from experiments.budget.cost import Cost
 
 HOLDS, MISSED, UNKNOWN = "holds", "missed", "no verdict"
-JUDGED_BY = ("mean", "lower_bound", "last_epoch")
 HEADER, RIGHT = ("step", "target", "asked", "measured", "margin", "verdict"), ("measured", "margin")
 
 
@@ -43,18 +39,6 @@ class Check(NamedTuple):
     def cells(self) -> tuple[str, ...]:
         """Its texts in the order of HEADER."""
         return (*self[:5], self.verdict)
-
-
-def check_targets(cfg: DictConfig) -> None:
-    """Raises UserError if a target is not in its range."""
-    if cfg.judged_by not in JUDGED_BY:
-        raise UserError(f"judged_by={cfg.judged_by}: choose one of {', '.join(JUDGED_BY)}")
-    require_int(cfg, "min_seeds", 1)
-    for key in ("max_parameters", "max_mult_adds"):
-        if cfg[key] is not None:
-            require_int(cfg, key, 1)
-    if cfg.min_accuracy is not None:
-        require_number(cfg, "min_accuracy", above=0, to=1)
 
 
 def costs(step: str, cfg: DictConfig, cost: Cost) -> Iterator[Check]:

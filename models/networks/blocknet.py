@@ -1,7 +1,7 @@
 """A classifier built of blocks of different kinds: the network that a search varies."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,7 @@ class BlockNet(nn.Sequential):
         blocks: str | Sequence[str] = "plain",
         kernels: int | Sequence[int] = 3,
         padded: int = 4,
-        pools: Collection[int] = (2, 4),
+        pools: Sequence[int] = (2, 4),
         pool: str = "max",
         activation: str = "relu",
         norm: str | None = "batch",

@@ -47,4 +47,4 @@ def test_commands_are_timed(workplace, small, what):
 
 def test_an_unknown_bench_is_refused(workplace):
     line = one_line(workplace.run("bench", "what=nothing"))
-    assert line == "error: what=nothing does not exist; choose one of epoch, sweep, start, compare"
+    assert line == "error: what must be 'epoch', 'sweep', 'start' or 'compare', not nothing"

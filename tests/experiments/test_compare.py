@@ -112,9 +112,9 @@ def test_any_runs_can_be_grouped_by_any_parameter(store, run_here):
     [
         ("filter=params.step is 13", "filter=params.step is 13: "),
         ("filter='params.step = \"s99\"'", "no finished run with val/acc in experiment parsimony"),
-        ("metric=test/acc", "no finished run with test/acc"),
+        ("metric=val/loss", "metric must be 'val/acc', 'val/best_acc' or 'train/acc'"),
         ("group=[optimizer.rate]", "group: no run has a parameter optimizer.rate; there are"),
-        ("group=optimizer.lr", "group must be a list such as"),
+        ("group=optimizer.lr", "group must be a list, not optimizer.lr"),
         ("against=step 14", "against=step 14: choose one of previous; first; step 10; "),
         ("tracking.experiment=parsimonious", "tracking.experiment=parsimonious is not in"),
         ("tracking.uri=sqlite:////tmp/no/such.db", "there is no such store; train first"),

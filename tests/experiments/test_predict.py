@@ -70,7 +70,7 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
         (["run=best", "input={csv_files}/truth.csv"], "the first line must be label,pixel0"),
         (
             ["run=best", "input={csv_files}/test.csv", "format=xml"],
-            "format must be full or submission",
+            "format must be 'full' or 'submission'",
         ),
         (
             ["run=best", "input={csv_files}/test.csv", "output={csv_files}/test.csv"],
@@ -84,7 +84,10 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
             ["run=best", "input={csv_files}", "output={csv_files}/good.PNG"],
             "is written as CSV; name it *.csv",
         ),
-        (["run=best", "input={csv_files}/test.csv", "batch_size=0"], "batch_size must be a whole"),
+        (
+            ["run=best", "input={csv_files}/test.csv", "batch_size=0"],
+            "batch_size must be at least",
+        ),
         (["rum=best"], "there is no key rum in the configuration; did you mean run?"),
         (
             ["run=best", "input=README.md", "tracking.uri=sqlite:////dev/null/x.db"],

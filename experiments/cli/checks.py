@@ -1,0 +1,193 @@
+"""A configuration held against its schema, before anything is read."""
+
+import difflib
+import inspect
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, get_type_hints
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+from experiments.cli.compose import OBJECTS
+from experiments.cli.errors import UserError, one_line
+from experiments.cli.schema import SCHEMAS, Object, Positive
+
+HYDRA = {"_target_": str, "_partial_": bool, "_args_": list[Any]}
+# ranges of arguments that their class does not check itself
+RANGES = {"StepLR": {"step_size": Positive, "gamma": Annotated[float, Field(gt=0)]}}
+MUST_BE = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_too_short": "given",
+    "too_short": "longer",
+    "list_type": "a list",
+    "dict_type": "a group of keys",
+    "model_type": "a group of keys",
+    "literal_error": "{expected}",
+    "string_pattern_mismatch": "letters, digits, and any of ._-",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "too_long": "shorter",
+}
+
+
+def check(cfg: DictConfig, command: str) -> None:
+    """Check all values of a configuration by its schema, and by the signatures of its classes.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value has the wrong type or is out of range.
+    """
+    values = resolved(cfg)
+    for group in ("step", "experiment"):
+        if isinstance(values.get(group), dict):
+            raise UserError(
+                f"the file that {group}= names must begin with the line # @package _global_; "
+                "without it, its keys do not reach the run"
+            )
+    try:
+        SCHEMAS[command].model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise UserError("; ".join(explain(error.errors(), values))) from None
+    problems = [
+        problem
+        for key in OBJECTS
+        if isinstance(values.get(key), dict)
+        for problem in check_object(key, values[key])
+    ]
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The values of a configuration. Raises UserError where one is missing or refers to nothing."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} has no value; give it one") from error
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
+
+
+def check_object(key: str, part: Object) -> Iterable[str]:
+    """What is wrong with an object that Hydra is to build, by the signature of its class."""
+    if not isinstance(part.get("_target_"), str):
+        yield f"{key} has no _target_; choose a file of conf/{key} with {key}=NAME"
+        return
+    try:
+        hints = arguments_of(get_object(part["_target_"]))
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        yield f"{key}._target_: {one_line(error)}"
+        return
+    for index, child in enumerate(part.get("_args_", ())):
+        if isinstance(child, dict) and "_target_" in child:
+            yield from check_object(f"{key}._args_[{index}]", child)
+    for name, value in part.items():
+        if isinstance(value, dict) and "_target_" in value:
+            yield from check_object(f"{key}.{name}", value)
+        elif name in hints or "**" not in hints:
+            if name not in hints:
+                yield unknown(f"{key}.{name}", [f"{key}.{each}" for each in hints])
+            else:
+                yield from check_value(f"{key}.{name}", value, hints[name])
+
+
+def arguments_of(made: Any) -> dict[str, Any]:
+    """The type of each argument of a class or function by its name, "**" if it takes any.
+
+    A class that passes further arguments on takes those of its base class.
+    """
+    found: dict[str, Any] = dict(HYDRA)
+    for called in (
+        [vars(each).get("__init__") for each in made.__mro__] if inspect.isclass(made) else [made]
+    ):
+        if called is None:
+            continue
+        arguments = inspect.signature(called).parameters
+        try:
+            hints = get_type_hints(called, include_extras=True)
+        except NameError:  # of names that the module imports for type checkers only
+            hints = {}
+        found = {name: hints.get(name, Any) for name in arguments} | found
+        further = [each.name for each in arguments.values() if each.kind is each.VAR_KEYWORD]
+        for name in further:
+            del found[name]
+        if not further:
+            break
+    else:
+        found["**"] = Any
+    return found | RANGES.get(made.__name__, {})
+
+
+def check_value(key: str, value: Any, hint: Any) -> Iterable[str]:
+    """What is wrong with one argument, by its annotation."""
+    config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    try:
+        adapter = TypeAdapter(hint, config=config)
+    except PydanticSchemaGenerationError:  # an annotation that only its class understands
+        return
+    try:
+        adapter.validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        yield from explain(error.errors(), value, key)
+
+
+def explain(errors: Iterable[dict[str, Any]], values: Any, prefix: str = "") -> list[str]:
+    """One sentence for each key that is wrong."""
+    sentences, wrong = [], {}
+    for error in errors:
+        keys, value = find(error["loc"], values)
+        key = ".".join((prefix, *keys) if prefix else keys)
+        if error["type"] == "extra_forbidden":
+            siblings = find(error["loc"][:-1], values)[1]
+            sentences.append(unknown(key, [key.replace(keys[-1], each) for each in siblings]))
+        elif error["type"] == "missing":
+            sentences.append(f"{key} is missing")
+        elif error["type"] != "needs_python_object":  # one of several types that fit no file
+            words = MUST_BE.get(error["type"], error["msg"]).format(
+                **in_short(error.get("ctx", {}))
+            )
+            wrong.setdefault(key, ({}, value))[0][words] = None
+    for key, (words, value) in wrong.items():
+        if not any(other.startswith(f"{key}.") for other in wrong):
+            sentences.append(f"{key} must be {' or '.join(words)}, not {shown(value)}")
+    return sentences
+
+
+def in_short(limits: dict[str, Any]) -> dict[str, Any]:
+    """The limits that an error names, with 1 instead of 1.0."""
+    return {key: f"{x:g}" if isinstance(x, float) else x for key, x in limits.items()}
+
+
+def find(path: Iterable[str | int], values: Any) -> tuple[list[str], Any]:
+    """The keys of an error, and its value. What pydantic adds to tell types apart is left out."""
+    keys = []
+    for part in path:
+        if isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+        elif isinstance(values, dict):
+            values = values.get(part)
+        else:
+            continue
+        keys.append(str(part))
+    return keys, values
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """A sentence about a key that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(key, [each for each in known if each != key], n=1)
+    hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
+    return f"there is no key {key} in the configuration; {hint}"
+
+
+def shown(value: Any) -> str:
+    """A value as a person types it."""
+    return value if isinstance(value, str) else json.dumps(value)
