@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.budget.network import prepare
 from experiments.cli.files import write
 from experiments.cli.jobs import announce
-from experiments.cli.keys import JUDGEMENT, PLACE, RESULT, key_of, kind, select
+from experiments.cli.keys import key_of, kind, select
+from experiments.cli.kinds import JUDGEMENT, PLACE, RESULT
 from experiments.study.claims import Claims
 from experiments.tracking.identity import name_experiment, run_name
 from experiments.training.fit import train
@@ -133,7 +134,8 @@ def final_accuracy(step: str, seed: int) -> float | None:
     ]
     path = [item for item in overrides.hydra if item.startswith("hydra.searchpath")]
     cfg = compose("train", overrides=[f"step={step}", f"seed={seed}", *here, *path])
-    cfg.step, cfg.name = step, name_experiment(step, None, [])
+    cfg.step = step
+    cfg.name = name_experiment(cfg, "train", [f"step={step}"])
     announce(name=run_name(cfg))
     _, _, [member] = train([cfg], *prepare([cfg]))
     return None if member.failure else member.run.data.metrics["val/acc"]

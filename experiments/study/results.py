@@ -15,19 +15,20 @@ from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval
 from experiments.study.figures import draw
 from experiments.study.finals import Finalist
-from experiments.tracking.store import STUDY, Store
+from experiments.tracking.store import STUDY, STUDY_ID, Store
 
 LOGGED = ["trials", "smallest_above", "final", "sampler", "pruner", "budget", "trainer", "seed"]
 COLUMNS = ["trial", "state", "parameters", "val_acc", "run"]
 
 
-def study_run(name: str, cfg: DictConfig, store: Store) -> str:
+def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
     """The id of a study's MLflow run, above those of its trials; created where there is none."""
-    query = f"tags.{STUDY} = '{name}' and tags.kind = 'study'"
+    query = f"tags.`{STUDY_ID}` = '{identifier}' and tags.kind = 'study'"
     found = store.client.search_runs([store.experiment_id], query)
     if found:
         return found[0].info.run_id
-    tags = {STUDY: name, "kind": "study", "mlflow.source.name": "experiments.search"}
+    tags = {STUDY: name, STUDY_ID: identifier, "kind": "study"}
+    tags["mlflow.source.name"] = "experiments.search"
     run = store.client.create_run(store.experiment_id, tags=tags, run_name=f"search {name}")
     settings = flatten(OmegaConf.masked_copy(cfg, LOGGED))
     settings |= {f"space.{key}": values for key, values in cfg.space.items()}

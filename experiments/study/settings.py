@@ -1,20 +1,25 @@
 """What a study keeps to the end, and whether its sampler and pruner can be used."""
 
 import json
+import uuid
 
 import optuna
 from omegaconf import DictConfig
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.keys import JUDGEMENT, RESULT, select
+from experiments.cli.keys import select
+from experiments.cli.kinds import JUDGEMENT, RESULT
 from experiments.study.space import Space
 
-SETTINGS = "settings"  # an attribute of a study
+SETTINGS, ID = "settings", "id"  # attributes of a study
 
 
-def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space) -> None:
+def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space, digest: str) -> None:
     """Begin a new study with the configuration's own values as its first trial.
+
+    It gets an id, by which MLflow's runs and checkpoints are told from those of another study
+    of its name.
 
     Raises:
         UserError: the study was begun before, with another space, data, schedule or budget.
@@ -22,12 +27,13 @@ def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space) -> None:
     kept = select(space.cfg, RESULT, JUDGEMENT)
     settings = {key: value for key, value in kept.items() if value is not None}
     settings |= {f"space.{key}": repr(d) for key, d in space.distributions.items()}
-    settings["smallest_above"] = cfg.smallest_above
+    settings |= {"smallest_above": cfg.smallest_above, "images": digest}
     settings = json.loads(json.dumps(settings))  # as the storage gives them back
     before = study.user_attrs.get(SETTINGS)
     if before is None:
         if start := space.start():
             study.enqueue_trial(start, skip_if_exists=True)
+        study.set_user_attr(ID, uuid.uuid4().hex[:12])
         study.set_user_attr(SETTINGS, settings)
         return
     for key in sorted(before.keys() | settings.keys()):

@@ -17,17 +17,19 @@ from experiments.budget.network import design
 from experiments.cli.config import build
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import percent
+from experiments.data.digest import known_digest
+from experiments.data.images import load
 from experiments.stats.target import reaches
 from experiments.study.claims import Claims
 from experiments.study.finals import best_trials, train_finalists, write_step
 from experiments.study.results import log_study, report, study_run
 from experiments.study.samplers.constrained import ConstrainedSampler
-from experiments.study.settings import begin_or_resume, rehearse
+from experiments.study.settings import ID, begin_or_resume, rehearse
 from experiments.study.space import Space
 from experiments.study.storage import open_storage
 from experiments.study.trial import Reports
 from experiments.tracking.parent_runs import PARENT
-from experiments.tracking.store import STUDY, Store
+from experiments.tracking.store import STUDY, STUDY_ID, Store
 from experiments.training.fit import Member, fit
 
 SECONDS = 1  # between looks at the trials of other workers
@@ -57,6 +59,7 @@ class Worker:
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
         rehearse(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
+        digest = known_digest(base) or load(base)[1]
         self.store = Store(base.tracking)
         with self.claims.take(wait=True):
             self.storage = open_storage(str(cfg.storage))
@@ -67,8 +70,9 @@ class Worker:
                 pruner=build(cfg, "pruner"),
                 load_if_exists=True,
             )
-            begin_or_resume(self.study, cfg, self.space)
-            self.parent = study_run(name, cfg, self.store)
+            begin_or_resume(self.study, cfg, self.space, digest)
+            self.id = self.study.user_attrs[ID]
+            self.parent = study_run(name, self.id, cfg, self.store)
 
     def work(self) -> None:
         """Take part until all trials are finished, those of other workers too."""
@@ -133,12 +137,14 @@ class Worker:
         tags = {
             PARENT: self.parent,
             STUDY: self.name,
+            STUDY_ID: self.id,
             TRIAL: trial.number,
             "mlflow.source.name": "experiments.search",
         }
-        query = f"tags.{STUDY} = '{self.name}' and tags.{TRIAL} = '{trial.number}'"
+        query = f"tags.`{STUDY_ID}` = '{self.id}' and tags.{TRIAL} = '{trial.number}'"
         found = self.store.client.search_runs([self.store.experiment_id], query)
-        folder = self.claims.folder / str(trial.number)
+        folder = self.claims.folder / f"{self.id}-{trial.number}"
+        folder.mkdir(parents=True, exist_ok=True)
         member = Member(cfg.name, cfg, network, cost, folder, tags, next(iter(found), None))
         reports = Reports(trial, self.claims)
         fit([member], self.store, folder, callbacks=[reports], artifacts=False)

@@ -9,11 +9,11 @@ from experiments.study.settings import begin_or_resume
 from experiments.study.space import Space
 
 
-def resume(study: optuna.Study, *overrides: str) -> None:
+def resume(study: optuna.Study, *overrides: str, digest: str = "some") -> None:
     with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
         cfg = compose("search", overrides=["search=plain", *overrides])
         space = Space(OmegaConf.masked_copy(cfg, list(compose("train"))), cfg.space)
-    begin_or_resume(study, cfg, space)
+    begin_or_resume(study, cfg, space, digest)
 
 
 def test_a_study_keeps_its_settings():
@@ -30,3 +30,5 @@ def test_a_study_keeps_its_settings():
     ):
         with pytest.raises(UserError, match=f"the study night was begun with {complaint}"):
             resume(study, changed)
+    with pytest.raises(UserError, match="begun with images=some, which is now others"):
+        resume(study, digest="others")
