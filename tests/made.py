@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from experiments.budget.network import design
-from experiments.tracking.identity import config_hash, name_experiment, run_name
+from experiments.tracking.identity import CONFIG_HASH, config_hash, name_experiment, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.run import TrackedRun
-from experiments.tracking.store import CONFIG_HASH, Store
+from experiments.tracking.store import Store
 from experiments.training.artifacts import MISTAKES
 
 EPOCHS = 3
@@ -23,7 +23,8 @@ def described(step: str, *overrides: str) -> tuple[DictConfig, dict[str, float]]
     """The configuration of a step as `train` has it, and what its network costs."""
     with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
         cfg = compose("train", overrides=[f"step={step}", *overrides])
-    cfg.step, cfg.name = step, name_experiment(step, None, overrides)
+        cfg.step = step
+        cfg.name = name_experiment(cfg, "train", [f"step={step}", *overrides])
     return cfg, design(cfg)[1].figures()
 
 
@@ -43,7 +44,7 @@ def make(
     cfg.tracking.artifacts, cfg.checkpoints.root = str(place / "artifacts"), str(place / "lock")
     (place / "lock").mkdir(exist_ok=True)
     store = Store(cfg.tracking)
-    parent = parent_run(cfg, store, figures)
+    parent = parent_run(cfg, store, DIGEST, figures)
     for cfg.seed, accuracy in enumerate(accuracies, first_seed):
         tags = {
             CONFIG_HASH: config_hash(cfg),

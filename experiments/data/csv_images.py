@@ -45,7 +45,10 @@ def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
         UserError: the file cannot be read, or names the row and column of a bad cell.
     """
     try:
-        with open_csv(path) as file:
+        if not path.is_file():
+            raise ValueError("is not a file")
+        in_order = ReadOptions(use_threads=False)  # with threads, errors do not name the row
+        with open_csv(path, in_order) as file:
             columns = file.schema.names
         pixels = [f"pixel{i}" for i in range(len(columns) - (LABEL in columns))]
         side = math.isqrt(len(pixels))
@@ -54,7 +57,7 @@ def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
         cells = dict.fromkeys(columns, pyarrow.uint8())
         table = read_csv(
             path,
-            ReadOptions(use_threads=False),  # with threads, errors do not name the row
+            in_order,
             convert_options=ConvertOptions(column_types=cells, null_values=[]),
         )
         images = np.stack([table[name].to_numpy() for name in pixels], axis=1)

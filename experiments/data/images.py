@@ -12,8 +12,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from experiments.cli.config import build, require_int
+from experiments.cli.checks import check_object, resolved
+from experiments.cli.config import build
 from experiments.cli.errors import UserError
+from experiments.data.digest import keep_digest
 from experiments.data.download import fetch
 from models.seeding import seed_epoch
 
@@ -121,12 +123,13 @@ def load(cfg: DictConfig) -> tuple[ImageData, str]:
     if cfg.data.holdout is None:
         val = _read(cfg, "val")
     else:
-        train, val = _hold_out(train, require_int(cfg, "data.holdout", 1))
+        train, val = _hold_out(train, cfg.data.holdout)
     digest = hashlib.sha256()
     for tensor in (*train, *val):
         digest.update(tensor.numpy())
     shuffle = cfg.data.shuffle is not False
     data = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size, shuffle)
+    keep_digest(cfg, digest.hexdigest()[:12])
     return data, digest.hexdigest()[:12]
 
 
@@ -142,6 +145,8 @@ def _hold_out(images: Images, count: int) -> tuple[Images, Images]:
 
 def _read(cfg: DictConfig, split: str) -> Images:
     data, where = cfg.data, f"the {split} images of {cfg.data.root}"
+    if problems := list(check_object(f"data.{split}", resolved(data[split]))):
+        raise UserError("; ".join(problems))
     source = build(cfg, f"data.{split}", root=data.root)
     images, labels = torch.as_tensor(source.data), torch.as_tensor(source.targets).long()
     if len(images) != len(labels):

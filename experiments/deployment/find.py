@@ -7,8 +7,9 @@ from mlflow.exceptions import MlflowException
 
 from experiments.cli.errors import UserError
 from experiments.stats.target import reaches
+from experiments.tracking.identity import DIGEST
 from experiments.tracking.parent_runs import PARENT
-from experiments.tracking.store import Store, reason
+from experiments.tracking.store import STUDY, Store, reason
 
 FINISHED = "attributes.status = 'FINISHED'"
 ALL_CLASSES = "params.`data.classes` = 'None'"
@@ -54,16 +55,23 @@ def best(store: Store, where: str | None = None) -> Run:
         runs = store.search(f"{HAS_TARGET} and {FINISHED} and {where or ALL_CLASSES}")
     except MlflowException as error:
         raise UserError(f"where={where}: {reason(error)}") from error
-    reached = []
-    for run in runs:
+    reached, digests = [], set()
+    for run in (run for run in runs if STUDY not in run.data.tags):  # a trial is no evidence
         single, metrics = PARENT in run.data.tags, run.data.metrics
         accuracy = metrics.get("val/acc" if single else "val/acc_mean", 0)
         if reaches(accuracy, float(run.data.params["target.val_acc"])):
             reached.append((single, metrics["parameters"], -accuracy, run.info.run_id))
+            digests.add(run.data.tags.get(DIGEST))
     if not reached:
         raise UserError(
             f"run=best: none of the finished runs in {store.uri} reaches its target; "
             "train with a target, or name a run with run="
+        )
+    if len(digests) > 1:
+        first = min(map(str, digests))
+        raise UserError(
+            f"run=best: networks for {len(digests)} sets of images reach their targets; choose one "
+            f"with where=\"tags.`{DIGEST}` = '{first}'\""
         )
     return find(store, min(reached)[-1])
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 import models
 from experiments.cli.errors import UserError, one_line
+from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.run import CONFIG, WEIGHTS
-from experiments.tracking.store import CONFIG_HASH, Store
+from experiments.tracking.store import Store
 from models.losses import CrossEntropy
 from models.normalize import Normalize
 
@@ -70,7 +71,8 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
         trained = Trained(build(config["model"]), loss, data)
     except Exception as error:  # its values may be anything
         raise UserError(f"{CONFIG} describes no network: {one_line(error)[:200]}") from error
-    identity = re.sub(r"\W", "", run.data.tags.get(CONFIG_HASH, ""))
+    names = (run.data.tags.get(tag, "") for tag in (CONFIG_HASH, DIGEST))
+    identity = "-".join(re.sub(r"\W", "", name) for name in names)
     weights = _download(store, run, WEIGHTS, folder) or checkpoints / identity / "best.ckpt"
     try:
         state = torch.load(weights, weights_only=True, map_location="cpu")

@@ -31,6 +31,9 @@ NOTES = (
 )
 
 
+OTHER_IMAGES = "none: judged on other images"
+
+
 class Row(NamedTuple):
     """An arm, its accuracy, the name of the arm that it is compared with, and the difference."""
 
@@ -54,14 +57,18 @@ def compare(arms: Sequence[Arm], against: str = "previous") -> list[Row]:
     others = {"previous": None, "first": arms[0], **{arm.name: arm for arm in arms}}
     if against not in others:
         raise UserError(f"against={against}: choose one of {'; '.join(others)}")
-    rows, other = [], others[against]
+    rows = []
+    previous: dict[str | None, Arm] = {}  # by the images that arms were judged on
     for arm in arms:
+        other = previous.get(arm.digest) if against == "previous" else others[against]
         row = Row(arm, interval(arm.values))
         if other not in (None, arm):
-            row = Row(*row[:2], other.name, difference(other.scores, arm.scores))
+            same = other.digest == arm.digest
+            found = difference(other.scores, arm.scores) if same else None
+            row = Row(*row[:2], other.name if same else OTHER_IMAGES, found)
         rows.append(row)
-        if against == "previous" and (arm.step is None or "," not in arm.name):  # no variation
-            other = arm
+        if arm.step is None or "," not in arm.name:  # no variation
+            previous[arm.digest] = arm
     return rows
 
 

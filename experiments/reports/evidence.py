@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.text import measured, percent, points
+from experiments.data.digest import known_digest
 from experiments.reports.targets import UNKNOWN, Check
 from experiments.stats.intervals import interval
 from experiments.stats.target import reaches
@@ -34,7 +35,9 @@ def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
     trained = list(compose("train"))  # the other keys are the gate's own
     with answered(store):
         for name, step in steps.items():
-            arm = arms.of(store, OmegaConf.masked_copy(step, trained), "val/acc")
+            arm = arms.of(
+                store, OmegaConf.masked_copy(step, trained), "val/acc", known_digest(step)
+            )
             yield seeds(name, step, arm)
             if arm and arm.scores and step.min_accuracy is not None:
                 yield accuracy(name, step, arm.values)

@@ -9,9 +9,9 @@ from mlflow.entities import Run
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
-from experiments.tracking.identity import config_hash
+from experiments.tracking.identity import CONFIG_HASH, DIGEST, config_hash
 from experiments.tracking.parent_runs import PARENT
-from experiments.tracking.store import CONFIG_HASH, Store
+from experiments.tracking.store import Store
 
 
 class Arm(NamedTuple):
@@ -28,6 +28,7 @@ class Arm(NamedTuple):
         failed: names of runs that failed, and have not been trained since.
         runs: MLflow's id of each run of `scores`, in the same order.
         parent: the id of the run that sums them up, if there is one.
+        digest: of the images that all were judged on; arms with others cannot be compared.
     """
 
     name: str
@@ -43,15 +44,30 @@ class Arm(NamedTuple):
     device: str
     runs: list[str]
     parent: str | None
+    digest: str | None
 
     @property
     def values(self) -> list[float]:
         return list(self.scores.values())
 
 
-def of(store: Store, cfg: DictConfig, metric: str) -> Arm | None:
-    """The arm of a configuration: its runs with any seed; None where there are no runs."""
+def of(store: Store, cfg: DictConfig, metric: str, digest: str | None) -> Arm | None:
+    """The arm of a configuration: its runs with any seed; None where there are no runs.
+
+    Args:
+        digest: of the images that it was judged on; None if they are not known here.
+
+    Raises:
+        UserError: there are runs on several sets of images, and no digest to choose by.
+    """
     parents = store.search(f"tags.{CONFIG_HASH} = '{config_hash(cfg, seed=False)}'")
+    found = {parent.data.tags.get(DIGEST) for parent in parents}
+    if digest is None and len(found) > 1:
+        raise UserError(
+            f"{cfg.name or cfg.step}: its runs are on {len(found)} different sets of images; train "
+            f"one here, so that it is known which of them {cfg.data.root} has"
+        )
+    parents = [one for one in parents if digest in (None, one.data.tags.get(DIGEST))]
     queries = [f"tags.`{PARENT}` = '{parent.info.run_id}'" for parent in parents]
     runs = [run for query in queries for run in store.search(query)]
     return gather(runs, metric)[0] if runs else None
@@ -77,16 +93,18 @@ def gather(runs: Iterable[Run], metric: str, group: Sequence[str] | None = None)
             raise UserError(f"group: no run has a parameter {name}; there are {', '.join(known)}")
     groups = defaultdict(list)
     for run in runs:
+        digest = run.data.tags.get(DIGEST)
         if group:
             values = (f"{name}={run.data.params.get(name)}" for name in group)
-            groups[", ".join(values), None].append(run)
+            groups[", ".join(values), digest, None].append(run)
         else:
             name = re.sub(r", seed \S+$", "", run.info.run_name)
-            groups[name, run.data.tags.get(PARENT)].append(run)
-    counts = Counter(name for name, _ in groups)
+            groups[name, digest, run.data.tags.get(PARENT)].append(run)
+    counts = Counter(name for name, *_ in groups)
     arms = []
-    for (name, parent), members in groups.items():
-        shown = f"{name} ({parent[:6]})" if counts[name] > 1 and parent else name
+    for (name, digest, parent), members in groups.items():
+        mark = (parent or digest or "")[:6]
+        shown = f"{name} ({mark})" if counts[name] > 1 and mark else name
         arms.append(_arm(shown, members, metric))
     return sorted(arms, key=lambda arm: (arm.step is None, arm.step or "", "," in arm.name))
 
@@ -123,6 +141,7 @@ def _arm(name: str, runs: list[Run], metric: str) -> Arm:
         device=", ".join(sorted({_device(run.data.tags) for run in kept})),
         runs=[run.info.run_id for run in kept],
         parent=data.tags.get(PARENT),
+        digest=data.tags.get(DIGEST),
     )
 
 

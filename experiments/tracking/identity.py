@@ -3,12 +3,18 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.keys import RESULT, key_of, kind, select
+from experiments.cli.compose import compose, groups
+from experiments.cli.keys import key_of, kind, select
+from experiments.cli.kinds import RESULT
+
+CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
+FILES = ("step", "experiment", "seed")  # what a name begins or ends with
 
 
 def config_hash(cfg: DictConfig, seed: bool = True) -> str:
@@ -21,21 +27,9 @@ def config_hash(cfg: DictConfig, seed: bool = True) -> str:
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def name_experiment(step: str | None, experiment: str | None, overrides: Iterable[str]) -> str:
-    """What people call an experiment: "step 13, optimizer.lr=0.03".
-
-    Of the overrides, key=value, those that change the result become part of the name.
-    """
-    name = step or experiment or "custom"
-    if re.fullmatch(r"s\d+", name):
-        name = f"step {int(name[1:])}"
-    changes = [
-        change.lstrip("+")
-        for change in overrides
-        if (key := key_of(change)) == "point"
-        or (kind(key) == RESULT and key not in ("step", "experiment", "seed"))
-    ]
-    return ", ".join((name, *changes))
+def identity(cfg: DictConfig, digest: str, seed: bool = True) -> dict[str, str]:
+    """The tags of a run that no other run has: of its configuration, and of its images."""
+    return {CONFIG_HASH: config_hash(cfg, seed), DIGEST: digest}
 
 
 def run_name(cfg: DictConfig) -> str:
@@ -47,5 +41,40 @@ def identified(cfg: DictConfig) -> DictConfig:
     """The configuration, completed by what only Hydra knows: the files chosen, and the name."""
     hydra = HydraConfig.get()
     cfg.step, cfg.experiment = hydra.runtime.choices.step, hydra.runtime.choices.experiment
-    cfg.name = cfg.name or name_experiment(cfg.step, cfg.experiment, hydra.overrides.task)
+    cfg.name = cfg.name or name_experiment(cfg, hydra.job.config_name, hydra.overrides.task)
     return cfg
+
+
+def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> str:
+    """What people call an experiment: "step 13, optimizer.lr=0.03".
+
+    The name has what differs from the step's file: in one order, and written in one way,
+    whatever was typed.
+    """
+    name = cfg.step or cfg.experiment or "custom"
+    if re.fullmatch(r"s\d+", name):
+        name = f"step {int(name[1:])}"
+    files = groups()
+    typed = {key_of(item): item for item in overrides}
+    changes = {
+        key: item.partition("=")[2] or "null" if key in files else shown(OmegaConf.select(cfg, key))
+        for key, item in sorted(typed.items())
+        if key == "point" or (kind(key) == RESULT and key not in FILES)
+    }
+    if changes:
+        own = compose(command, [typed[key] for key in FILES if key in typed])
+        changes = {
+            key: value
+            for key, value in changes.items()
+            if key in files or value != shown(OmegaConf.select(own, key, default="absent"))
+        }
+    return ", ".join((name, *(f"{key}={value}" for key, value in changes.items())))
+
+
+def shown(value: Any) -> str:
+    """A value in the one way in which names have it: 0.02 and 2e-2 alike, lists without spaces."""
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value, resolve=True)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))

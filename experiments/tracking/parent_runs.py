@@ -10,29 +10,27 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval, judge
-from experiments.tracking.identity import config_hash
+from experiments.tracking.identity import CONFIG_HASH, identity
 from experiments.tracking.run import TrackedRun
-from experiments.tracking.store import CONFIG_HASH, Store
+from experiments.tracking.store import Store
 
 PARENT = "mlflow.parentRunId"
 SUMMED_UP = "val/acc"
 
 
-def parent_run(cfg: DictConfig, store: Store, figures: dict[str, float]) -> str:
+def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, float]) -> str:
     """The id of the parent run of a configuration's seeds; created, with the metrics `figures`,
     if there is none."""
-    group = config_hash(cfg, seed=False)
-    query = f"tags.{CONFIG_HASH} = '{group}'"
-    with FileLock(Path(cfg.checkpoints.root, f"{group}.lock")):
-        found = store.search(query)
-        if not found:
-            tags = {CONFIG_HASH: group, "step": cfg.step, "experiment": cfg.experiment}
+    group = identity(cfg, digest, seed=False)
+    with FileLock(Path(cfg.checkpoints.root, f"{'-'.join(group.values())}.lock")):
+        if not (found := store.find(group)):
+            tags = {**group, "step": cfg.step, "experiment": cfg.experiment}
             with TrackedRun(store, cfg.name, tags, resume=None) as run:
                 seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
                 run.describe(seedless, figures)
             # machines that share a store but no folder may have created one each
-            found = store.search(query)
-    return found[0].info.run_id
+            found = store.find(group)
+    return found.info.run_id
 
 
 def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, Run
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
 from experiments.cli.errors import scrubbed
-from experiments.cli.keys import JUDGEMENT, LABEL, RESULT, select
+from experiments.cli.keys import select
+from experiments.cli.kinds import JUDGEMENT, LABEL, RESULT
 from experiments.tracking.store import Store, reason
 
 CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is loaded from
@@ -33,9 +34,19 @@ class TrackedRun:
         run = resume or self.client.create_run(store.experiment_id, tags=tags, run_name=name)
         self.id, self.started, self.logged_epochs = run.info.run_id, run.info.start_time, 0
         if resume:
-            self.client.update_run(self.id, status="RUNNING")
+            self.refresh(resume.data.tags, tags)
             history = self.client.get_metric_history(self.id, "val/acc")
             self.logged_epochs = max((metric.step for metric in history), default=0)
+
+    def refresh(self, before: dict[str, str], tags: dict[str, str]) -> None:
+        """Resume the run: with the tags of now, those of its beginning beside them."""
+        self.client.update_run(self.id, status="RUNNING")
+        if "error" in before:
+            self.client.delete_tag(self.id, "error")
+        changed = {key: text for key, text in tags.items() if before.get(key, text) != text}
+        begun = {f"begun.{key}": before[key] for key in changed if f"begun.{key}" not in before}
+        new = [RunTag(key, text) for key, text in (changed | begun).items()]
+        self.client.log_batch(self.id, tags=new)
 
     def describe(self, cfg: DictConfig, figures: dict[str, float]) -> None:
         """Log the configuration, and figures that are known before training."""

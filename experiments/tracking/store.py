@@ -20,8 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.cli.errors import UserError
 
-CONFIG_HASH = "config_hash"
-STUDY = "study"  # the search, if any, that the run is a trial of
+STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
 FUSED = "fused"  # the program, if any, that trained the run together with others
 SHOWN_AS = {  # what charts and columns of MLflow's UI begin with
     "mlflow.experimentKind": "custom_model_development",
@@ -106,15 +105,11 @@ class Store:
             token = page.token or ""
         return runs
 
-    def find(self, config_hash: str, fused: str | None = None) -> Run | None:
-        """The run of a configuration: a finished one, else the latest that can be resumed.
-
-        Only the program `fused` can resume its runs: others draw other random numbers.
-        """
-        runs = self.search(f"tags.{CONFIG_HASH} = '{config_hash}'")
+    def find(self, tags: dict[str, str], here: str = "") -> Run | None:
+        """The latest finished run with some tags, else the run with the id `here`."""
+        runs = self.search(" and ".join(f"tags.`{key}` = '{tags[key]}'" for key in sorted(tags)))
         finished = [run for run in runs if run.info.status == "FINISHED"]
-        resumable = [run for run in runs if run.data.tags.get(FUSED) == fused]
-        return next(reversed(resumable + finished), None)
+        return next(reversed([run for run in runs if run.info.run_id == here] + finished), None)
 
     def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call the store until it answers; its error is raised after `patience` seconds."""

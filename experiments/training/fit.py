@@ -5,8 +5,8 @@ It serves a single run, several runs as one program, and the trials of a search.
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ from torch import nn
 
 from experiments.budget.cost import Cost
 from experiments.cli.jobs import announce
-from experiments.data.images import load
-from experiments.tracking.identity import config_hash, run_name
+from experiments.data.digest import known_digest
+from experiments.data.images import ImageData, load
+from experiments.tracking.identity import CONFIG_HASH, DIGEST, identity, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
-from experiments.tracking.store import CONFIG_HASH, FUSED, Store
+from experiments.tracking.store import FUSED, Store
 from experiments.training.history import History
-from experiments.training.resume import LOG, explained, locked, start_anew
+from experiments.training.resume import BEGUN, LOG, explained, locked, start_anew
 from experiments.training.trainer import fit_from, fuse, make_module, make_trainer, separate
 from models.lightning.classifier import Diverged
 
@@ -84,32 +85,49 @@ def train(
         UserError: the data, the device or the store cannot be used, or another process trains
             one of the runs.
     """
+    digest, images = known_digest(cfgs[0]), None
+    if digest is None:  # damaged images are found before the store is asked
+        images = load(cfgs[0])
+        digest = images[1]
     store = Store(cfgs[0].tracking)
     members = []
     for cfg, network in zip(cfgs, networks, strict=True):
+        own = identity(cfg, digest)
         tags = {
-            CONFIG_HASH: config_hash(cfg),
+            **own,
             "step": cfg.step,
             "experiment": cfg.experiment,
             "mlflow.source.name": "experiments.train",
         }
-        folder = Path(cfg.checkpoints.root, tags[CONFIG_HASH])
+        folder = Path(cfg.checkpoints.root, "-".join(own.values()))
         members.append(Member(run_name(cfg), cfg, network, cost, folder, tags))
     folders = [member.folder for member in members]
     with explained(folders[0]), locked(folders):
         for member in members:
-            member.run = None if member.cfg.force else store.find(member.tags[CONFIG_HASH])
+            member.run = None if member.cfg.force else find(member, store, member.folder)
         missing = [one for one in members if one.run is None or one.run.info.status != "FINISHED"]
         if missing:
             folder = share(missing, store) if fused else missing[0].folder
             if cfgs[0].force:
                 start_anew(folder)
-            fit(missing, store, folder)
+            fit(missing, store, folder, images)
             if fused:
                 start_anew(folder)  # each run has its own checkpoint now
         for parent, cfg in {one.run.data.tags[PARENT]: one.cfg for one in members}.items():
             sum_up(cfg, store, parent)
     return "trained" if missing else "trained before", store, members
+
+
+def find(member: Member, store: Store, folder: Path) -> Run | None:
+    """The finished run of a member, else the one that was begun with the checkpoint in `folder`.
+
+    A run that was begun elsewhere, by another machine or another program, is not gone on with:
+    its epochs would be half from one training and half from another.
+    """
+    begun = member.folder / BEGUN
+    run_id, _, place = begun.read_text().partition(" ") if begun.exists() else ("", "", "")
+    tags = {key: member.tags[key] for key in (CONFIG_HASH, DIGEST)}
+    return store.find(tags, here=run_id if place == folder.name else "")
 
 
 def share(members: list[Member], store: Store) -> Path:
@@ -119,12 +137,12 @@ def share(members: list[Member], store: Store) -> Path:
     """
     folders = "".join(member.folder.name for member in members)
     name = f"fused-{hashlib.sha256(folders.encode()).hexdigest()[:12]}"
+    folder = members[0].folder.with_name(name)
+    folder.mkdir(parents=True, exist_ok=True)
     for member in members:
         member.tags[FUSED] = name
         if not member.cfg.force:
-            member.run = store.find(member.tags[CONFIG_HASH], fused=name)
-    folder = members[0].folder.with_name(name)
-    folder.mkdir(parents=True, exist_ok=True)
+            member.run = find(member, store, folder)
     return folder
 
 
@@ -132,6 +150,7 @@ def fit(
     members: list[Member],
     store: Store,
     folder: Path,
+    images: tuple[ImageData, str] | None = None,
     callbacks: Sequence[pl.Callback] = (),
     artifacts: bool = True,
 ) -> None:
@@ -142,22 +161,23 @@ def fit(
 
     Args:
         members: one, or those that share a program.
+        images: with their digest, if they have been read already.
         artifacts: whether runs leave figures, tables and a model.
     """
     cfg, fused = members[0].cfg, FUSED in members[0].tags
     trainer = make_trainer(cfg, folder, together=len(members) if fused else None)
     device = trainer.strategy.root_device
-    data, digest = load(cfg)
-    images = len(data.train.labels)
+    data, digest = images or load(cfg)
+    count = len(data.train.labels)
     if fused:
         cfgs, networks = zip(*((member.cfg, member.network) for member in members), strict=True)
         data.fused_seeds = [each.seed for each in cfgs]  # batches in the order of each seed
-        module = fuse(cfgs, networks, images, device)
+        module = fuse(cfgs, networks, count, device)
     else:
-        module = make_module(cfg, members[0].network, images)
+        module = make_module(cfg, members[0].network, count)
     held_out = cfg.data.holdout
     origin = {
-        "data.digest": digest,
+        DIGEST: digest,
         "validated_on": "test images" if held_out is None else f"{held_out} of the training images",
         "mlflow.note.content": cfg.description,
         **provenance(device),
@@ -166,13 +186,10 @@ def fit(
         runs = []
         for member in members:
             if PARENT not in member.tags:
-                member.tags[PARENT] = parent_run(member.cfg, store, member.cost.figures())
-            run = TrackedRun(store, member.name, member.tags | origin, resume=member.run)
-            stack.enter_context(run)
-            stack.enter_context(logged_to(member.folder / LOG, run))
-            if member.run is None or "parameters" not in member.run.data.metrics:
-                run.describe(member.cfg, member.cost.figures())
-            runs.append(run)
+                figures = member.cost.figures()
+                member.tags[PARENT] = parent_run(member.cfg, store, digest, figures)
+            runs.append(stack.enter_context(tracked(member, store, origin)))
+            (member.folder / BEGUN).write_text(f"{runs[-1].id} {folder.name}")
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
         history = History(runs)
         trainer.callbacks[:0] = [history, *callbacks]  # ahead of the checkpoint, which keeps them
@@ -202,3 +219,13 @@ def fit(
                 log_artifacts(member.cfg, run, member.cost, one, data, epochs, losses, best)
     for member, run in zip(members, runs, strict=True):
         member.run = store.client.get_run(run.id)
+
+
+@contextmanager
+def tracked(member: Member, store: Store, origin: dict[str, Any]) -> Iterator[TrackedRun]:
+    """The MLflow run of a member, with its description and its log; a new one, or `member.run`."""
+    run = TrackedRun(store, member.name, member.tags | origin, resume=member.run)
+    with run, logged_to(member.folder / LOG, run):
+        if member.run is None or "parameters" not in member.run.data.metrics:
+            run.describe(member.cfg, member.cost.figures())
+        yield run

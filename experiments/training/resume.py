@@ -12,6 +12,7 @@ from experiments.cli.jobs import is_job
 from experiments.tracking.store import reason
 
 LOG = "train.log"
+BEGUN = "run"  # holds the id of the run that was begun here, and the folder of its checkpoint
 
 
 @contextmanager

@@ -6,8 +6,10 @@ from functools import partial
 import conftest
 import pytest
 from conftest import PROJECT
+from hydra import initialize_config_dir
 
 from experiments.budget.network import design
+from experiments.cli.compose import compose
 from experiments.tracking.identity import config_hash, name_experiment
 
 # widths, parameters, dropout, degrees, batch, rate, StepLR, epochs, published train, best, last
@@ -79,13 +81,23 @@ def test_identity_is_the_experiment_not_the_place():
 
 
 @pytest.mark.parametrize(
-    ("step", "overrides", "name"),
+    ("overrides", "name"),
     [
-        ("s07", ["step=s07", "seed=3", "data.root=/tmp", "launcher=local"], "step 7"),
-        ("s13", ["step=s13", "optimizer.lr=0.03"], "step 13, optimizer.lr=0.03"),
-        ("tiny", ["step=tiny", "+model.kernel=5"], "tiny, model.kernel=5"),
-        (None, [], "custom"),
+        (["step=s07", "seed=3", "data.root=/tmp", "launcher=local"], "step 7"),
+        (["step=s13", "optimizer.lr=0.03"], "step 13, optimizer.lr=0.03"),
+        (["step=s13", "optimizer.lr=3e-2"], "step 13, optimizer.lr=0.03"),
+        (["step=s13", "optimizer.lr=0.019"], "step 13"),  # its own rate
+        (
+            ["model.widths=[ 8,8 ,12,12,10]", "step=s13", "data.batch_size=32"],
+            "step 13, data.batch_size=32, model.widths=[8,8,12,12,10]",
+        ),
+        (["step=found/hand", "optimizer=adam"], "found/hand, optimizer=adam"),
+        (["step=s13", "++model.bias=true"], "step 13, model.bias=true"),
+        ([], "custom"),
     ],
 )
-def test_names_are_what_a_person_says(step, overrides, name):
-    assert name_experiment(step, None, overrides) == name
+def test_a_name_has_what_differs_from_the_step_however_it_was_typed(overrides, name):
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        cfg = compose("train", overrides)
+        cfg.step = next((item[5:] for item in overrides if item.startswith("step=")), None)
+        assert name_experiment(cfg, "train", overrides) == name

@@ -102,7 +102,7 @@ def test_only_a_file_is_read(path):
     with pytest.raises(UserError, match=r"train.csv is missing: put the competition's files"):
         CSVFolder(str(path.parent), True, 1, 10)
     path.mkdir()
-    with pytest.raises(UserError, match="train.csv: Expected file path"):
+    with pytest.raises(UserError, match="train.csv: is not a file"):
         read(path, 10)
 
 

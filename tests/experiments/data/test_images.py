@@ -112,7 +112,6 @@ def test_images_held_out_are_training_images_and_the_same_for_all(small):
     assert torch.equal(load(cfg)[0].val.images, data.val.images)
 
 
-@pytest.mark.parametrize("holdout", [0, 2000, "half"])
-def test_an_invalid_holdout_is_refused(small, holdout):
+def test_a_holdout_of_all_images_is_refused(small):
     with pytest.raises(UserError, match=r"data\.holdout"):
-        load(configure("data=idx", f"data.root={small}", f"data.holdout={holdout}"))
+        load(configure("data=idx", f"data.root={small}", "data.holdout=2000"))

@@ -39,13 +39,13 @@ def results(workplace: Workplace) -> dict:
 def swept(tmp_path_factory, small) -> tuple[Workplace, subprocess.CompletedProcess]:
     """Two seeds that finish, side by side, and two that fail."""
     workplace = Workplace(tmp_path_factory.mktemp("sweep"))
-    overrides = ("seed=range(2)", "optimizer.lr=0.019,1e30", "trainer.max_epochs=2")
+    overrides = ("seed=range(2)", "optimizer.lr=0.02,1e30", "trainer.max_epochs=2")
     return workplace, sweep(workplace, small, "launcher=local", *overrides)
 
 
 def test_seeds_hang_under_a_parent_with_their_statistics(swept):
     runs = by_name(swept[0])
-    parent = runs["step 13, data=idx, optimizer.lr=0.019, trainer.max_epochs=2"]
+    parent = runs["step 13, data=idx, optimizer.lr=0.02, trainer.max_epochs=2"]
     children = [run for name, run in runs.items() if name.startswith(f"{parent.info.run_name}, se")]
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
@@ -89,12 +89,12 @@ def test_local_jobs_have_one_thread_each(swept):
 def test_the_same_sweep_again_trains_what_is_missing_and_nothing_else(swept, small):
     workplace, _ = swept
     before = {name: run.info.end_time for name, run in by_name(workplace).items() if "seed" in name}
-    again = sweep(workplace, small, "seed=range(3)", "optimizer.lr=0.019", "trainer.max_epochs=2")
+    again = sweep(workplace, small, "seed=range(3)", "optimizer.lr=0.02", "trainer.max_epochs=2")
     assert again.returncode == 0, again.stderr
     assert "2 trained before, 1 trained" in again.stdout
     after = by_name(workplace)
     assert all(after[name].info.end_time == end for name, end in before.items())
-    parent = after["step 13, data=idx, optimizer.lr=0.019, trainer.max_epochs=2"]
+    parent = after["step 13, data=idx, optimizer.lr=0.02, trainer.max_epochs=2"]
     assert parent.data.metrics["seeds"] == 3
 
 

@@ -1,0 +1,64 @@
+"""The digest of the images that a configuration reads, kept beside the files.
+
+Whether a run is finished can then be said without reading the images again.
+"""
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from experiments.cli.errors import UserError
+from experiments.cli.files import write
+from experiments.cli.keys import select
+from experiments.cli.kinds import RESULT
+
+KEPT = ".digests.json"
+
+
+def known_digest(cfg: DictConfig) -> str | None:
+    """The digest of the images, if their files are still those that it was computed from."""
+    kept = read(folder(cfg)).get(settings(cfg))
+    return kept["digest"] if kept and kept["files"] == files(cfg) else None
+
+
+def keep_digest(cfg: DictConfig, digest: str) -> None:
+    """Keep a digest for `known_digest`; a folder that cannot be written keeps none."""
+    path = folder(cfg) / KEPT
+    entry = {"digest": digest, "files": files(cfg)}
+    with suppress(UserError):
+        write(path, json.dumps(read(folder(cfg)) | {settings(cfg): entry}, indent=1))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """All digests that are kept in a folder; none if the file is missing or damaged."""
+    try:
+        kept = json.loads((path / KEPT).read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def folder(cfg: DictConfig) -> Path:
+    """Where the files are: all of the data's root, or the part that its source names."""
+    source = cfg.data.source
+    return Path(cfg.data.root, source.folder if source else "")
+
+
+def files(cfg: DictConfig) -> dict[str, list[int]]:
+    """Size in bytes and time of change in ns of every file of the data, by its name."""
+    found = {}
+    for path in sorted(folder(cfg).rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            facts = path.stat()
+            found[str(path.relative_to(folder(cfg)))] = [facts.st_size, facts.st_mtime_ns]
+    return found
+
+
+def settings(cfg: DictConfig) -> str:
+    """A hash of the keys of `data` that decide which images are read, and how."""
+    chosen = {key: value for key, value in select(cfg, RESULT).items() if key.startswith("data.")}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
