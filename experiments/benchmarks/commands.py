@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.benchmarks.results import OURS, Contender
 from experiments.budget.network import design
 from experiments.cli.errors import UserError
+from experiments.tracking.identity import CONFIG_HASH
 from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.run import TrackedRun
-from experiments.tracking.store import CONFIG_HASH, Store
+from experiments.tracking.store import Store
 
 RUNS = 4  # of a sweep
 OWN = ("what=", "rounds=", "bench.", "step=")  # keys that are not for the commands that we time
