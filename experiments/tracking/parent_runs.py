@@ -23,14 +23,14 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
     if there is none."""
     group = identity(cfg, digest, seed=False)
     with FileLock(Path(cfg.checkpoints.root, f"{'-'.join(group.values())}.lock")):
-        if not (found := store.find(group)):
+        if not (found := store.matching(group)):
             tags = {**group, "step": cfg.step, "experiment": cfg.experiment}
             with TrackedRun(store, cfg.name, tags, resume=None) as run:
                 seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
                 run.describe(seedless, figures)
             # machines that share a store but no folder may have created one each
-            found = store.find(group)
-    return found.info.run_id
+            found = store.matching(group)
+    return found[0].info.run_id
 
 
 def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:

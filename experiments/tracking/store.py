@@ -105,11 +105,9 @@ class Store:
             token = page.token or ""
         return runs
 
-    def find(self, tags: dict[str, str], here: str = "") -> Run | None:
-        """The latest finished run with some tags, else the run with the id `here`."""
-        runs = self.search(" and ".join(f"tags.`{key}` = '{tags[key]}'" for key in sorted(tags)))
-        finished = [run for run in runs if run.info.status == "FINISHED"]
-        return next(reversed([run for run in runs if run.info.run_id == here] + finished), None)
+    def matching(self, tags: dict[str, str]) -> list[Run]:
+        """All runs with some tags, the oldest first."""
+        return self.search(" and ".join(f"tags.`{key}` = '{text}'" for key, text in tags.items()))
 
     def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call the store until it answers; its error is raised after `patience` seconds."""

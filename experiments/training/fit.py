@@ -125,9 +125,11 @@ def find(member: Member, store: Store, folder: Path) -> Run | None:
     its epochs would be half from one training and half from another.
     """
     begun = member.folder / BEGUN
-    run_id, _, place = begun.read_text().partition(" ") if begun.exists() else ("", "", "")
-    tags = {key: member.tags[key] for key in (CONFIG_HASH, DIGEST)}
-    return store.find(tags, here=run_id if place == folder.name else "")
+    here = begun.read_text() if begun.exists() else ""
+    runs = store.matching({key: member.tags[key] for key in (CONFIG_HASH, DIGEST)})
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    resumable = [run for run in runs if here == f"{run.info.run_id} {folder.name}"]
+    return next(reversed(resumable + finished), None)
 
 
 def share(members: list[Member], store: Store) -> Path:

@@ -232,6 +232,16 @@ def test_a_study_in_postgresql(place, postgresql, monkeypatch, capsys):
     assert len(place.trials()) == 2
 
 
+def test_a_study_begun_anew_has_nothing_of_the_old_one(place, monkeypatch):
+    for _ in range(2):
+        search_here(place, monkeypatch, "trials=1")
+        Path(place.folder, "search.db").unlink()
+    trials = place.trials()
+    assert [run.data.tags["trial"] for run in trials] == ["0", "0"]
+    for tag in ("study.id", "mlflow.parentRunId"):
+        assert len({run.data.tags[tag] for run in trials}) == 2
+
+
 def test_a_pruner_stops_trials_early(place, monkeypatch, capsys):
     strict = ("pruner._target_=optuna.pruners.ThresholdPruner", "+pruner.lower=0.999")
     search_here(place, monkeypatch, "trials=2", "trainer.max_epochs=2", *strict)

@@ -38,10 +38,12 @@ class Candidates:
         self.client = workplace.client
         self.experiment = self.client.create_experiment("parsimony")
 
-    def add(self, parameters: int, mean: float, *seeds: float, classes: str = "None") -> str:
+    def add(
+        self, parameters: int, mean: float, *seeds: float, classes: str = "None", **tags: str
+    ) -> str:
         """A parent with its seeds; the id of its best seed."""
         parent = self._run({}, {"val/acc_mean": mean, "seeds": len(seeds)}, parameters, classes)
-        tags = {"mlflow.parentRunId": parent}
+        tags |= {"mlflow.parentRunId": parent}
         children = [self._run(tags, {"val/acc": seed}, parameters, classes) for seed in seeds]
         return children[seeds.index(max(seeds))]
 
@@ -72,3 +74,14 @@ def test_best_is_the_smallest_that_reaches_its_target(workplace):
     assert some.data.metrics["parameters"] == 100
     with pytest.raises(UserError, match="where=sizes: "):
         best(store(workplace), "sizes")
+
+
+def test_best_is_no_trial_and_of_one_set_of_images(workplace):
+    candidates = Candidates(workplace)
+    candidates.add(10, 0.1, 0.999, study="night")
+    digits = candidates.add(8000, 0.995, 0.995, **{"data.digest": "a"})
+    assert best(store(workplace)).info.run_id == digits
+    clothes = candidates.add(9000, 0.995, 0.995, **{"data.digest": "b"})
+    with pytest.raises(UserError, match=r"networks for 2 sets of images .* choose one with where="):
+        best(store(workplace))
+    assert best(store(workplace), "tags.`data.digest` = 'b'").info.run_id == clothes

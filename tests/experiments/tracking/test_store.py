@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -92,6 +92,19 @@ def test_an_epoch_that_is_trained_again_is_logged_once(store):
     assert sorted(metric.step for metric in logged) == [1, 2, 3, 4]
 
 
+def test_a_resumed_run_has_the_tags_of_now_and_those_of_its_beginning(store):
+    first = TrackedRun(store, "run", {"device": "cpu", "commit": "a"}, resume=None)
+    first.fail("the disk was full")
+    for commit in ("b", "c"):
+        before = store.client.get_run(first.id)
+        TrackedRun(store, "run", {"device": "cpu", "commit": commit}, resume=before)
+    run = store.client.get_run(first.id)
+    assert run.info.status == "RUNNING"
+    assert (run.data.tags["commit"], run.data.tags["begun.commit"]) == ("c", "a")
+    assert "begun.device" not in run.data.tags
+    assert "error" not in run.data.tags
+
+
 def test_more_metrics_than_mlflow_takes_at_once_are_all_sent(store):
     run = TrackedRun(store, "run", {}, resume=None)
     run.log_history([{"val/acc": 0.5, "train/acc": 0.5}] * 1300, list(range(1300)))
@@ -129,6 +142,31 @@ def test_sixteen_processes_write_to_postgresql_through_a_server_at_once(postgres
     with Server(tmp_path, postgresql, "--workers=2").up() as address:
         write_at_once(address, tmp_path, 16)
         assert_nothing_is_lost(MlflowClient(address), 16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served", [False, True], ids=["directly", "behind a server"])
+def test_a_whole_run_ends_in_postgresql(postgresql, workplace, small, tmp_path, served):
+    """With its artifacts and its model, of which there is one though the run ends twice."""
+    with ExitStack() as stack:
+        uri = postgresql
+        if served:
+            uri = stack.enter_context(Server(tmp_path, postgresql, "--workers=1").up())
+        command = quick(small, "trainer.max_epochs=1", f"seed={int(served)}")
+        places = (f"tracking.uri={uri}", f"tracking.artifacts={tmp_path}/artifacts")
+        client = MlflowClient(uri)
+        for _ in range(2):
+            result = workplace.run("train", *command, *places, "tracking.model=true")
+            assert result.returncode == 0, result.stderr
+            [experiment] = [e for e in client.search_experiments() if e.name == "parsimony"]
+            query = f"params.seed = '{int(served)}' and attributes.status = 'FINISHED'"
+            [run] = client.search_runs([experiment.experiment_id], query)
+            client.update_run(run.info.run_id, status="RUNNING")  # as if it had been killed there
+        models = client.search_logged_models([experiment.experiment_id])
+        assert [model.source_run_id for model in models].count(run.info.run_id) == 1
+        assert {"weights.pt", "config.yaml"} <= {
+            file.path for file in client.list_artifacts(run.info.run_id)
+        }
 
 
 @pytest.fixture
