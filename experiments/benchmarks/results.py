@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from experiments.benchmarks.baselines import device_of
 from experiments.cli import files, tables
-from experiments.tracking.identity import name_experiment
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
@@ -64,7 +63,7 @@ def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
     axes.figure.savefig(drawn, dpi=120, bbox_inches="tight")
 
     store = Store(cfg.tracking)
-    title = f"bench {cfg.what}, {name_experiment(cfg.step, cfg.experiment, ())}"
+    title = f"bench {cfg.what}, {cfg.name}"
     with TrackedRun(store, title, machine, resume=None) as run:
         metrics = medians.rename(lambda name: re.sub("[^a-zA-Z0-9 -]", "", name)).stack()
         run.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
