@@ -1,1 +1,1 @@
-"""The programs, one file each, and the few parts they share."""
+"""The commands, one file each, and the packages that they stand on, one theme each."""

@@ -63,7 +63,7 @@ def check(cost: Cost, cfg: DictConfig) -> None:
 def exceeded_limits(network: nn.Module, cfg: DictConfig) -> list[str]:
     """Each limit of `cfg.budget` that one of many networks exceeds, as a text.
 
-    Without a limit of multiply-adds the network does not run: a few hundred times as fast.
+    Without a limit of multiply-adds the network does not run, which saves most of the time.
     """
     exceeded = _exceeded(_count_stored(network), cfg)
     if exceeded or cfg.budget.mult_adds is None:

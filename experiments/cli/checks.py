@@ -1,4 +1,4 @@
-"""A configuration held against its schema, before anything is read."""
+"""Checks of a configuration against its schema, before anything is read."""
 
 import difflib
 import inspect

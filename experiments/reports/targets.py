@@ -1,4 +1,4 @@
-"""Checks of the gate: a target of a step, and whether it holds. Here those of its network."""
+"""Checks of the gate, each of one target of a step; those of the cost of its network."""
 
 from __future__ import annotations
 

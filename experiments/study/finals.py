@@ -1,4 +1,4 @@
-"""The best trials of a search again: as step files, and as ordinary runs of several seeds."""
+"""The final runs of a search: the best trials as step files, each trained with several seeds."""
 
 import statistics
 import time

@@ -44,7 +44,7 @@ def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space, digest: 
             )
 
 
-def rehearse(cfg: DictConfig, space: Space) -> None:
+def try_sampler(cfg: DictConfig, space: Space) -> None:
     """Run a study in memory, without training. Raises UserError where sampler or pruner fail."""
     sampler, pruner = build(cfg, "sampler", seed=0), build(cfg, "pruner")
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)

@@ -24,7 +24,7 @@ from experiments.study.claims import Claims
 from experiments.study.finals import best_trials, train_finalists, write_step
 from experiments.study.results import log_study, report, study_run
 from experiments.study.samplers.constrained import ConstrainedSampler
-from experiments.study.settings import ID, begin_or_resume, rehearse
+from experiments.study.settings import ID, begin_or_resume, try_sampler
 from experiments.study.space import Space
 from experiments.study.storage import open_storage
 from experiments.study.trial import Reports
@@ -57,7 +57,7 @@ class Worker:
         base.step = base.experiment = None  # a trial is no evidence for either
         design(base)  # refuses values out of range
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
-        rehearse(cfg, self.space)
+        try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
         digest = known_digest(base) or load(base)[1]
         self.store = Store(base.tracking)

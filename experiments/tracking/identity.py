@@ -28,7 +28,7 @@ def config_hash(cfg: DictConfig, seed: bool = True) -> str:
 
 
 def identity(cfg: DictConfig, digest: str, seed: bool = True) -> dict[str, str]:
-    """The tags of a run that no other run has: of its configuration, and of its images."""
+    """The tags that identify a run: the hash of its configuration, and the digest of its images."""
     return {CONFIG_HASH: config_hash(cfg, seed), DIGEST: digest}
 
 

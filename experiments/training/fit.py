@@ -21,13 +21,13 @@ from experiments.budget.cost import Cost
 from experiments.cli.jobs import announce
 from experiments.data.digest import known_digest
 from experiments.data.images import ImageData, load
-from experiments.tracking.identity import CONFIG_HASH, DIGEST, identity, run_name
+from experiments.tracking.identity import DIGEST, identity, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, Store
 from experiments.training.history import History
-from experiments.training.resume import BEGUN, LOG, explained, locked, start_anew
+from experiments.training.resume import BEGUN, LOG, explained, find_run, locked, start_anew
 from experiments.training.trainer import fit_from, fuse, make_module, make_trainer, separate
 from models.lightning.classifier import Diverged
 
@@ -104,7 +104,8 @@ def train(
     folders = [member.folder for member in members]
     with explained(folders[0]), locked(folders):
         for member in members:
-            member.run = None if member.cfg.force else find(member, store, member.folder)
+            if not member.cfg.force:
+                member.run = find_run(store, member.tags, member.folder, member.folder)
         missing = [one for one in members if one.run is None or one.run.info.status != "FINISHED"]
         if missing:
             folder = share(missing, store) if fused else missing[0].folder
@@ -116,20 +117,6 @@ def train(
         for parent, cfg in {one.run.data.tags[PARENT]: one.cfg for one in members}.items():
             sum_up(cfg, store, parent)
     return "trained" if missing else "trained before", store, members
-
-
-def find(member: Member, store: Store, folder: Path) -> Run | None:
-    """The finished run of a member, else the one that was begun with the checkpoint in `folder`.
-
-    A run that was begun elsewhere, by another machine or another program, is not gone on with:
-    its epochs would be half from one training and half from another.
-    """
-    begun = member.folder / BEGUN
-    here = begun.read_text() if begun.exists() else ""
-    runs = store.matching({key: member.tags[key] for key in (CONFIG_HASH, DIGEST)})
-    finished = [run for run in runs if run.info.status == "FINISHED"]
-    resumable = [run for run in runs if here == f"{run.info.run_id} {folder.name}"]
-    return next(reversed(resumable + finished), None)
 
 
 def share(members: list[Member], store: Store) -> Path:
@@ -144,7 +131,7 @@ def share(members: list[Member], store: Store) -> Path:
     for member in members:
         member.tags[FUSED] = name
         if not member.cfg.force:
-            member.run = find(member, store, folder)
+            member.run = find_run(store, member.tags, member.folder, folder)
     return folder
 
 

@@ -1,15 +1,17 @@
-"""What is left of earlier runs: locked while it is in use, found, gone on with, or removed."""
+"""The folders of runs: locked while a process trains, searched for a run to resume, cleaned."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import is_job
-from experiments.tracking.store import reason
+from experiments.tracking.identity import CONFIG_HASH, DIGEST
+from experiments.tracking.store import Store, reason
 
 LOG = "train.log"
 BEGUN = "run"  # holds the id of the run that was begun here, and the folder of its checkpoint
@@ -26,6 +28,23 @@ def locked(folders: Iterable[Path]) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             locks.enter_context(FileLock(folder / "lock", blocking=is_job()))
         yield
+
+
+def find_run(store: Store, tags: dict[str, str], folder: Path, program: Path) -> Run | None:
+    """The finished run of an identity, else the one to resume from the checkpoint in `program`.
+
+    A run that another machine or another program began is not resumed: its epochs would be half
+    from one training and half from another.
+
+    Args:
+        folder: of the run; the same as `program`, but for runs that are trained together.
+    """
+    begun = folder / BEGUN
+    here = begun.read_text() if begun.exists() else ""
+    runs = store.matching({key: tags[key] for key in (CONFIG_HASH, DIGEST)})
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    resumable = [run for run in runs if here == f"{run.info.run_id} {program.name}"]
+    return next(reversed(resumable + finished), None)
 
 
 def start_anew(folder: Path) -> None:
