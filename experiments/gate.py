@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli.compose import compose
+from experiments.cli.keys import key_of
 from experiments.cli.program import program
 
 FAILED, NO_VERDICT = 1, 2  # exit statuses
@@ -63,7 +64,7 @@ def chosen() -> Iterator[tuple[str, DictConfig]]:
     searched = list(config.overrides.hydra)  # for hydra.searchpath
     names = loader.get_group_options(group, config_name="gate", overrides=searched)
     names = [choices[group]] if choices[group] else names
-    given = [item for item in config.overrides.task if item.split("=")[0] != group]
+    given = [item for item in config.overrides.task if key_of(item) != group]
     for name in names:
         cfg = compose("gate", [f"{group}={name}", *given])
         check(cfg, "gate")

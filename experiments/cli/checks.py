@@ -15,7 +15,7 @@ from experiments.cli.compose import OBJECTS
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.schema import SCHEMAS, Object, Positive
 
-HYDRA = {"_target_": str, "_partial_": bool, "_args_": list[Any]}
+HYDRA = {"_target_": str, "_partial_": bool, "_args_": list, "_convert_": str, "_recursive_": bool}
 # ranges of arguments that their class does not check itself
 RANGES = {"StepLR": {"step_size": Positive, "gamma": Annotated[float, Field(gt=0)]}}
 MUST_BE = {
@@ -28,6 +28,7 @@ MUST_BE = {
     "string_too_short": "given",
     "too_short": "longer",
     "list_type": "a list",
+    "tuple_type": "a list",
     "dict_type": "a group of keys",
     "model_type": "a group of keys",
     "literal_error": "{expected}",
@@ -172,7 +173,7 @@ def find(path: Iterable[str | int], values: Any) -> tuple[list[str], Any]:
     keys = []
     for part in path:
         if isinstance(values, list) and isinstance(part, int):
-            values = values[part]
+            values = values[part] if part < len(values) else None
         elif isinstance(values, dict):
             values = values.get(part)
         else:

@@ -28,10 +28,8 @@ def without_null_groups(arguments: Sequence[str]) -> list[str]:
 
 
 def compose(command: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration that a command has with these overrides, as a running command may ask."""
-    given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
-    search_path = [item for item in given if item.startswith("hydra.searchpath=")]
-    cfg = hydra.compose(command, overrides=[*overrides, *search_path], return_hydra_config=True)
+    """The configuration that a command has with these overrides."""
+    cfg = hydra.compose(command, [*overrides, *search_path()], return_hydra_config=True)
     choices = cfg.hydra.runtime.choices
     with open_dict(cfg):
         del cfg["hydra"]
@@ -53,8 +51,16 @@ def complete(command: str, cfg: DictConfig, overrides: Sequence[str], choices: A
         own = [item for item in overrides if key_of(item).split(".")[0] == group]
         if any(key_of(item) == group for item in own):
             rest = [item for item in overrides if item not in own]
-            usual = hydra.compose(command, overrides=rest, return_hydra_config=True)
+            usual = hydra.compose(command, [*rest, *search_path()], return_hydra_config=True)
             if usual.hydra.runtime.choices.get(group) != choices.get(group):
+                plain = "search" if group in ("sampler", "pruner") else "train"  # without a step
+                alone = hydra.compose(plain, [*own, *search_path()])
                 with open_dict(cfg):
-                    cfg[group] = hydra.compose(command, overrides=own).get(group)
+                    cfg[group] = alone.get(group)
     return cfg
+
+
+def search_path() -> list[str]:
+    """The override hydra.searchpath=... of the running command, if there is one."""
+    given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
+    return [item for item in given if item.startswith("hydra.searchpath=")]

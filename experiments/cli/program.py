@@ -103,7 +103,8 @@ def program(
                 sys.exit(INTERRUPTED)
             except Exception as error:
                 # in composing, whatever Hydra, OmegaConf or a YAML parser says of the user's text
-                if composed and not isinstance(error, (HydraException, OmegaConfBaseException)):
+                begun = composed or at_interrupt  # of a sweep, whose jobs may be other processes
+                if begun and not isinstance(error, (HydraException, OmegaConfBaseException)):
                     raise
                 fail(_explain(error, name))
 

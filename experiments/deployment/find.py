@@ -61,17 +61,17 @@ def best(store: Store, where: str | None = None) -> Run:
         accuracy = metrics.get("val/acc" if single else "val/acc_mean", 0)
         if reaches(accuracy, float(run.data.params["target.val_acc"])):
             reached.append((single, metrics["parameters"], -accuracy, run.info.run_id))
-            digests.add(run.data.tags.get(DIGEST))
+            digests |= {run.data.tags[DIGEST]} if DIGEST in run.data.tags else set()
     if not reached:
         raise UserError(
             f"run=best: none of the finished runs in {store.uri} reaches its target; "
             "train with a target, or name a run with run="
         )
     if len(digests) > 1:
-        first = min(map(str, digests))
+        query = f'tags.`{DIGEST}` = \\"{max(digests)}\\" and {ALL_CLASSES}'.replace("'", '\\"')
         raise UserError(
-            f"run=best: networks for {len(digests)} sets of images reach their targets; choose one "
-            f"with where=\"tags.`{DIGEST}` = '{first}'\""
+            f"run=best: networks for {len(digests)} sets of images reach their targets; choose "
+            f"one: 'where=\"{query}\"'"
         )
     return find(store, min(reached)[-1])
 

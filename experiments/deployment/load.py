@@ -66,7 +66,10 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
         raise UserError(f"has no {CONFIG} among its artifacts")
     try:
         config = yaml.safe_load(path.read_bytes())
-        data = {name: kind(config["data"][name]) for name, kind in IMAGES.items()}
+        data = {name: config["data"][name] for name in IMAGES}
+        for name, kind in IMAGES.items():
+            if type(data[name]) not in (int, kind) or (name != "mean" and not data[name] > 0):
+                raise ValueError(f"data.{name} is {data[name]}")
         loss = build(config.get("loss") or {"_target_": "models.losses.CrossEntropy"})
         trained = Trained(build(config["model"]), loss, data)
     except Exception as error:  # its values may be anything

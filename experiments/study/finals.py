@@ -13,6 +13,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.budget.network import prepare
+from experiments.cli.compose import search_path
 from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.keys import key_of, kind, select
@@ -71,7 +72,8 @@ def write_step(
         for group, choice in HydraConfig.get().runtime.choices.items()
         if choice != usual.get(group, choice) and "/" not in group and group not in NOT_A_STEP
     }
-    reference = compose("train", overrides=[f"{group}={name}" for group, name in groups.items()])
+    chosen = [f"{group}={name}" for group, name in groups.items()]
+    reference = compose("train", overrides=[*chosen, *search_path()])
     theirs = select(reference, RESULT, JUDGEMENT)
     changes = OmegaConf.create()
     for key, value in select(cfg, RESULT, JUDGEMENT).items():
@@ -132,8 +134,7 @@ def final_accuracy(step: str, seed: int) -> float | None:
         for item in overrides.task
         if kind(key := key_of(item)) == PLACE and key.split(".")[0] in known and key != "force"
     ]
-    path = [item for item in overrides.hydra if item.startswith("hydra.searchpath")]
-    cfg = compose("train", overrides=[f"step={step}", f"seed={seed}", *here, *path])
+    cfg = compose("train", overrides=[f"step={step}", f"seed={seed}", *here, *search_path()])
     cfg.step = step
     cfg.name = name_experiment(cfg, "train", [f"step={step}"])
     announce(name=run_name(cfg))

@@ -83,6 +83,10 @@ class Worker:
             if trial is None:
                 time.sleep(SECONDS)
 
+    def place(self, number: int) -> str:
+        """The name of a trial's claim, and of the folder for its checkpoint."""
+        return f"{self.id}-{number}"
+
     def finished(self) -> bool:
         """Whether all trials are finished, those of other workers too."""
         trials = self.study.get_trials(deepcopy=False)
@@ -99,14 +103,14 @@ class Worker:
             if TrialState.WAITING not in states and len(states) >= self.cfg.trials:
                 return None
             trial = self.ask(len(states))
-            claim.enter_context(self.claims.take(str(trial.number), wait=True))
+            claim.enter_context(self.claims.take(self.place(trial.number), wait=True))
             return trial
 
     def release_abandoned(self) -> None:
         """Let the trials wait again whose workers are gone, with their number and checkpoint."""
         study_id = self.storage.get_study_id_from_name(self.name)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            with self.claims.take(str(trial.number)) as free:
+            with self.claims.take(self.place(trial.number)) as free:
                 if not free:
                     continue
                 key = self.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
@@ -143,8 +147,7 @@ class Worker:
         }
         query = f"tags.`{STUDY_ID}` = '{self.id}' and tags.{TRIAL} = '{trial.number}'"
         found = self.store.client.search_runs([self.store.experiment_id], query)
-        folder = self.claims.folder / f"{self.id}-{trial.number}"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.claims.folder / self.place(trial.number)
         member = Member(cfg.name, cfg, network, cost, folder, tags, next(iter(found), None))
         reports = Reports(trial, self.claims)
         fit([member], self.store, folder, callbacks=[reports], artifacts=False)

@@ -98,11 +98,13 @@ def gather(runs: Iterable[Run], metric: str, group: Sequence[str] | None = None)
             values = (f"{name}={run.data.params.get(name)}" for name in group)
             groups[", ".join(values), digest, None].append(run)
         else:
-            name = re.sub(r", seed \S+$", "", run.info.run_name)
-            groups[name, digest, run.data.tags.get(PARENT)].append(run)
-    counts = Counter(name for name, *_ in groups)
+            parent = run.data.tags.get(PARENT)
+            groups[None if parent else _name(run), digest, parent].append(run)
+    names = {key: key[0] or _name(members[-1]) for key, members in groups.items()}
+    counts = Counter(names.values())
     arms = []
-    for (name, digest, parent), members in groups.items():
+    for key, members in groups.items():
+        name, (_, digest, parent) = names[key], key
         mark = (parent or digest or "")[:6]
         shown = f"{name} ({mark})" if counts[name] > 1 and mark else name
         arms.append(_arm(shown, members, metric))
@@ -143,6 +145,11 @@ def _arm(name: str, runs: list[Run], metric: str) -> Arm:
         parent=data.tags.get(PARENT),
         digest=data.tags.get(DIGEST),
     )
+
+
+def _name(run: Run) -> str:
+    """A run's name without its seed."""
+    return re.sub(r", seed \S+$", "", run.info.run_name)
 
 
 def _device(tags: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.compose import compose, groups
 from experiments.cli.keys import key_of, kind, select
-from experiments.cli.kinds import RESULT
+from experiments.cli.kinds import LABEL, RESULT
 
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
 FILES = ("step", "experiment", "seed")  # what a name begins or ends with
@@ -54,21 +54,24 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
     name = cfg.step or cfg.experiment or "custom"
     if re.fullmatch(r"s\d+", name):
         name = f"step {int(name[1:])}"
-    files = groups()
     typed = {key_of(item): item for item in overrides}
-    changes = {
-        key: item.partition("=")[2] or "null" if key in files else shown(OmegaConf.select(cfg, key))
-        for key, item in sorted(typed.items())
-        if key == "point" or (kind(key) == RESULT and key not in FILES)
-    }
-    if changes:
+    changed = sorted(
+        key for key in typed if key == "point" or (kind(key) == RESULT and key not in FILES)
+    )
+    if changed:
         own = compose(command, [typed[key] for key in FILES if key in typed])
-        changes = {
-            key: value
-            for key, value in changes.items()
-            if key in files or value != shown(OmegaConf.select(own, key, default="absent"))
-        }
-    return ", ".join((name, *(f"{key}={value}" for key, value in changes.items())))
+        changed = [key for key in changed if part(cfg, key) != part(own, key)]
+    files = groups()
+    for key in changed:
+        choice = typed[key].partition("=")[2] or "null"
+        name += f", {key}={choice if key in files else shown(OmegaConf.select(cfg, key))}"
+    return name
+
+
+def part(cfg: DictConfig, key: str) -> dict[str, Any]:
+    """What a key of a configuration contributes to its identity."""
+    values = select(cfg, RESULT, LABEL)
+    return {each: values[each] for each in values if each == key or each.startswith(f"{key}.")}
 
 
 def shown(value: Any) -> str:

@@ -31,7 +31,8 @@ def expand(cfg: DictConfig) -> list[DictConfig]:
         for name, value in zip(varied, values, strict=True):
             OmegaConf.update(run, KEYS[name], value)
             if name != "seed":
-                run.name = f"{run.name}, {KEYS[name]}={value}"
+                step, *changes = run.name.split(", ")
+                run.name = ", ".join([step, *sorted([*changes, f"{KEYS[name]}={value}"])])
         runs.append(run)
     return runs
 

@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.slow]
 CASES = 1000
 # stops every run, search and gate that the schema lets through before it reads anything
 STOP = {
-    "train": ("budget.parameters=1",),
-    "search": ("model.widths=[9,9,9,9,9,9,9,9]",),
+    "train": ("data=idx", "data.root=/nowhere", "budget.parameters=1"),
+    "search": ("data=idx", "data.root=/nowhere"),
     "gate": ("step=s13", "stage=budget", "budget.parameters=1"),
     "compare": ("tracking.uri=sqlite:////nowhere/mlflow.db",),
     "predict": ("input=/nowhere",),
@@ -49,7 +49,7 @@ def test_no_input_ends_in_a_traceback_or_passes_against_the_schema(tmp_path_fact
     changes = data.draw(st.lists(st.tuples(st.sampled_from(keys), VALUES), min_size=1, max_size=2))
     forms = st.sampled_from(["{key}={value}", "+{key}.more={value}", "++{key}={value}", "~{key}"])
     overrides = [data.draw(forms).format(key=key, value=value) for key, value in changes]
-    code, output, errors = ended(command, [*STOP[command], *overrides], tmp_path_factory)
+    code, output, errors = ended(command, [*overrides, *STOP[command]], tmp_path_factory)
     lines = errors.strip().splitlines()
     assert code not in (0, None), (overrides, output)
     assert len(lines) <= 20 and "Traceback" not in errors, (overrides, errors)

@@ -82,6 +82,6 @@ def test_best_is_no_trial_and_of_one_set_of_images(workplace):
     digits = candidates.add(8000, 0.995, 0.995, **{"data.digest": "a"})
     assert best(store(workplace)).info.run_id == digits
     clothes = candidates.add(9000, 0.995, 0.995, **{"data.digest": "b"})
-    with pytest.raises(UserError, match=r"networks for 2 sets of images .* choose one with where="):
+    with pytest.raises(UserError, match=r"networks for 2 sets of images .* choose one:"):
         best(store(workplace))
     assert best(store(workplace), "tags.`data.digest` = 'b'").info.run_id == clothes
