@@ -1,12 +1,23 @@
 """One MLflow run: logged once an epoch, resumed, and closed with the right status."""
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
@@ -53,6 +64,15 @@ class TrackedRun:
         params = [Param(key, value) for key, value in parameters(cfg).items()]
         metrics = [Metric(name, value, self.started, 0) for name, value in figures.items()]
         self.client.log_batch(self.id, params=params, metrics=metrics)
+
+    def use_images(self, cfg: DictConfig, digest: str) -> None:
+        """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
+        for split, context in (("train", "training"), ("val", "validation")):
+            target = cfg.data[split]._target_
+            name = f"{target.rpartition('.')[2]} {split}"
+            data = Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
+            used = DatasetInput(data, [InputTag("mlflow.data.context", context)])
+            self.client.log_inputs(self.id, datasets=[used])
 
     def log_figures(self, figures: dict[str, float], time: int) -> None:
         """Log figures of the whole run; `time` is in milliseconds since 1970."""

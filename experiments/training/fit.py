@@ -217,4 +217,5 @@ def tracked(member: Member, store: Store, origin: dict[str, Any]) -> Iterator[Tr
     with run, logged_to(member.folder / LOG, run):
         if member.run is None or "parameters" not in member.run.data.metrics:
             run.describe(member.cfg, member.cost.figures())
+            run.use_images(member.cfg, origin[DIGEST])
         yield run

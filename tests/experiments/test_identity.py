@@ -23,6 +23,11 @@ def test_other_images_are_another_run_and_damaged_ones_are_refused(workplace, sm
     runs = workplace.seeds()
     for tag in ("data.digest", "mlflow.parentRunId"):
         assert len({run.data.tags[tag] for run in runs}) == 2
+    for run in runs:
+        used = {(each.tags[0].value, each.dataset.name) for each in run.inputs.dataset_inputs}
+        assert used == {("training", "IDXFolder train"), ("validation", "IDXFolder val")}
+        digests = {each.dataset.digest for each in run.inputs.dataset_inputs}
+        assert digests == {run.data.tags["data.digest"]}
     for damaged in folders:  # where it was trained before, and finished, too
         images = damaged / "train-images-idx3-ubyte"
         images.write_bytes(images.read_bytes()[:-1])
