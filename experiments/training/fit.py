@@ -178,7 +178,7 @@ def fit(
                 figures = member.cost.figures()
                 member.tags[PARENT] = parent_run(member.cfg, store, digest, figures)
             runs.append(stack.enter_context(tracked(member, store, origin)))
-            (member.folder / BEGUN).write_text(f"{runs[-1].id} {folder.name}")
+            (folder / BEGUN.format(member.folder.name)).write_text(runs[-1].id)
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
         history = History(runs)
         trainer.callbacks[:0] = [history, *callbacks]  # ahead of the checkpoint, which keeps them

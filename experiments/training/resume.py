@@ -14,7 +14,7 @@ from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.store import Store, reason
 
 LOG = "train.log"
-BEGUN = "run"  # holds the id of the run that was begun here, and the folder of its checkpoint
+BEGUN = "run-{}"  # a file beside a checkpoint, named after the folder of the run that it is of
 
 
 @contextmanager
@@ -39,11 +39,11 @@ def find_run(store: Store, tags: dict[str, str], folder: Path, program: Path) ->
     Args:
         folder: of the run; the same as `program`, but for runs that are trained together.
     """
-    begun = folder / BEGUN
+    begun = program / BEGUN.format(folder.name)
     here = begun.read_text() if begun.exists() else ""
     runs = store.matching({key: tags[key] for key in (CONFIG_HASH, DIGEST)})
     finished = [run for run in runs if run.info.status == "FINISHED"]
-    resumable = [run for run in runs if here == f"{run.info.run_id} {program.name}"]
+    resumable = [run for run in runs if here == run.info.run_id]
     return next(reversed(resumable + finished), None)
 
 

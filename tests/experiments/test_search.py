@@ -92,7 +92,10 @@ def wait_for_trials(place: SearchPlace, count: int) -> dict[int, int]:
         started = [log for log in logs if log.exists() and "epoch 2 of" in log.read_text()]
         if len(started) == count:
             with suppress(LookupError):  # one has just ended
-                return {int(log.parent.name): holder(log.parent / "lock") for log in started}
+                return {
+                    int(log.parent.name.split("-")[1]): holder(log.parent / "lock")
+                    for log in started
+                }
         time.sleep(0.05)
     raise TimeoutError(f"not {count} trials at a time")
 
