@@ -163,9 +163,9 @@ class BenchSettings(Section):
 
 
 class Bench(Train):
-    what: Literal["epoch", "sweep", "start", "compare"]
-    rounds: Positive
-    bench: BenchSettings
+    what: Annotated[Literal["epoch", "sweep", "start", "compare"], PLACE]
+    rounds: Annotated[Positive, PLACE]
+    bench: Annotated[BenchSettings, PLACE]
 
 
 class Compare(Section):
