@@ -102,7 +102,7 @@ def test_only_a_file_is_read(path):
     with pytest.raises(UserError, match=r"train.csv is missing: put the competition's files"):
         CSVFolder(str(path.parent), True, 1, 10)
     path.mkdir()
-    with pytest.raises(UserError, match="train.csv: is not a file"):
+    with pytest.raises(UserError, match=r"train.csv: is not a file"):
         read(path, 10)
 
 
@@ -112,7 +112,7 @@ def test_the_last_rows_are_held_out(path):
     assert [part.targets.tolist() for part in parts] == [[7, 0], [9]]
     assert [len(part.data) for part in parts] == [2, 1]
     for held_out in (0, 3, -1, None):
-        with pytest.raises(UserError, match="data.held_out must be below 3"):
+        with pytest.raises(UserError, match=r"data\.held_out must be below 3"):
             CSVFolder(str(path.parent), True, held_out, 10)
 
 

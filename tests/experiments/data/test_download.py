@@ -74,7 +74,8 @@ def test_intact_data_needs_neither_network_nor_a_writable_folder(copy, offline):
 def test_without_network_a_damaged_file_is_an_error(copy, offline):
     victim = copy / "t10k-labels-idx1-ubyte"
     victim.write_bytes(victim.read_bytes()[:5_000])
-    with pytest.raises(UserError, match=r"^MNIST cannot be fetched: .* missing or damaged, .*") as error:
+    message = r"^MNIST cannot be fetched: .* missing or damaged, .*"
+    with pytest.raises(UserError, match=message) as error:
         fetch(data(copy.parents[1]))
     assert "data=idx data.root=FOLDER" in str(error.value)
     assert "\n" not in str(error.value)
