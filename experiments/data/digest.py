@@ -16,7 +16,7 @@ from experiments.cli.files import write
 from experiments.cli.keys import select
 from experiments.cli.kinds import RESULT
 
-KEPT = ".digests.json"
+KEPT = ".digests-2.json"  # 2: with holdout, of the test images too
 
 
 def known_digest(cfg: DictConfig) -> str | None:

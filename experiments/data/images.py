@@ -87,13 +87,17 @@ class BatchGroups:
 
 @dataclass(eq=False, repr=False)
 class ImageData(pl.LightningDataModule):
-    """Training and validation images, moved once to the device that trains on them."""
+    """Training and validation images, moved once to the device that trains on them.
+
+    `test`: where validation images were held out; scored once, after the training.
+    """
 
     train: Images
     val: Images
     batch_size: int
     eval_batch_size: int
     shuffle: bool = True
+    test: Images | None = None
     fused_seeds: Sequence[int] | None = None  # of networks that are trained at once
 
     def __post_init__(self) -> None:
@@ -113,22 +117,22 @@ class ImageData(pl.LightningDataModule):
 def load(cfg: DictConfig) -> tuple[ImageData, str]:
     """Fetch and read the data of a configuration; with the digest of what was read.
 
-    With `data.holdout`, that many training images are for validation; no test image is read.
+    With `data.holdout`, that many training images are for validation, and the test images are
+    a third set; without it, validation is on the test images.
 
     Raises:
         UserError: the data cannot be fetched or read, or differ from what `data` states.
     """
     fetch(cfg.data)
-    train = _read(cfg, "train")
-    if cfg.data.holdout is None:
-        val = _read(cfg, "val")
-    else:
+    train, val, test = _read(cfg, "train"), _read(cfg, "val"), None
+    if cfg.data.holdout is not None:
+        test = val
         train, val = _hold_out(train, cfg.data.holdout)
     digest = hashlib.sha256()
-    for tensor in (*train, *val):
+    for tensor in (*train, *val, *(test or ())):
         digest.update(tensor.numpy())
     shuffle = cfg.data.shuffle is not False
-    data = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size, shuffle)
+    data = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size, shuffle, test)
     keep_digest(cfg, digest.hexdigest()[:12])
     return data, digest.hexdigest()[:12]
 

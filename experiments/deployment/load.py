@@ -45,7 +45,7 @@ class Trained(nn.Module):
 
 
 def load(store: Store, run: Run, checkpoints: Path) -> Trained:
-    """The network of a run with the weights of its best epoch.
+    """The network of a run with the weights that it exported.
 
     Args:
         checkpoints: the folder with the weights of runs that have none in the store.
@@ -76,7 +76,8 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
         raise UserError(f"{CONFIG} describes no network: {one_line(error)[:200]}") from error
     names = (run.data.tags.get(tag, "") for tag in (CONFIG_HASH, DIGEST))
     identity = "-".join(re.sub(r"\W", "", name) for name in names)
-    weights = _download(store, run, WEIGHTS, folder) or checkpoints / identity / "best.ckpt"
+    kept = "last.ckpt" if config["data"].get("holdout") is None else "best.ckpt"
+    weights = _download(store, run, WEIGHTS, folder) or checkpoints / identity / kept
     try:
         state = torch.load(weights, weights_only=True, map_location="cpu")
         if "state_dict" in state:  # a checkpoint

@@ -67,8 +67,13 @@ class TrackedRun:
 
     def use_images(self, cfg: DictConfig, digest: str) -> None:
         """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
-        for split, context in (("train", "training"), ("val", "validation")):
-            target = cfg.data[split]._target_
+        held = cfg.data.holdout is not None
+        contexts = {"train": "training", "val": "validation"} | (
+            {"test": "testing"} if held else {}
+        )
+        for split, context in contexts.items():
+            source = "train" if split == "train" or (held and split == "val") else "val"
+            target = cfg.data[source]._target_
             name = f"{target.rpartition('.')[2]} {split}"
             data = Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
             used = DatasetInput(data, [InputTag("mlflow.data.context", context)])

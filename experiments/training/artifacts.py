@@ -1,4 +1,4 @@
-"""The files that a run leaves: figures and tables to look at, and its best weights as a model."""
+"""The files that a run leaves: figures and tables to look at, and its weights as a model."""
 
 import tempfile
 from importlib.metadata import version
@@ -14,11 +14,9 @@ from sklearn.utils.multiclass import unique_labels
 from torch import Tensor, nn
 
 from experiments.budget.cost import Cost
-from experiments.cli.text import against
-from experiments.data.images import ImageData
+from experiments.data.images import Images
 from experiments.tracking.run import CONFIG, WEIGHTS, TrackedRun
 from experiments.training import figures
-from experiments.training.trainer import count_batches
 from models.lightning.classifier import Classifier
 
 MISTAKES, PER_CLASS = "mistakes.csv", "per_class.csv"
@@ -31,34 +29,32 @@ def log_artifacts(
     run: TrackedRun,
     cost: Cost,
     module: Classifier,
-    data: ImageData,
+    judged: Images,
+    predicted: Tensor,
     epochs: list[dict[str, float]],
     losses: Tensor,
-    best: Path,
+    batches: int,
 ) -> None:
-    """Log the verdict of a trained run, its figures, tables and texts, and its best weights.
+    """Log the figures, tables and texts of a trained run, and its weights.
 
     Args:
-        module: with the weights of the last epoch; afterwards with the best, on the CPU.
+        module: with the weights to export; afterwards on the CPU.
+        judged: the images that these weights are judged by.
+        predicted: int64 [N], their classes as the module sees them.
         epochs: the metrics of each epoch.
         losses: float [P], of the training batches, or means of several at a time.
-        best: the checkpoint of the epoch with the highest validation accuracy.
+        batches: number of all training batches.
     """
-    if verdict := against(epochs[-1]["val/acc"], cfg.target.val_acc):
-        run.tag("verdict", verdict)
-    module.to(data.val.images.device).eval()
-    batches = data.val.images.split(data.eval_batch_size)
-    predicted = torch.cat([module.learn.outputs(batch).argmax(1) for batch in batches]).cpu()
-    images, truth = data.val.to(torch.device("cpu"))
+    module.cpu()
+    images, truth = judged.to(torch.device("cpu"))
     wrong = truth != predicted
     pictures = {
         "learning_curves": figures.learning_curves(epochs),
-        "loss": figures.loss_curve(losses, count_batches(cfg, len(data.train.labels))),
+        "loss": figures.loss_curve(losses, batches),
         "confusion_matrix": figures.confusion_matrix(truth, predicted, cfg.data.num_classes),
         "misclassified": figures.gallery(images[wrong], truth[wrong], predicted[wrong]),
         "predictions": figures.gallery(images, truth, predicted),
     }
-    module.cpu().load_state_dict(torch.load(best, "cpu", weights_only=True)["state_dict"])
     # without the store, whose address may hold credentials
     described = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "tracking"])
     texts = {

@@ -19,6 +19,7 @@ from torch import nn
 
 from experiments.budget.cost import Cost
 from experiments.cli.jobs import announce
+from experiments.cli.text import against
 from experiments.data.digest import known_digest
 from experiments.data.images import ImageData, load
 from experiments.tracking.identity import DIGEST, identity, run_name
@@ -26,9 +27,19 @@ from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, Store
+from experiments.tracking.wrong import log_wrong
 from experiments.training.history import History
 from experiments.training.resume import BEGUN, LOG, explained, find_run, locked, start_anew
-from experiments.training.trainer import fit_from, fuse, make_module, make_trainer, separate
+from experiments.training.trainer import (
+    count_batches,
+    fit_from,
+    fuse,
+    make_module,
+    make_trainer,
+    predict,
+    separate,
+    take_best,
+)
 from models.lightning.classifier import Diverged
 
 log = logging.getLogger(__name__)
@@ -113,7 +124,7 @@ def train(
                 start_anew(folder)
             fit(missing, store, folder, images)
             if fused:
-                start_anew(folder)  # each run has its own checkpoint now
+                start_anew(folder)  # the weights of each run are in the store now
         for parent, cfg in {one.run.data.tags[PARENT]: one.cfg for one in members}.items():
             sum_up(cfg, store, parent)
     return "trained" if missing else "trained before", store, members
@@ -151,19 +162,20 @@ def fit(
     Args:
         members: one, or those that share a program.
         images: with their digest, if they have been read already.
-        artifacts: whether runs leave figures, tables and a model.
+        artifacts: whether runs leave figures, tables and a model, and with `data.holdout` are
+            scored on the test images. Trials are not: they are judged by their last epoch.
     """
     cfg, fused = members[0].cfg, FUSED in members[0].tags
     trainer = make_trainer(cfg, folder, together=len(members) if fused else None)
     device = trainer.strategy.root_device
     data, digest = images or load(cfg)
-    count = len(data.train.labels)
+    trained_on = len(data.train.labels)
     if fused:
         cfgs, networks = zip(*((member.cfg, member.network) for member in members), strict=True)
         data.fused_seeds = [each.seed for each in cfgs]  # batches in the order of each seed
-        module = fuse(cfgs, networks, count, device)
+        module = fuse(cfgs, networks, trained_on, device)
     else:
-        module = make_module(cfg, members[0].network, count)
+        module = make_module(cfg, members[0].network, trained_on)
     held_out = cfg.data.holdout
     origin = {
         DIGEST: digest,
@@ -197,15 +209,31 @@ def fit(
                 continue
             run.tag("backend", module.learn.backend)
             run.log_figures(history.summary(index), time=history.ended[-1])
+            tested = artifacts and held_out is not None
+            if fused:
+                one = separate(module, index, member.cfg, member.network, best=tested)
+            else:
+                one = take_best(module, member.folder) if tested else module
+            judged = data.test if tested else data.val
+            predicted = predict(one, judged.images, data.eval_batch_size, device)
+            wrong = (predicted != judged.labels.cpu()).nonzero().flatten().tolist()
+            count = len(predicted)
+            log_wrong(run, "test" if tested else "val", digest, count, wrong)
+            accuracy = history.epochs[index][-1]["val/acc"]
+            if tested:
+                accuracy = 1 - len(wrong) / count
+                run.log_figures({"test/acc": accuracy}, time=history.ended[-1])
+            if verdict := against(accuracy, member.cfg.target.val_acc):
+                run.tag("verdict", verdict)
             if artifacts:
                 # not before: scikit-learn takes a while
                 from experiments.training.artifacts import log_artifacts
 
-                best = member.folder / "best.ckpt"
-                one = separate(module, index, member.cfg, member.network, best) if fused else module
                 losses = torch.cat(history.losses)[:, index]
-                epochs = history.epochs[index]
-                log_artifacts(member.cfg, run, member.cost, one, data, epochs, losses, best)
+                log_artifacts(
+                    *(member.cfg, run, member.cost, one, judged, predicted),
+                    *(history.epochs[index], losses, count_batches(member.cfg, trained_on)),
+                )
     for member, run in zip(members, runs, strict=True):
         member.run = store.client.get_run(run.id)
 

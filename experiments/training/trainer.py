@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cli.config import build
@@ -48,20 +48,35 @@ def fuse(
 
 
 def separate(
-    module: FusedClassifier, index: int, cfg: DictConfig, network: nn.Module, best: Path
+    module: FusedClassifier, index: int, cfg: DictConfig, network: nn.Module, best: bool
 ) -> Classifier:
-    """One of the networks as if it had been trained alone: a module with its last weights.
+    """One of the networks as if it had been trained alone: a module with its weights.
 
     Args:
         network: takes the weights.
-        best: the checkpoint to write, with the weights of its best epoch.
+        best: those of its best epoch, not of the last one.
     """
-    names = list(network.state_dict())
-    alone = make_module(cfg, network, images=0)  # trains no more
-    network.load_state_dict(unstacked(module.best, index, names))
-    torch.save({"state_dict": alone.state_dict()}, best)
-    network.load_state_dict(unstacked(module.network.stacked(), index, names))
-    return alone
+    weights = module.best if best else module.network.stacked()
+    network.load_state_dict(unstacked(weights, index, list(network.state_dict())))
+    return make_module(cfg, network, images=0)  # trains no more
+
+
+def take_best(module: Classifier, folder: Path) -> Classifier:
+    """The module with the weights of its best epoch, from the checkpoint in `folder`."""
+    kept = torch.load(folder / "best.ckpt", module.device, weights_only=True)
+    module.load_state_dict(kept["state_dict"])
+    return module
+
+
+@torch.inference_mode()
+def predict(module: Classifier, images: Tensor, size: int, device: torch.device) -> Tensor:
+    """The class that the module sees in each image, `size` at a time.
+
+    images: uint8 [N, C, H, W] -> int64 [N], on the CPU.
+    """
+    module.to(device).eval()
+    batches = images.to(device).split(size)
+    return torch.cat([module.learn.outputs(batch).argmax(1) for batch in batches]).cpu()
 
 
 def recipe(cfg: DictConfig, images: int) -> dict[str, Any]:
@@ -90,10 +105,12 @@ def worth_compiling(cfg: DictConfig, images: int) -> bool:
 
 
 def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> pl.Trainer:
-    """A Lightning trainer that keeps the last and the best epoch in `folder`.
+    """A Lightning trainer that keeps the last epoch in `folder`, and the best one if it is chosen.
+
+    It is chosen by images held out (`data.holdout`); never by the test images.
 
     Args:
-        together: how many runs it trains as one program, of which it keeps the last epoch only.
+        together: how many runs it trains as one program, whose module keeps the best weights.
 
     Raises:
         UserError: the accelerator does not exist here.
@@ -102,7 +119,7 @@ def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> 
     each_epoch = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     # two of them: save_last=True would keep the last epoch only where it is the best one
     callbacks = [ModelCheckpoint(folder, filename="last", **each_epoch)]
-    if not together:
+    if not together and cfg.data.holdout is not None:
         best = ModelCheckpoint(folder, filename="best", monitor="val/acc", mode="max", **each_epoch)
         callbacks.insert(0, best)  # the last checkpoint keeps its score
     if sys.stderr.isatty() and not is_job():

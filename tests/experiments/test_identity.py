@@ -5,6 +5,7 @@ import shutil
 import pytest
 from conftest import one_line, quick
 
+from experiments.data.digest import KEPT
 from experiments.reports.comparison import OTHER_IMAGES, compare
 from experiments.tracking.arms import Arm
 
@@ -40,7 +41,7 @@ def test_a_finished_run_is_found_without_reading_the_images_again(workplace, sma
     shutil.copytree(small, tmp_path / "data")
     command = quick(tmp_path / "data", EPOCH)
     assert workplace.run("train", *command).returncode == 0
-    kept = tmp_path / "data" / ".digests.json"
+    kept = tmp_path / "data" / KEPT
     before = kept.stat().st_mtime_ns
     again = workplace.run("train", *command)
     assert "trained before" in again.stdout

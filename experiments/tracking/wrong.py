@@ -1,0 +1,50 @@
+"""Which images a run classifies wrongly: kept with the run, read from untrusted ones."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from pydantic import Field, TypeAdapter, ValidationError
+
+from experiments.tracking.run import TrackedRun
+
+WRONG = "wrong.json"  # an artifact
+LARGEST = 2**20  # bytes that are read: 100,000 indices and more
+
+
+class Wrong(TypedDict):
+    """The images that the exported weights of a run classify wrongly.
+
+    `split`: which images were scored; `digest`: of the run's data; `images`: how many were
+    scored; `wrong`: indices from 0, ascending, in the order of the set's files.
+    """
+
+    split: Literal["val", "test"]
+    digest: Annotated[str, Field(max_length=64)]
+    images: Annotated[int, Field(gt=0)]
+    wrong: list[Annotated[int, Field(ge=0)]]
+
+
+def log_wrong(run: TrackedRun, split: str, digest: str, images: int, wrong: Sequence[int]) -> None:
+    """Keep which images a run classifies wrongly; see Wrong."""
+    found = Wrong(split=split, digest=digest, images=images, wrong=sorted(wrong))
+    run.store.patiently(run.client.log_text, run.id, json.dumps(found), WRONG)
+
+
+def read_wrong(client: MlflowClient, run_id: str) -> Wrong | None:
+    """Which images a run classifies wrongly; None where it has no such file, or no valid one."""
+    try:
+        sizes = {file.path: file.file_size for file in client.list_artifacts(run_id)}
+        if not 0 < (sizes.get(WRONG) or 0) <= LARGEST:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            text = Path(client.download_artifacts(run_id, WRONG, folder)).read_bytes()
+        found = TypeAdapter(Wrong).validate_json(text, strict=True)
+    except (MlflowException, OSError, ValidationError):
+        return None
+    ascending = sorted(set(found["wrong"])) == found["wrong"]
+    return found if ascending and found["wrong"][-1:] < [found["images"]] else None
