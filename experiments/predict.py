@@ -24,6 +24,7 @@ def main(cfg: DictConfig) -> None:
     from experiments.deployment import inference  # torch and MLflow: seconds
     from experiments.deployment.find import best, find
     from experiments.deployment.load import load
+    from experiments.tracking.parent_runs import TESTED, judged
     from experiments.tracking.store import Store
 
     store = Store(cfg.tracking)
@@ -40,8 +41,9 @@ def main(cfg: DictConfig) -> None:
     if labels is not None:
         right = int((probabilities.argmax(1) == labels).sum())
         print(f"{right:,} of {len(labels):,} right, {right / len(labels) * 100:.2f} %")
-    accuracy = percent(run.data.metrics.get("val/best_acc"))
-    print(f"by {run.info.run_name}, {accuracy} in validation: {store.url(run.info.run_id)}")
+    accuracy = percent(run.data.metrics.get(name := judged(run.data.metrics)))
+    where = "on the test images" if name == TESTED else "in validation"
+    print(f"by {run.info.run_name}, {accuracy} {where}: {store.url(run.info.run_id)}")
 
 
 def check(cfg: DictConfig) -> None:

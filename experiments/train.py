@@ -23,6 +23,7 @@ def main(cfg: DictConfig) -> str:
 
     networks, cost = prepare(cfgs)
 
+    from experiments.tracking.parent_runs import judged
     from experiments.training.fit import train
 
     outcome, store, members = train(cfgs, networks, cost, fused)
@@ -30,7 +31,8 @@ def main(cfg: DictConfig) -> str:
         screen.show_fused(members, store)
     if failures := [member.failure for member in members if member.failure]:
         raise UserError("; ".join(failures))
-    accuracies = [member.run.data.metrics["val/acc"] for member in members]
+    found = [member.run.data.metrics for member in members]
+    accuracies = [metrics[judged(metrics)] for metrics in found]
     announce(val_acc=sum(accuracies) / len(accuracies))
     if not fused and not is_job():
         [member] = members

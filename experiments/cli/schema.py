@@ -174,7 +174,7 @@ class Compare(Section):
     filter: Annotated[Text | None, JUDGEMENT]
     group: Annotated[Annotated[list[Text], Field(min_length=1)] | None, JUDGEMENT]
     against: Annotated[Text, JUDGEMENT]
-    metric: Annotated[Literal["val/acc", "val/best_acc", "train/acc"], JUDGEMENT]
+    metric: Annotated[Literal["val/acc", "val/best_acc", "train/acc", "test/acc"] | None, JUDGEMENT]
     html: Annotated[Text | None, PLACE]
     markdown: Annotated[Text | None, PLACE]
     csv: Annotated[Text | None, PLACE]

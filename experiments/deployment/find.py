@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 from experiments.cli.errors import UserError
 from experiments.stats.target import reaches
 from experiments.tracking.identity import DIGEST
-from experiments.tracking.parent_runs import PARENT
+from experiments.tracking.parent_runs import PARENT, judged
 from experiments.tracking.store import STUDY, Store, reason
 
 FINISHED = "attributes.status = 'FINISHED'"
@@ -38,7 +38,9 @@ def find(store: Store, name: str) -> Run:
     seeds = store.search(f"tags.`{PARENT}` = '{run.info.run_id}' and {FINISHED}")
     if not seeds:
         raise UserError(f"run={name}: has no finished seed")
-    return max(seeds, key=lambda seed: seed.data.metrics.get("val/acc", 0))
+    # by the validation of what was exported: the best epoch, if images were held out
+    name = "val/best_acc" if "test/acc" in seeds[0].data.metrics else "val/acc"
+    return max(seeds, key=lambda seed: seed.data.metrics.get(name, 0))
 
 
 def best(store: Store, where: str | None = None) -> Run:
@@ -58,7 +60,7 @@ def best(store: Store, where: str | None = None) -> Run:
     reached, digests = [], set()
     for run in (run for run in runs if STUDY not in run.data.tags):  # a trial is no evidence
         single, metrics = PARENT in run.data.tags, run.data.metrics
-        accuracy = metrics.get("val/acc" if single else "val/acc_mean", 0)
+        accuracy = metrics.get(judged(metrics, "" if single else "_mean"), 0)
         if reaches(accuracy, float(run.data.params["target.val_acc"])):
             reached.append((single, metrics["parameters"], -accuracy, run.info.run_id))
             digests |= {run.data.tags[DIGEST]} if DIGEST in run.data.tags else set()

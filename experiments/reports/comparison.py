@@ -23,7 +23,8 @@ COLUMNS = (  # of the CSV
     *("n", "mean", "low", "high", "against", *DIFFERENCE, "seeds", "accuracies", "device"),
 )
 NOTES = (
-    "Accuracies, published ones too, are those of the last epoch; differences are in points. "
+    "Accuracies, published ones too, are those of the last epoch; with data.holdout, those on the "
+    "test images by the epoch that was best on the images held out. Differences are in points. "
     "Verdicts follow from 95 % t intervals of the difference: paired if both arms have the same "
     "seeds, Welch's otherwise. Where there is no difference, 5 % of comparisons still get a "
     "verdict. More seeds: how many more each arm needs to show a difference of this size with a "
@@ -58,17 +59,17 @@ def compare(arms: Sequence[Arm], against: str = "previous") -> list[Row]:
     if against not in others:
         raise UserError(f"against={against}: choose one of {'; '.join(others)}")
     rows = []
-    previous: dict[str | None, Arm] = {}  # by the images that arms were judged on
+    previous: dict[tuple, Arm] = {}  # by the images that arms were judged on
     for arm in arms:
-        other = previous.get(arm.digest) if against == "previous" else others[against]
+        other = previous.get(arm.judged_on) if against == "previous" else others[against]
         row = Row(arm, interval(arm.values))
         if other not in (None, arm):
-            same = other.digest == arm.digest
+            same = other.judged_on == arm.judged_on
             found = difference(other.scores, arm.scores) if same else None
             row = Row(*row[:2], other.name if same else OTHER_IMAGES, found)
         rows.append(row)
         if arm.step is None or "," not in arm.name:  # no variation
-            previous[arm.digest] = arm
+            previous[arm.judged_on] = arm
     return rows
 
 

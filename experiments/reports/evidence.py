@@ -35,9 +35,7 @@ def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
     trained = list(compose("train"))  # the other keys are the gate's own
     with answered(store):
         for name, step in steps.items():
-            arm = arms.of(
-                store, OmegaConf.masked_copy(step, trained), "val/acc", known_digest(step)
-            )
+            arm = arms.of(store, OmegaConf.masked_copy(step, trained), known_digest(step))
             yield seeds(name, step, arm)
             if arm and arm.scores and step.min_accuracy is not None:
                 yield accuracy(name, step, arm.values)

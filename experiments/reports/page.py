@@ -33,7 +33,7 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
     """
     points = [charts.Point(arm.parameters, found, arm.name) for arm, found, *_ in rows]
     networks = [point for point in points if point.parameters]
-    histories = _histories(rows[:CURVES], cfg.metric, store)
+    histories = _histories(rows[:CURVES], cfg.metric or "val/acc", store)
     environment = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
     environment.filters["uri"] = charts.data_uri
     return environment.get_template("page.html").render(
@@ -100,4 +100,5 @@ def _misclassified(cfg: DictConfig, rows: Sequence[Row], store: Store) -> Figure
     hardest = images.sort_values(["runs", "image"], ascending=[False, True])[:IMAGES]
     captions = [f"{image.true} → {image.answer}: {image.runs}" for image in hardest.itertuples()]
     title = f"of {len(tables) - 1} runs"
-    return wall(data.val.images[hardest.index.tolist()].cpu(), captions, title)
+    judged = data.test or data.val
+    return wall(judged.images[hardest.index.tolist()].cpu(), captions, title)

@@ -32,21 +32,28 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     rows.append(("receptive field", f"{metrics['receptive_field']:.0f} px", "", ""))
     last, best = metrics["val/acc"], metrics["val/best_acc"]
     label = f"accuracy, epoch {cfg.trainer.max_epochs} (last)"
-    verdict = against(last, cfg.target.val_acc)
+    test = metrics.get("test/acc")
+    verdict = against(last, cfg.target.val_acc) if test is None else ""
     rows.append((label, percent(last), verdict, percent(published.get("last_val_acc"))))
     label = f"accuracy, epoch {metrics['val/best_epoch']:.0f} (best)"
     rows.append((label, percent(best), "", percent(published.get("best_val_acc"))))
+    if test is not None:
+        rows.append(("accuracy, test images", percent(test), against(test, cfg.target.val_acc), ""))
     print(f"{title} in {duration(metrics['train_seconds'])} on {device}")
     source = f"published ({published['step']})" if published else ""
     header = ("", "this run", "budget and target", source)
     tables.show(header, rows, right=("this run", source), bold=("this run",))
+    if test is None:
+        print("validated on the test images; they chose nothing: the weights are of the last epoch")
 
 
 def show_fused(members: list["Member"], store: "Store") -> None:
     """Print the accuracy of each run that was trained in one program."""
     rows = []
     for name, run in ((member.name, member.run) for member in members):
-        accuracies = (percent(run.data.metrics.get(key)) for key in ("val/acc", "val/best_acc"))
+        accuracies = (
+            percent(run.data.metrics.get(key)) for key in ("val/acc", "val/best_acc", "test/acc")
+        )
         rows.append((name, run.info.status.lower(), *accuracies))
-    tables.show(("run", "", "accuracy, last epoch", "best epoch"), rows)
+    tables.show(("run", "", "accuracy, last epoch", "best epoch", "test images"), rows)
     print(f"to look at them: make ui, then {store.url(run.data.tags['mlflow.parentRunId'])}")

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, config_hash
-from experiments.tracking.parent_runs import PARENT
+from experiments.tracking.parent_runs import PARENT, judged
 from experiments.tracking.store import Store
 
 
@@ -28,7 +28,8 @@ class Arm(NamedTuple):
         failed: names of runs that failed, and have not been trained since.
         runs: MLflow's id of each run of `scores`, in the same order.
         parent: the id of the run that sums them up, if there is one.
-        digest: of the images that all were judged on; arms with others cannot be compared.
+        digest: of the images of all runs.
+        metric: the name of the accuracy.
     """
 
     name: str
@@ -45,13 +46,19 @@ class Arm(NamedTuple):
     runs: list[str]
     parent: str | None
     digest: str | None
+    metric: str = "val/acc"
+
+    @property
+    def judged_on(self) -> tuple[str | None, str]:
+        """The images that all runs were judged on; arms with others cannot be compared."""
+        return self.digest, self.metric
 
     @property
     def values(self) -> list[float]:
         return list(self.scores.values())
 
 
-def of(store: Store, cfg: DictConfig, metric: str, digest: str | None) -> Arm | None:
+def of(store: Store, cfg: DictConfig, digest: str | None) -> Arm | None:
     """The arm of a configuration: its runs with any seed; None where there are no runs.
 
     Args:
@@ -70,15 +77,17 @@ def of(store: Store, cfg: DictConfig, metric: str, digest: str | None) -> Arm | 
     parents = [one for one in parents if digest in (None, one.data.tags.get(DIGEST))]
     queries = [f"tags.`{PARENT}` = '{parent.info.run_id}'" for parent in parents]
     runs = [run for query in queries for run in store.search(query)]
-    return gather(runs, metric)[0] if runs else None
+    return gather(runs)[0] if runs else None
 
 
-def gather(runs: Iterable[Run], metric: str, group: Sequence[str] | None = None) -> list[Arm]:
+def gather(
+    runs: Iterable[Run], metric: str | None = None, group: Sequence[str] | None = None
+) -> list[Arm]:
     """The arms of runs, in the order of their steps, those without a step last.
 
     Args:
         runs: the oldest first; parent runs are left out.
-        metric: the accuracy to take, 0 to 1, as it was last logged.
+        metric: the accuracy to take, 0 to 1, as it was last logged; None: what runs are judged by.
         group: names of the parameters that distinguish arms; None: all but the seed.
 
     Raises:
@@ -111,7 +120,8 @@ def gather(runs: Iterable[Run], metric: str, group: Sequence[str] | None = None)
     return sorted(arms, key=lambda arm: (arm.step is None, arm.step or "", "," in arm.name))
 
 
-def _arm(name: str, runs: list[Run], metric: str) -> Arm:
+def _arm(name: str, runs: list[Run], metric: str | None) -> Arm:
+    metric = metric or judged({name for run in runs for name in run.data.metrics})
     latest, failed = {}, {}
     for run in runs:
         identity = run.data.tags.get(CONFIG_HASH, run.info.run_id)
@@ -144,6 +154,7 @@ def _arm(name: str, runs: list[Run], metric: str) -> Arm:
         runs=[run.info.run_id for run in kept],
         parent=data.tags.get(PARENT),
         digest=data.tags.get(DIGEST),
+        metric=metric,
     )
 
 

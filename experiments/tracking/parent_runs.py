@@ -1,6 +1,7 @@
 """The runs of one configuration over its seeds, under a parent run that sums them up."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,15 @@ from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 
 PARENT = "mlflow.parentRunId"
-SUMMED_UP = "val/acc"
+VALIDATED, TESTED = "val/acc", "test/acc"
+
+
+def judged(metrics: Collection[str], end: str = "") -> str:
+    """The accuracy that a run, or with `end` a parent run, is judged by.
+
+    It is the one on the test images, if others were held out to choose the epoch.
+    """
+    return (TESTED if TESTED + end in metrics else VALIDATED) + end
 
 
 def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, float]) -> str:
@@ -34,18 +43,21 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
 
 
 def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
-    """Log number, mean, deviation, minimum and maximum of the last accuracies of finished seeds.
+    """Log number, mean, deviation, minimum and maximum of the accuracies of finished seeds.
 
     A seed that was trained more than once counts with its latest run.
     """
     with FileLock(Path(cfg.checkpoints.root, f"{parent}.lock")):
         runs = store.search(f"tags.`{PARENT}` = '{parent}' and attributes.status = 'FINISHED'")
-        latest = {run.data.tags[CONFIG_HASH]: run.data.metrics[SUMMED_UP] for run in runs}
-        values = list(latest.values())
-        if not values:
+        latest = {run.data.tags[CONFIG_HASH]: run.data.metrics for run in runs}
+        if not latest:
             return
-        summary = pd.Series(values).agg(["mean", "min", "max", "std"]).dropna()
-        summary = {"seeds": len(values), **summary.add_prefix(f"{SUMMED_UP}_")}
+        table = pd.DataFrame(latest.values()).reindex(columns=[VALIDATED, TESTED]).dropna(axis=1)
+        summary = {"seeds": len(table)}
+        for name in table:
+            found = table[name].agg(["mean", "min", "max", "std"]).dropna()
+            summary |= found.add_prefix(f"{name}_")
+        values = table[judged(table.columns)].tolist()
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, len(values)) for name, value in summary.items()]
         tags = [RunTag("mlflow.note.content", note(cfg))]

@@ -1,14 +1,12 @@
 """Which images a run classifies wrongly: kept with the run, read from untrusted ones."""
 
-import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from experiments.tracking.run import TrackedRun
 
@@ -16,11 +14,15 @@ WRONG = "wrong.json"  # an artifact
 LARGEST = 2**20  # bytes that are read: 100,000 indices and more
 
 
-class Wrong(TypedDict):
+class Wrong(BaseModel):
     """The images that the exported weights of a run classify wrongly.
 
-    `split`: which images were scored; `digest`: of the run's data; `images`: how many were
-    scored; `wrong`: indices from 0, ascending, in the order of the set's files.
+    Attributes:
+        split: which images were scored.
+        digest: of the run's data.
+        images: how many were scored.
+        wrong: indices from 0 to `images` - 1, ascending, in the order of the set's files. With
+            `split` "val" and `data.holdout`, in the order of the images held out.
     """
 
     split: Literal["val", "test"]
@@ -29,10 +31,9 @@ class Wrong(TypedDict):
     wrong: list[Annotated[int, Field(ge=0)]]
 
 
-def log_wrong(run: TrackedRun, split: str, digest: str, images: int, wrong: Sequence[int]) -> None:
-    """Keep which images a run classifies wrongly; see Wrong."""
-    found = Wrong(split=split, digest=digest, images=images, wrong=sorted(wrong))
-    run.store.patiently(run.client.log_text, run.id, json.dumps(found), WRONG)
+def log_wrong(run: TrackedRun, wrong: Wrong) -> None:
+    """Keep which images a run classifies wrongly."""
+    run.store.patiently(run.client.log_text, run.id, wrong.model_dump_json(), WRONG)
 
 
 def read_wrong(client: MlflowClient, run_id: str) -> Wrong | None:
@@ -43,8 +44,8 @@ def read_wrong(client: MlflowClient, run_id: str) -> Wrong | None:
             return None
         with tempfile.TemporaryDirectory() as folder:
             text = Path(client.download_artifacts(run_id, WRONG, folder)).read_bytes()
-        found = TypeAdapter(Wrong).validate_json(text, strict=True)
+        found = Wrong.model_validate_json(text, strict=True)
     except (MlflowException, OSError, ValidationError):
         return None
-    ascending = sorted(set(found["wrong"])) == found["wrong"]
-    return found if ascending and found["wrong"][-1:] < [found["images"]] else None
+    ascending = sorted(set(found.wrong)) == found.wrong
+    return found if ascending and found.wrong[-1:] < [found.images] else None

@@ -27,7 +27,7 @@ from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, Store
-from experiments.tracking.wrong import log_wrong
+from experiments.tracking.wrong import Wrong, log_wrong
 from experiments.training.history import History
 from experiments.training.resume import BEGUN, LOG, explained, find_run, locked, start_anew
 from experiments.training.trainer import (
@@ -40,7 +40,7 @@ from experiments.training.trainer import (
     separate,
     take_best,
 )
-from models.lightning.classifier import Diverged
+from models.lightning.classifier import Classifier, Diverged
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +177,7 @@ def fit(
     else:
         module = make_module(cfg, members[0].network, trained_on)
     held_out = cfg.data.holdout
+    tested = artifacts and held_out is not None
     origin = {
         DIGEST: digest,
         "validated_on": "test images" if held_out is None else f"{held_out} of the training images",
@@ -207,35 +208,54 @@ def fit(
                 log.error("%s: %s", member.name, failure)
                 run.fail(failure, status)
                 continue
-            run.tag("backend", module.learn.backend)
-            run.log_figures(history.summary(index), time=history.ended[-1])
-            tested = artifacts and held_out is not None
             if fused:
                 one = separate(module, index, member.cfg, member.network, best=tested)
             else:
-                one = take_best(module, member.folder) if tested else module
-            judged = data.test if tested else data.val
-            predicted = predict(one, judged.images, data.eval_batch_size, device)
-            wrong = (predicted != judged.labels.cpu()).nonzero().flatten().tolist()
-            count = len(predicted)
-            log_wrong(run, "test" if tested else "val", digest, count, wrong)
-            accuracy = history.epochs[index][-1]["val/acc"]
-            if tested:
-                accuracy = 1 - len(wrong) / count
-                run.log_figures({"test/acc": accuracy}, time=history.ended[-1])
-            if verdict := against(accuracy, member.cfg.target.val_acc):
-                run.tag("verdict", verdict)
-            if artifacts:
-                # not before: scikit-learn takes a while
-                from experiments.training.artifacts import log_artifacts
-
-                losses = torch.cat(history.losses)[:, index]
-                log_artifacts(
-                    *(member.cfg, run, member.cost, one, judged, predicted),
-                    *(history.epochs[index], losses, count_batches(member.cfg, trained_on)),
-                )
+                one = take_best(module, folder) if tested else module
+            run.tag("backend", module.learn.backend)
+            run.log_figures(history.summary(index), time=history.ended[-1])
+            conclude(member, run, one, data, history, index, digest, artifacts)
     for member, run in zip(members, runs, strict=True):
         member.run = store.client.get_run(run.id)
+
+
+def conclude(
+    member: Member,
+    run: TrackedRun,
+    module: Classifier,
+    data: ImageData,
+    history: History,
+    index: int,
+    digest: str,
+    artifacts: bool,
+) -> None:
+    """Score the weights that a run exports, once: on the test images, if others chose the epoch.
+
+    Args:
+        module: with these weights.
+        index: of the run in `history`.
+        artifacts: see `fit`.
+    """
+    cfg, epochs = member.cfg, history.epochs[index]
+    tested = artifacts and data.test is not None
+    judged = data.test if tested else data.val
+    predicted = predict(module, judged.images, data.eval_batch_size, data.val.images.device)
+    wrong = (predicted != judged.labels.cpu()).nonzero().flatten().tolist()
+    split = "test" if tested else "val"
+    log_wrong(run, Wrong(split=split, digest=digest, images=len(predicted), wrong=wrong))
+    accuracy = epochs[-1]["val/acc"]
+    if tested:
+        accuracy = 1 - len(wrong) / len(predicted)
+        run.log_figures({"test/acc": accuracy}, time=history.ended[-1])
+    if verdict := against(accuracy, cfg.target.val_acc):
+        run.tag("verdict", verdict)
+    if artifacts:
+        # not before: scikit-learn takes a while
+        from experiments.training.artifacts import log_artifacts
+
+        losses = torch.cat(history.losses)[:, index]
+        batches = count_batches(cfg, len(data.train.labels))
+        log_artifacts(cfg, run, member.cost, module, judged, predicted, epochs, losses, batches)
 
 
 @contextmanager

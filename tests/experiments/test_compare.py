@@ -111,8 +111,11 @@ def test_any_runs_can_be_grouped_by_any_parameter(store, run_here):
     ("question", "complaint"),
     [
         ("filter=params.step is 13", "filter=params.step is 13: "),
-        ("filter='params.step = \"s99\"'", "no finished run with val/acc in experiment parsimony"),
-        ("metric=val/loss", "metric must be 'val/acc', 'val/best_acc' or 'train/acc'"),
+        (
+            "filter='params.step = \"s99\"'",
+            "no finished run with an accuracy in experiment parsimony",
+        ),
+        ("metric=val/loss", "metric must be 'val/acc', 'val/best_acc', 'train/acc' or 'test/acc'"),
         ("group=[optimizer.rate]", "group: no run has a parameter optimizer.rate; there are"),
         ("group=optimizer.lr", "group must be a list, not optimizer.lr"),
         ("against=step 14", "against=step 14: choose one of previous; first; step 10; "),

@@ -95,6 +95,12 @@ def test_arms_are_compared_with_the_one_before_on_the_same_images():
     assert [bool(row.difference) for row in rows] == [False, False, True, True]
 
 
+def test_arms_judged_on_test_images_and_on_images_held_out_are_not_compared():
+    trial = arm("step 2", "s02", "digits", 0.99, 0.991, 0.992)
+    rows = compare([ARMS[0]._replace(metric="test/acc"), trial], "first")
+    assert (rows[1].against, rows[1].difference) == (OTHER_IMAGES, None)
+
+
 @pytest.mark.parametrize("against", ["first", "step 1"])
 def test_arms_on_other_images_have_no_verdict_and_say_why(against):
     rows = compare(ARMS, against)
