@@ -38,8 +38,9 @@ def main(cfg: DictConfig) -> None:
     arms = [arm for arm in arms if arm.scores]
     if not arms:
         asked = f" and filter={cfg.filter}" if cfg.filter else ""
+        metric = cfg.metric or "an accuracy"
         raise UserError(
-            f"no finished run with {cfg.metric or 'an accuracy'} in experiment {cfg.tracking.experiment}{asked}; "
+            f"no finished run with {metric} in experiment {cfg.tracking.experiment}{asked}; "
             "train first, for example: python -m experiments.train step=s13"
         )
     rows = comparison.compare(arms, cfg.against)
