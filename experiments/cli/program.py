@@ -130,6 +130,8 @@ def _explain(error: Exception, name: str) -> str:
     if isinstance(error, ConfigCompositionException) and key and "Could not override" in str(error):
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             known = list(flatten(hydra.compose(name)))
+        if key in known:
+            return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
         return f"there is no key {key} in the configuration; {hint}"

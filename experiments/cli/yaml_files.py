@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.cli.errors import UserError, one_line
 
 ALIASES = 20  # in one file; one inside the other, they stand for 1,500 copies at most
+DEEPEST = 50  # levels of lists and keys
 LONGEST = 200  # characters of a library's error
 
 
@@ -39,15 +40,19 @@ def readable(path: Path) -> Iterator[None]:
     """Check a YAML file before it is read, and explain what fails while it is.
 
     Raises:
-        UserError: it is not UTF-8 or not YAML, or holds so many aliases that it could fill the
-            memory.
+        UserError: it is not UTF-8 or not YAML, or could fill the memory.
     """
     try:
         text = path.read_text(encoding="utf-8")
         if text.startswith("\ufeff"):
             raise ValueError("begins with a byte order mark; save it as UTF-8 without one")
-        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > ALIASES:
-            raise ValueError(f"has more than {ALIASES} aliases (*name); write the values out")
+        aliases = depth = 0
+        for event in yaml.parse(text):
+            aliases += isinstance(event, yaml.AliasEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if aliases > ALIASES or depth > DEEPEST:
+                raise ValueError(f"holds over {ALIASES} aliases (*name), or {DEEPEST} levels")
         yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -56,6 +61,6 @@ def readable(path: Path) -> Iterator[None]:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: is not UTF-8; save it as UTF-8") from error
     except RecursionError as error:
-        raise UserError(f"{path}: is nested too deep, or holds itself") from error
+        raise UserError(f"{path}: holds itself") from error
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: {one_line(error)[:LONGEST]}") from error
