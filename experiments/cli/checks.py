@@ -37,6 +37,7 @@ MUST_BE = {
     "less_than": "below {lt}",
     "less_than_equal": "at most {le}",
     "too_long": "shorter",
+    "value_error": "{error}",  # of the key's own check
 }
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from experiments.cli.kinds import JUDGEMENT, LABEL, PLACE
 
@@ -126,7 +125,7 @@ class Train(Section):
 def file_name(text: str) -> str:
     """A text that can name a file on every system."""
     if not re.fullmatch(r"[\w.-]+", text):
-        raise PydanticCustomError("file_name", "letters, digits, and any of ._-")
+        raise ValueError("letters, digits, and any of ._-")
     return text
 
 
