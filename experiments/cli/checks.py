@@ -32,12 +32,12 @@ MUST_BE = {
     "dict_type": "a group of keys",
     "model_type": "a group of keys",
     "literal_error": "{expected}",
-    "string_pattern_mismatch": "letters, digits, and any of ._-",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
     "less_than_equal": "at most {le}",
     "too_long": "shorter",
+    "value_error": "{error}",  # of the key's own check
 }
 
 

@@ -9,8 +9,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
+from experiments.cli.errors import UserError
 from experiments.cli.keys import key_of
 
+CIRCLE = "files of the configuration name each other in a circle in their defaults"
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # the groups whose files describe an object that Hydra builds
 OBJECTS = ("model", "augmentation", "loss", "optimizer", "scheduler", "sampler", "pruner")
@@ -28,8 +30,11 @@ def without_null_groups(arguments: Sequence[str]) -> list[str]:
 
 
 def compose(command: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration that a command has with these overrides."""
-    cfg = hydra.compose(command, [*overrides, *search_path()], return_hydra_config=True)
+    """The configuration that a command has with these overrides. UserError: it has no end."""
+    try:
+        cfg = hydra.compose(command, [*overrides, *search_path()], return_hydra_config=True)
+    except RecursionError as error:
+        raise UserError(CIRCLE) from error
     choices = cfg.hydra.runtime.choices
     with open_dict(cfg):
         del cfg["hydra"]

@@ -22,12 +22,14 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cli.compose import CONF, complete, without_null_groups
+from experiments.cli.compose import CIRCLE, CONF, complete, without_null_groups
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, run_isolated
+from experiments.cli.yaml_files import explain_unreadable
 
 LONGEST = 500  # characters of an error that a library describes
+CONFIGURATION = (HydraException, OmegaConfBaseException, UserError)  # errors of the user's text
 INTERRUPTED = 128 + signal.SIGINT  # an exit status
 
 at_interrupt: list[Callable[[], None]] = []  # called after Ctrl-C
@@ -35,7 +37,7 @@ at_interrupt: list[Callable[[], None]] = []  # called after Ctrl-C
 
 @functools.cache  # once a process
 def prepare_process() -> None:
-    """Set up garbage collection and logging, before torch and MLflow are imported.
+    """Set up garbage collection, logging and Hydra, before torch and MLflow are imported.
 
     Their million objects live until the end of the process. Searching them for garbage took
     a quarter of the time of their import, and 2 s at the exit.
@@ -44,6 +46,7 @@ def prepare_process() -> None:
     atexit.register(gc.freeze)
     # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
     logging.getLogger().addHandler(logging.NullHandler())
+    explain_unreadable()
 
 
 def program(
@@ -104,7 +107,7 @@ def program(
             except Exception as error:
                 # in composing, whatever Hydra, OmegaConf or a YAML parser says of the user's text
                 begun = composed or at_interrupt  # of a sweep, whose jobs may be other processes
-                if begun and not isinstance(error, (HydraException, OmegaConfBaseException)):
+                if begun and not isinstance(error, CONFIGURATION):
                     raise
                 fail(_explain(error, name))
 
@@ -121,10 +124,14 @@ def _explain(error: Exception, name: str) -> str:
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
         return f"{key}={value} is not understood; try quotes of two kinds: \"{key}='{value}'\""
+    if isinstance(error, RecursionError):
+        return CIRCLE
     key = getattr(error.__cause__, "full_key", None)
     if isinstance(error, ConfigCompositionException) and key and "Could not override" in str(error):
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             known = list(flatten(hydra.compose(name)))
+        if key in known:
+            return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
         return f"there is no key {key} in the configuration; {hint}"

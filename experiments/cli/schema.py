@@ -4,10 +4,11 @@ The identity of a run, its name, its parameters in MLflow, what a study must not
 step file holds, and the page of all keys follow from it. Default values stand in conf/.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from experiments.cli.kinds import JUDGEMENT, LABEL, PLACE
 
@@ -121,6 +122,13 @@ class Train(Section):
     published: Annotated[Published | None, LABEL]
 
 
+def file_name(text: str) -> str:
+    """A text that can name a file on every system."""
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise ValueError("letters, digits, and any of ._-")
+    return text
+
+
 class HeldOut(Data):
     holdout: Positive
 
@@ -134,7 +142,7 @@ class Final(Section):
 
 class Search(Train):
     data: HeldOut
-    study: Annotated[Annotated[str, Field(pattern=r"^[\w.-]+$")] | None, LABEL]
+    study: Annotated[Annotated[str, AfterValidator(file_name)] | None, LABEL]
     trials: Positive
     smallest_above: Accuracy | None
     space: Object

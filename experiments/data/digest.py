@@ -16,7 +16,9 @@ from experiments.cli.files import write
 from experiments.cli.keys import select
 from experiments.cli.kinds import RESULT
 
-KEPT = ".digests-2.json"  # 2: with holdout, of the test images too
+KEPT = ".digests.json"
+# what is done with images that have been read
+AFTERWARDS = ("data.batch_size", "data.mean", "data.std", "data.shuffle")
 
 
 def known_digest(cfg: DictConfig) -> str | None:
@@ -60,5 +62,9 @@ def files(cfg: DictConfig) -> dict[str, list[int]]:
 
 def settings(cfg: DictConfig) -> str:
     """A hash of the keys of `data` that decide which images are read, and how."""
-    chosen = {key: value for key, value in select(cfg, RESULT).items() if key.startswith("data.")}
+    chosen = {
+        key: value
+        for key, value in select(cfg, RESULT).items()
+        if key.startswith("data.") and key not in AFTERWARDS
+    }
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]

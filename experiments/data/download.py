@@ -61,7 +61,10 @@ def find_damage(folder: Path, source: DictConfig) -> str | None:
     recorded = folder / CHECKSUMS
     expected = source.md5
     if expected is None and recorded.is_file():
-        expected = json.loads(recorded.read_text())
+        try:
+            expected = dict(json.loads(recorded.read_text()))
+        except (TypeError, ValueError):
+            return f"{recorded}: damaged"
     if not expected:
         return f"no verified files in {folder}"
     found = checksums(folder, source)

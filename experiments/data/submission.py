@@ -14,6 +14,8 @@ def score(submission: Path, truth: Path) -> tuple[float, int]:
     """The accuracy, from 0 to 1, and the number of images; UserError where they do not match."""
     if not truth.exists():
         raise UserError(f"{truth} is missing; python -m experiments.competition makes it")
+    if not submission.is_file():  # a pipe would be waited for
+        raise UserError(f"{submission}: is not a file")
     try:
         given, expected = (
             pd.read_csv(path, usecols=COLUMNS, dtype="int64").set_index("ImageId").sort_index()

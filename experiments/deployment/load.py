@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import models
 from experiments.cli.errors import UserError, one_line
+from experiments.cli.yaml_files import readable
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.run import CONFIG, WEIGHTS
 from experiments.tracking.store import Store
@@ -65,7 +66,8 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
     if path is None:
         raise UserError(f"has no {CONFIG} among its artifacts")
     try:
-        config = yaml.safe_load(path.read_bytes())
+        with readable(path):
+            config = yaml.safe_load(path.read_bytes())
         data = {name: config["data"][name] for name in IMAGES}
         for name, kind in IMAGES.items():
             if type(data[name]) not in (int, kind) or (name != "mean" and not data[name] > 0):

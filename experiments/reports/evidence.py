@@ -96,10 +96,16 @@ def read_scores(path: Path) -> dict[str, dict[str, float]]:
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("name")
-        return {
+        if not table.index.is_unique:
+            raise ValueError("an arm stands there twice")
+        scores = {
             name: dict(zip(arm.seeds.split(), map(float, arm.accuracies.split()), strict=True))
             for name, arm in table[["seeds", "accuracies"]].iterrows()
         }
+        for name, values in scores.items():
+            if not all(0 <= value <= 1 for value in values.values()):  # NaN neither
+                raise ValueError(f"{name}: accuracies must be from 0 to 1")
+        return scores
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     except (KeyError, ValueError) as error:

@@ -96,6 +96,7 @@ def train(
         UserError: the data, the device or the store cannot be used, or another process trains
             one of the runs.
     """
+    make_trainer(cfgs[0], Path(cfgs[0].checkpoints.root))  # refuses a device that is not here
     digest, images = known_digest(cfgs[0]), None
     if digest is None:  # damaged images are found before the store is asked
         images = load(cfgs[0])

@@ -121,7 +121,9 @@ def test_over_budget_names_limit_count_excess_and_layers_before_anything_slow_is
     ],
 )
 def test_an_accelerator_that_is_not_there(complaint_of, accelerator, complaint):
-    assert complaint in complaint_of("step=s13", f"trainer.accelerator={accelerator}")
+    # before images and store are looked at, so also where the run has finished
+    places = ("data=idx", "data.root=/nowhere", "tracking.uri=nonsense")
+    assert complaint in complaint_of("step=s13", f"trainer.accelerator={accelerator}", *places)
 
 
 @pytest.mark.parametrize(
