@@ -39,7 +39,8 @@ def main(cfg: DictConfig) -> None:
     if not arms:
         asked = f" and filter={cfg.filter}" if cfg.filter else ""
         raise UserError(
-            f"no finished run with {cfg.metric or 'an accuracy'} in experiment {cfg.tracking.experiment}{asked}; "
+            f"no finished run with {cfg.metric or 'an accuracy'} in experiment "
+            f"{cfg.tracking.experiment}{asked}; "
             "train first, for example: python -m experiments.train step=s13"
         )
     rows = comparison.compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
