@@ -93,7 +93,7 @@ def test_what_a_run_is_judged_by_is_summed_up_compared_and_shown(trained, run_he
     assert shown in parent.data.tags["verdict"]
     assert shown in place.output
     places = (f"tracking.uri={place.uri}", f"csv={place.folder}/arms.csv")
-    status, output, _ = run_here("compare", *places)
+    status, _, _ = run_here("compare", *places)
     assert status == 0
     assert f"{tested:.6f}".rstrip("0") in (place.folder / "arms.csv").read_text()
     assert "the weights are of the last epoch" in trained["published"].output
