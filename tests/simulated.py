@@ -120,11 +120,11 @@ def page() -> str:
         "# How often the claims are right",
         "",
         "Arms were generated whose truth is known, and judged by the functions that `compare` and",
-        "`gate` use (`experiments/stats`). This page is made by `python tests/simulated.py`; a short",
-        f"form of it runs in `make test`. {TRIALS:,} arms, pairs or tables of {STEPS} comparisons for",
-        f"each number of seeds; an accuracy of {100 * TRUTH:.1f} %, a deviation between seeds of",
-        f"{100 * DEVIATION:.2f} points, a margin of {100 * MARGIN:.2f} points; {IMAGES:,} images, of",
-        "which a few are hard for every seed.",
+        "`gate` use (`experiments/stats`). This page is made by `python tests/simulated.py`; a",
+        f"short form of it runs in `make test`. {TRIALS:,} arms, pairs or tables of {STEPS}",
+        f"comparisons for each number of seeds; an accuracy of {100 * TRUTH:.1f} %, a deviation",
+        f"between seeds of {100 * DEVIATION:.2f} points, a margin of {100 * MARGIN:.2f} points;",
+        f"{IMAGES:,} images, of which a few are hard for every seed.",
         "",
         f"| | should be | {' | '.join(f'{n} seeds' for n in SEEDS)} |",
         "|---|---|" + "---:|" * len(SEEDS),
@@ -149,7 +149,7 @@ A figure of 5 % or 95 % is exact to about 2 points (two standard errors). What t
   mostly cannot tell, which in the gate is exit status 2.
 - **More seeds.** The advice follows from the deviation and the smallest difference that matters,
   not from the observed one. Train the advised seeds, then look: a verdict that is taken sooner
-  adds its own errors, as the row below shows. The deviation of three seeds is itself uncertain,
+  adds its own errors, as the table shows. The deviation of three seeds is itself uncertain,
   so look at the advice again afterwards.
 
 Methods: Student's and Welch's t intervals (scipy); Holm (1979), Scandinavian Journal of

@@ -17,6 +17,7 @@ BETTER, WORSE, CANNOT_TELL = "better", "worse", "cannot tell"
 HOLDS, FAILS = "holds", "fails"
 POWER = 0.8  # probability of seeing the effect
 LIMIT = 1000  # seeds; nobody trains more
+LEAST = 5  # seeds; three that agree by chance would advise none, and err in 8 % of cases
 
 
 class Difference(NamedTuple):
@@ -94,7 +95,7 @@ def more_seeds(found: Difference, smallest: float) -> int | None:
     """How many more seeds each arm needs to see a difference of `smallest`, 0 to 1.
 
     The number follows from the deviation alone. With the observed difference it would follow
-    the noise, and testing again would err more often.
+    the noise, and testing again would err more often. It is at least five seeds in all.
 
     Returns:
         0 where there are enough; None where the noise is unknown or more than 1,000 are needed.
@@ -102,7 +103,7 @@ def more_seeds(found: Difference, smallest: float) -> int | None:
     if math.isnan(found.deviation):
         return None
     needed = seeds_needed(smallest / found.deviation, found.paired)
-    return None if needed is None else max(needed - found.n, 0)
+    return None if needed is None else max(needed - found.n, LEAST - found.n, 0)
 
 
 def seeds_needed(effect: float, paired: bool, alpha: float = 1 - CONFIDENCE) -> int | None:

@@ -46,7 +46,7 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     assert rows[0].endswith("5,854 1,284,088 99.38 % 99.31 % (99.28 to 99.33) 98.60 to 99.66 4")
     assert "step 10 -0.30 (-0.35 to -0.24) worse" in rows[1]
     assert "step 12 +0.30" in rows[2]
-    assert rows[2].endswith("better better holds 0")
+    assert rows[2].endswith("better better holds 2")
     assert rows[3].startswith("step 13, optimizer.lr=0.03")
     assert "3 step 13 +0.10 (+0.08 to +0.12) better" in rows[3], "compared with what it varies"
     assert result.stderr.splitlines() == ["step 13, seed 5 failed, and is not counted"]
