@@ -38,7 +38,6 @@ def main(cfg: DictConfig) -> None:
     arms = [arm for arm in arms if arm.scores]
     if not arms:
         asked = f" and filter={cfg.filter}" if cfg.filter else ""
-        metric = cfg.metric or "an accuracy"
         raise UserError(
             f"no finished run with {cfg.metric or 'an accuracy'} in experiment "
             f"{cfg.tracking.experiment}{asked}; "
