@@ -38,14 +38,16 @@ def main(cfg: DictConfig) -> None:
     arms = [arm for arm in arms if arm.scores]
     if not arms:
         asked = f" and filter={cfg.filter}" if cfg.filter else ""
-        metric = cfg.metric or "an accuracy"
         raise UserError(
-            f"no finished run with {metric} in experiment {cfg.tracking.experiment}{asked}; "
+            f"no finished run with {cfg.metric or 'an accuracy'} in experiment "
+            f"{cfg.tracking.experiment}{asked}; "
             "train first, for example: python -m experiments.train step=s13"
         )
-    rows = comparison.compare(arms, cfg.against)
+    rows = comparison.compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
+    with answered(store):
+        rows = comparison.with_images(rows, store)
     table = comparison.HEADER, list(map(comparison.cells, rows)), comparison.RIGHT
-    notes = comparison.notes(rows)
+    notes = comparison.notes(rows, cfg.margin, cfg.smallest_difference)
     tables.show(*table)
     print(f"\n{notes}")
     if cfg.csv:
@@ -58,7 +60,10 @@ def main(cfg: DictConfig) -> None:
         with answered(store):
             html = page(cfg, rows, store)
             write(Path(cfg.html), html)
-            if cfg.attach:
+            asked = cfg.filter, cfg.group, cfg.against, cfg.metric
+            if asked != (None, None, "previous", None):  # parents keep those of the whole store
+                print("a comparison of some runs: not attached to parent runs", file=sys.stderr)
+            elif cfg.attach:
                 attach(html, rows, store)
 
 

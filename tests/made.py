@@ -12,6 +12,7 @@ from experiments.tracking.identity import CONFIG_HASH, config_hash, name_experim
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
+from experiments.tracking.wrong import Wrong, log_wrong
 from experiments.training.artifacts import MISTAKES
 
 EPOCHS = 3
@@ -36,6 +37,7 @@ def make(
     first_seed: int = 0,
     failed: bool = False,
     mistakes: str = "image,true,predicted\n8,5,6\n",
+    keeps: bool = False,
 ) -> str:
     """Put runs of a step, one a seed, into `place`/mlflow.db; the id of their parent."""
     cfg, figures = described(step, *overrides)
@@ -60,6 +62,11 @@ def make(
             curve = [accuracy - 0.01 * (EPOCHS - epoch) for epoch in range(1, EPOCHS + 1)]
             run.log_history([{"val/acc": value} for value in curve], [run.started] * EPOCHS)
             store.client.log_text(run.id, mistakes, MISTAKES)
+            if keeps:  # which images it got wrong, half of them those of every seed
+                count = round(10_000 * (1 - accuracy))
+                own = range(1000 * (cfg.seed + 1), 1000 * (cfg.seed + 1) + count - count // 2)
+                wrong = [*range(count // 2), *own]
+                log_wrong(run, Wrong(split="val", digest=DIGEST, images=10_000, wrong=wrong))
             if failed:
                 run.fail("Diverged: the training loss became no number")
     if not failed:

@@ -16,6 +16,7 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Accuracy = Annotated[float, Field(gt=0, le=1)]  # a fraction of the images
+Margin = Annotated[float, Field(gt=0, lt=1)]  # a difference of two accuracies
 Text = Annotated[str, Field(min_length=1)]
 Object = dict[str, Any]  # `_target_` and its arguments; checked by the signature of the target
 OptionalObject = Annotated[Object | None, Field(default=None)]
@@ -161,6 +162,7 @@ class Gate(Train):
     judged_by: Annotated[Literal["mean", "lower_bound", "last_epoch"], JUDGEMENT]
     min_seeds: Annotated[Positive, JUDGEMENT]
     baseline: Annotated[Text | None, JUDGEMENT]
+    margin: Annotated[Margin, JUDGEMENT]
     junit: Annotated[Text | None, PLACE]
 
 
@@ -182,6 +184,8 @@ class Compare(Section):
     filter: Annotated[Text | None, JUDGEMENT]
     group: Annotated[Annotated[list[Text], Field(min_length=1)] | None, JUDGEMENT]
     against: Annotated[Text, JUDGEMENT]
+    margin: Annotated[Margin, JUDGEMENT]
+    smallest_difference: Annotated[Margin, JUDGEMENT]
     metric: Annotated[Literal["val/acc", "val/best_acc", "train/acc", "test/acc"] | None, JUDGEMENT]
     html: Annotated[Text | None, PLACE]
     markdown: Annotated[Text | None, PLACE]

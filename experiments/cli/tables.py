@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 220  # characters, where the output is not a terminal
+WIDTH = 260  # characters, where the output is not a terminal
 
 
 def show(

@@ -27,9 +27,14 @@ def percent(fraction: float | None) -> str:
 
 def measured(found: Interval) -> str:
     """A mean accuracy with its interval: "99.30 % (99.24 to 99.35)"."""
-    if math.isinf(found.low):
-        return percent(found.mean)
-    return f"{percent(found.mean)} ({100 * found.low:.2f} to {100 * min(found.high, 1):.2f})"
+    between = limits(found)
+    return f"{percent(found.mean)} ({between})" if between else percent(found.mean)
+
+
+def limits(found: Interval) -> str:
+    """The interval of an accuracy, in percent: "99.24 to 99.35"; empty where it is unknown."""
+    known = not math.isinf(found.low)
+    return f"{100 * found.low:.2f} to {100 * min(found.high, 1):.2f}" if known else ""
 
 
 def points(found: Difference) -> str:

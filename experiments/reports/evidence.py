@@ -14,10 +14,12 @@ from experiments.data.digest import known_digest
 from experiments.reports.targets import UNKNOWN, Check
 from experiments.stats.intervals import interval
 from experiments.stats.target import reaches
-from experiments.stats.verdict import WORSE, difference
+from experiments.stats.verdict import CANNOT_TELL, HOLDS, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm
 from experiments.tracking.store import Store, answered
+
+ONE_SIDED = 0.1  # alpha of both sides, for 5 % on one
 
 
 def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
@@ -40,7 +42,7 @@ def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
             if arm and arm.scores and step.min_accuracy is not None:
                 yield accuracy(name, step, arm.values)
             if arm and arm.scores and baseline is not None:
-                yield regression(name, arm, baseline.get(arm.name))
+                yield regression(name, arm, baseline.get(arm.name), cfg.margin)
 
 
 def seeds(step: str, cfg: DictConfig, arm: Arm | None) -> Check:
@@ -76,16 +78,24 @@ def accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
     return Check(step, "accuracy", asked, shown, f"{margin:+.2f}", reason)
 
 
-def regression(step: str, arm: Arm, before: dict[str, float] | None) -> Check:
-    """Whether the accuracy of a step's runs is not significantly below the baseline's."""
-    asked = "not worse than the baseline"
+def regression(step: str, arm: Arm, before: dict[str, float] | None, margin: float) -> Check:
+    """Whether a step's runs are known to be worse than the baseline by no more than a margin."""
+    asked = f"no worse than the baseline by more than {100 * margin:.2f} points"
     if before is None:
         reason = f"the baseline has no {arm.name}"
         return Check(step, "regression", asked, "", "", reason, UNKNOWN)
     found = difference(before, arm.scores)
-    worse = f"worse than the baseline by {points(found)} points"
-    reason = worse if found.verdict == WORSE else ""
-    return Check(step, "regression", asked, points(found), "", reason)
+    shown, verdict = points(found), found.no_worse(margin)
+    left = "" if math.isinf(found.floor) else f"{100 * (found.floor + margin):+.2f}"
+    if verdict == CANNOT_TELL:
+        needed = seeds_needed(margin / found.deviation, found.paired, ONE_SIDED)
+        advice = "more seeds, also in the baseline"
+        if needed and needed > found.n:
+            advice = f"about {needed} seeds, also in the baseline"
+        reason = f"cannot tell whether it is {asked}: {shown} with {found.n} seeds; train {advice}"
+        return Check(step, "regression", asked, shown, left, reason, UNKNOWN)
+    worse = f"worse than the baseline by {shown} points, more than {100 * margin:.2f}"
+    return Check(step, "regression", asked, shown, left, "" if verdict == HOLDS else worse)
 
 
 def read_scores(path: Path) -> dict[str, dict[str, float]]:

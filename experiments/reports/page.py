@@ -50,13 +50,13 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
 
 def attach(html: str, rows: Sequence[Row], store: Store) -> None:
     """Give each parent run the page as an artifact, and its verdict as a tag."""
-    for arm, _, against, difference in rows:
-        if arm.parent is None:
+    for row in rows:
+        if row.arm.parent is None:
             continue
-        store.client.log_text(arm.parent, html, "report.html")
-        if difference:
-            text = f"{difference.verdict}: {points(difference)} against {against}"
-            store.client.set_tag(arm.parent, "verdict.difference", text)
+        store.client.log_text(row.arm.parent, html, "report.html")
+        if found := row.difference:
+            text = f"{found.verdict}: {points(found)} against {row.against}"
+            store.client.set_tag(row.arm.parent, "verdict.difference", text)
 
 
 def _histories(rows: Sequence[Row], metric: str, store: Store) -> dict[str, pd.DataFrame]:

@@ -1,11 +1,11 @@
-"""A mean over seeds with its confidence interval."""
+"""Means over seeds, or over seeds and images, with their confidence intervals."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from experiments.stats.target import ROUNDING, reaches
 
@@ -32,6 +32,37 @@ def interval(values: Sequence[float]) -> Interval:
         return Interval(mean, -math.inf, math.inf, n)
     low, high = stats.t.interval(CONFIDENCE, n - 1, mean, stats.sem(values))
     return Interval(mean, float(low), float(high), n)
+
+
+def over_images(wrong: np.ndarray) -> Interval:
+    """The accuracy to expect of new seeds on new images, with its 95 % interval.
+
+    Seeds and images are two crossed random effects. From the mean squares of a two-way table
+    with one value a cell, the variance of the mean is the part between seeds plus the part
+    between images minus their interaction, which both contain: Owen (2007), The pigeonhole
+    bootstrap, Annals of Applied Statistics 1(2). Degrees of freedom: Satterthwaite (1946). The
+    interval is taken on the logit scale, as accuracies near 1 are skewed.
+
+    Args:
+        wrong: whether each seed is wrong about each image; bool of (seeds, images).
+
+    Returns:
+        A mean whose ends are infinite for one seed or one image, or if nothing or all is wrong.
+    """
+    seeds, images = wrong.shape
+    by_seed, by_image = wrong.mean(axis=1), wrong.mean(axis=0)
+    mean = float(by_seed.mean())
+    if min(seeds, images) < 2 or mean in (0, 1):
+        return Interval(1 - mean, -math.inf, math.inf, seeds)
+    freedom = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
+    squares = np.array([images * by_seed.var() * seeds, seeds * by_image.var() * images])
+    rest = wrong.size * mean * (1 - mean) - squares.sum()  # a truth value is its own square
+    parts = np.append(squares, max(rest, 0)) / freedom / wrong.size
+    variance = max(parts[0] + parts[1] - parts[2], *parts[:2])  # an estimate may be too small
+    degrees = variance**2 / np.sum(parts**2 / freedom)
+    error = math.sqrt(variance) / (mean * (1 - mean))  # of the logit, by the delta method
+    low, high = special.expit(stats.t.interval(CONFIDENCE, degrees, special.logit(1 - mean), error))
+    return Interval(1 - mean, float(low), float(high), seeds)
 
 
 def judge(found: Interval, target: float) -> str:

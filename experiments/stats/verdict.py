@@ -1,20 +1,23 @@
-"""The difference between two arms: its interval, the verdict, and how many seeds it needs."""
+"""The difference between two arms: its interval, the verdicts, and how many seeds they need."""
 
 import bisect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from experiments.stats.intervals import CONFIDENCE
 from experiments.stats.target import ROUNDING
 
 BETTER, WORSE, CANNOT_TELL = "better", "worse", "cannot tell"
+HOLDS, FAILS = "holds", "fails"
 POWER = 0.8  # probability of seeing the effect
 LIMIT = 1000  # seeds; nobody trains more
+LEAST = 5  # seeds; three that agree by chance would advise none, and err in 8 % of cases
 
 
 class Difference(NamedTuple):
@@ -25,6 +28,8 @@ class Difference(NamedTuple):
         paired: whether the values were compared seed by seed.
         deviation: of the paired differences, or of both arms pooled; NaN if unknown.
         n: seeds of the arm that has fewer.
+        p: two-sided, that the means are equal; NaN if the noise is unknown.
+        floor, ceiling: one-sided 95 % bounds of the difference.
     """
 
     mean: float
@@ -33,18 +38,35 @@ class Difference(NamedTuple):
     paired: bool
     deviation: float
     n: int
+    p: float = math.nan
+    floor: float = -math.inf
+    ceiling: float = math.inf
 
     @property
     def verdict(self) -> str:
         return BETTER if self.low > 0 else WORSE if self.high < 0 else CANNOT_TELL
+
+    def corrected(self, p: float) -> str:
+        """The verdict by a p value that was corrected for several comparisons."""
+        return self.verdict if p < 1 - CONFIDENCE else CANNOT_TELL
+
+    def no_worse(self, margin: float) -> str:
+        """Whether the arm is worse by no more than a margin, 0 to 1: a non-inferiority test.
+
+        One-sided, at 95 %: it holds where the floor of the difference is above -margin, and
+        fails where its ceiling is below. Piaggio et al. (2012), JAMA 308(24).
+        """
+        above, below = self.floor > -margin, self.ceiling < -margin
+        return HOLDS if above else FAILS if below else CANNOT_TELL
 
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Difference:
     """Compare two arms, each given as the accuracy of every seed.
 
     Arms with the same seeds take a paired t test, others Welch's test of independent
-    samples. If the values are equal within rounding, the noise is unknown and the interval
-    is infinite.
+    samples. If the values are equal within rounding, the noise is unknown and the intervals
+    are infinite; but arms that agree seed by seed while seeds differ are the same runs, of which
+    neither is worse.
     """
     paired = before.keys() == after.keys()
     x = np.array([before[seed] for seed in sorted(before)])
@@ -52,39 +74,63 @@ def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Diffe
     mean, n = float(y.mean() - x.mean()), min(len(x), len(y))
     spread = np.std(y - x) if paired else np.std(x) + np.std(y)
     if n < 2 or spread < ROUNDING:
-        return Difference(mean, -math.inf, math.inf, paired, math.nan, n)
+        same = n > 1 and paired and np.allclose(x, y, 0, ROUNDING) and np.ptp(x) > ROUNDING
+        bounds = (math.nan, 0.0, 0.0) if same else ()
+        return Difference(mean, -math.inf, math.inf, paired, math.nan, n, *bounds)
     test = stats.ttest_rel(y, x) if paired else stats.ttest_ind(y, x, equal_var=False)
-    low, high = map(float, test.confidence_interval(CONFIDENCE))
-    deviation = np.std(y - x, ddof=1) if paired else math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
-    return Difference(mean, low, high, paired, float(deviation), n)
+    if paired:
+        deviation = np.std(y - x, ddof=1)
+        error = deviation / math.sqrt(n)
+    else:
+        deviation = math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
+        error = math.hypot(stats.sem(x), stats.sem(y))
+    tail = (1 - CONFIDENCE) / np.array([2, 1])  # two-sided and one-sided
+    far, near = error * -special.stdtrit(test.df, tail)
+    ends = float(mean - far), float(mean + far)
+    bounds = float(mean - near), float(mean + near)
+    return Difference(mean, *ends, paired, float(deviation), n, float(test.pvalue), *bounds)
 
 
-def more_seeds(found: Difference) -> int | None:
-    """How many more seeds each arm needs to see a difference as large as this one.
+def more_seeds(found: Difference, smallest: float) -> int | None:
+    """How many more seeds each arm needs to see a difference of `smallest`, 0 to 1.
+
+    The number follows from the deviation alone. With the observed difference it would follow
+    the noise, and testing again would err more often. It is at least five seeds in all.
 
     Returns:
-        0 where the verdict is clear already; None where the noise is unknown or more than
-        1,000 seeds are needed.
+        0 where there are enough; None where the noise is unknown or more than 1,000 are needed.
     """
-    if found.verdict != CANNOT_TELL:
-        return 0
     if math.isnan(found.deviation):
         return None
-    needed = seeds_needed(abs(found.mean) / found.deviation, found.paired)
-    return None if needed is None else max(needed - found.n, 1)
+    needed = seeds_needed(smallest / found.deviation, found.paired)
+    return None if needed is None else max(needed - found.n, LEAST - found.n, 0)
 
 
-def seeds_needed(effect: float, paired: bool) -> int | None:
+def seeds_needed(effect: float, paired: bool, alpha: float = 1 - CONFIDENCE) -> int | None:
     """The fewest seeds in each arm with which a t test sees an effect in 80 % of cases.
 
     Args:
         effect: difference of the means over the deviation: of the differences if paired,
             else of one arm (Cohen's d).
+        alpha: probability of a verdict where there is no effect; both sides together.
 
     Returns:
         At least 2; None for more than 1,000.
     """
     test = TTestPower() if paired else TTestIndPower()
     counts = range(2, LIMIT + 1)
-    place = bisect.bisect_left(counts, POWER, key=lambda n: test.power(effect, n, 1 - CONFIDENCE))
+    place = bisect.bisect_left(counts, POWER, key=lambda n: test.power(effect, n, alpha))
     return counts[place] if place < len(counts) else None
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values of several comparisons after Holm's correction: where nothing differs, all of
+    them together err in at most 5 % of cases. NaN stays NaN, and does not count.
+
+    Holm (1979), A simple sequentially rejective multiple test procedure.
+    """
+    corrected = np.array(p_values, dtype=float)
+    known = ~np.isnan(corrected)
+    if known.any():
+        corrected[known] = multipletests(corrected[known], method="holm")[1]
+    return corrected.tolist()

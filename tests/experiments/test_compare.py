@@ -22,9 +22,9 @@ def store(tmp_path_factory) -> Workplace:
     make(workplace.folder, "s13", [0.9932, 0.9928, 0.9935], first_seed=7)
     make(workplace.folder, "s13", [0.99], first_seed=5, failed=True)
     make(workplace.folder, "s12", S12)
-    make(workplace.folder, "s10", S10)
+    make(workplace.folder, "s10", S10, keeps=True)
     make(workplace.folder, "s10", [0.95], first_seed=3)  # trained again: the latest counts
-    make(workplace.folder, "s10", S10[3:], first_seed=3)
+    make(workplace.folder, "s10", S10[3:], first_seed=3, keeps=True)
     make(workplace.folder, "s13", [0.9942, 0.9939, 0.9944], "optimizer.lr=0.03", first_seed=7)
     return workplace
 
@@ -43,10 +43,10 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     result, _ = compared
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()[1:5]]
     assert rows[0].startswith("step 10 widths 10-10-12-12-12, learning rate decays every 7 epochs")
-    assert rows[0].endswith("5,854 1,284,088 99.38 % 99.31 % (99.28 to 99.33) 4")
+    assert rows[0].endswith("5,854 1,284,088 99.38 % 99.31 % (99.28 to 99.33) 99.17 to 99.42 4")
     assert "step 10 -0.30 (-0.35 to -0.24) worse" in rows[1]
     assert "step 12 +0.30" in rows[2]
-    assert rows[2].endswith("better")
+    assert rows[2].endswith("better better holds 2")
     assert rows[3].startswith("step 13, optimizer.lr=0.03")
     assert "3 step 13 +0.10 (+0.08 to +0.12) better" in rows[3], "compared with what it varies"
     assert result.stderr.splitlines() == ["step 13, seed 5 failed, and is not counted"]
@@ -58,6 +58,10 @@ def test_the_csv_has_every_figure_and_can_be_read_again(compared, tmp_path):
     assert list(rows) == ["step 10", "step 12", "step 13", "step 13, optimizer.lr=0.03"]
     assert float(rows["step 10"]["mean"]) == pytest.approx(sum(S10) / 4, abs=1e-6)
     assert rows["step 12"]["verdict"] == "worse"
+    assert rows["step 12"]["no_worse"] == "fails"
+    assert float(rows["step 12"]["p_holm"]) > float(rows["step 12"]["p"])
+    assert rows["step 12"]["images_low"] == "", "its runs did not keep what they got wrong"
+    assert float(rows["step 10"]["images_low"]) < float(rows["step 10"]["low"])
     assert rows["step 13"]["seeds"] == "7 8 9"
     (tmp_path / "again.csv").write_text(files["csv"])
     scores = read_scores(tmp_path / "again.csv")
@@ -107,6 +111,19 @@ def test_any_runs_can_be_grouped_by_any_parameter(store, run_here):
     assert "better" in other
 
 
+def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compared, run_here):
+    def verdicts():
+        tags = {run.info.run_id: run.data.tags for run in store.runs()}
+        return {run: found.get("verdict.difference") for run, found in tags.items()}
+
+    before = verdicts()
+    question = ("against=first", f"html={store.folder}/other.html")
+    status, _, errors = run_here("compare", f"tracking.uri={store.uri}", *question)
+    assert status == 0
+    assert "not attached to parent runs" in errors
+    assert verdicts() == before
+
+
 @pytest.mark.parametrize(
     ("question", "complaint"),
     [
@@ -118,6 +135,8 @@ def test_any_runs_can_be_grouped_by_any_parameter(store, run_here):
         ("metric=val/loss", "metric must be 'val/acc', 'val/best_acc', 'train/acc' or 'test/acc'"),
         ("group=[optimizer.rate]", "group: no run has a parameter optimizer.rate; there are"),
         ("group=optimizer.lr", "group must be a list, not optimizer.lr"),
+        ("margin=0", "margin must be above 0, not 0"),
+        ("smallest_difference=2", "smallest_difference must be below 1, not 2"),
         ("against=step 14", "against=step 14: choose one of previous; first; step 10; "),
         ("tracking.experiment=parsimonious", "tracking.experiment=parsimonious is not in"),
         ("tracking.uri=sqlite:////tmp/no/such.db", "there is no such store; train first"),

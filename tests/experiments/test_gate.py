@@ -71,8 +71,9 @@ def store(tmp_path_factory) -> Workplace:
     make(workplace.folder, "s11", [0.9902, 0.9899, 0.9903])
     make(workplace.folder, "s10", S13)
     make(workplace.folder, "s10", [0.1], first_seed=3, failed=True)
+    make(workplace.folder, "s08", [0.5])
     row = "{},{},0 1 2,0.9942 0.9940 0.9943\n"
-    rows = [row.format(f"step {number}", f"s{number}") for number in (11, 13)]
+    rows = [row.format(f"step {number}", f"s{number}") for number in (8, 11, 13)]
     baseline = "name,step,seeds,accuracies\n" + "".join(rows)
     (workplace.folder / "baseline.csv").write_text(baseline)
     return workplace
@@ -114,6 +115,11 @@ def test_the_ladder_in_evidence_is_a_baseline(gate):
         ),
         (1, "5,854 parameters are 54 above 5,800; the", ["step=s13", "max_parameters=5800"]),
         (1, "worse than the baseline by -0.40", ["step=s11", "min_accuracy=0.9", "BASELINE"]),
+        (
+            2,
+            "cannot tell whether it is no worse than the baseline by more than 0.05 points: -49.",
+            ["step=s08", "min_accuracy=0.4", "min_seeds=1", "BASELINE"],
+        ),
         (2, "the baseline has no step 12", ["step=s12", "min_seeds=2", "BASELINE"]),
         (2, "2 finished seeds; train more: python -m experiments.train -m step=s12", ["step=s12"]),
         (2, "step 10, seed 3 failed: train again", ["step=s10"]),
