@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Checkpoints(TorchCheckpointIO):
     """Writes each checkpoint completely or not at all, and keeps the one before the last."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, _: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, **_: Any) -> None:
         path, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)
         if path.name == LAST and path.exists():
