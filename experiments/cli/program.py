@@ -34,9 +34,13 @@ at_interrupt: list[Callable[[], None]] = []  # called after one of the signals
 received: list[int] = []  # signals
 
 
+class Interrupt(KeyboardInterrupt):
+    """Not KeyboardInterrupt itself, after which Python may end with another status than ours."""
+
+
 def interrupt(number: int, _: Any) -> None:
     received.append(number)
-    raise KeyboardInterrupt
+    raise Interrupt
 
 
 def handle_signals() -> None:

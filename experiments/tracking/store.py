@@ -3,10 +3,12 @@
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from omegaconf import DictConfig
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -37,16 +40,16 @@ ENVIRONMENT = {
 }
 ADVICE = {  # what to do, by what an error says
     r"is full|no space left|file too large|quota exceeded|disk i/o": "free space on its disk",
-    r"out-of-date database schema": "keep a copy and upgrade it, or use another store",
     r"can't locate revision": "a newer MLflow made it: install that, or use another store",
     r"error code 40[13]|unauthori[sz]ed|authentication failed|access denied": (
         "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     ),
     r"read-?only|permission denied": "make it writable, or use another store",
     r"no module named": "install it, or use another store",
-    r"not a database|malformed|duplicate column|table .* already exists|no such (table|column)": (
+    r"found version none|not a database|malformed|duplicate column|table .* already exists|no such (table|column)": (
         "it is damaged, half-made or not MLflow's: move it away, or use another store"
     ),
+    r"out-of-date database schema": "keep a copy and upgrade it, or use another store",
     r"refused|timed out|max retries|connection": "start it, or check its address",
 }
 
@@ -193,19 +196,11 @@ def check_folder(artifacts: Path) -> None:
 
 def create_database(path: Path, artifacts: str) -> None:
     """Create an empty SQLite store: completely or not at all."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # a server needs it not
-
-    aside = path.absolute().with_name(f".{path.name}.new")
-
-    def clean() -> None:
-        for old in path.parent.glob(f"{aside.name}*"):
-            with suppress(OSError):
-                old.unlink()
-
-    clean()  # of a process that was killed
-    try:
+    prefix = f".{path.name}-"
+    for old in path.parent.glob(f"{prefix}*"):  # of a process that was killed
+        shutil.rmtree(old, ignore_errors=True)
+    with TemporaryDirectory(dir=path.parent, prefix=prefix, ignore_cleanup_errors=True) as folder:
+        aside = Path(folder, path.name).absolute()
         uri = URL.create(SQLITE, database=str(aside)).render_as_string()
         SqlAlchemyStore(uri, artifacts).engine.dispose()
         aside.replace(path)
-    finally:
-        clean()

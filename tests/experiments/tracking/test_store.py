@@ -286,7 +286,7 @@ def test_a_store_is_created_whole_or_not_at_all(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.glob("*.db")) + list(tmp_path.glob(".new*"))
-    (tmp_path / ".new.db.new").write_text("half a schema")
+    (tmp_path / ".new.db-killed").mkdir()
     assert Store(tracking).search("") == []
     assert not list(tmp_path.glob(".new*"))
 
