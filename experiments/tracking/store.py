@@ -46,7 +46,7 @@ ADVICE = {  # what to do, by what an error says
     ),
     r"read-?only|permission denied": "make it writable, or use another store",
     r"no module named": "install it, or use another store",
-    r"found version none|not a database|malformed|duplicate column|already exists|no such (table|col)": (
+    r"found version none|not a database|malformed|duplicate column|already exists|no such table": (
         "it is damaged, half-made or not MLflow's: move it away, or use another store"
     ),
     r"out-of-date database schema": "keep a copy and upgrade it, or use another store",
