@@ -9,12 +9,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
-from experiments.cli.files import write
+from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
 
 
 @program("compare")
 def main(cfg: DictConfig) -> None:
+    check_outputs(cfg.csv, cfg.markdown, cfg.html)
     from mlflow.exceptions import MlflowException
 
     from experiments.cli import tables

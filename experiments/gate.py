@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli.compose import compose
+from experiments.cli.files import check_outputs
 from experiments.cli.keys import key_of
 from experiments.cli.program import program
 
@@ -23,6 +24,7 @@ FAILED, NO_VERDICT = 1, 2  # exit statuses
 
 @program("gate", failure=NO_VERDICT)
 def main(cfg: DictConfig) -> None:
+    check_outputs(cfg.junit, inputs=[cfg.baseline])
     from experiments.budget.network import design  # torch: seconds
     from experiments.cli import tables
     from experiments.reports import ci, targets

@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
-from experiments.cli.files import write
+from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
 from experiments.cli.text import percent
 from experiments.data.image_files import SUFFIXES
@@ -60,12 +60,11 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"input={cfg.input}: there is no such file or folder")
     if cfg.output is not None:
         output = Path(cfg.output)
-        if not output.absolute().parent.is_dir() or output.is_dir():
+        if not output.absolute().parent.is_dir():
             raise UserError(f"output={output}: is not the name of a file in a folder that exists")
         if output.suffix.lower() in SUFFIXES:  # it could be one of the images that are read
             raise UserError(f"output={output}: is written as CSV; name it *.csv")
-        if output.exists() and output.samefile(cfg.input):
-            raise UserError("output and input must not be the same file")
+        check_outputs(cfg.output, inputs=[cfg.input])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from experiments.cli.jobs import announce
 from experiments.cli.program import program
 
 
-@program("search")
+@program("search", sweep=True)
 def main(cfg: DictConfig) -> str:
     """One worker: takes part in the trials, then in the finals, until all are finished."""
     announce(name=f"worker {cfg.worker}")

@@ -13,7 +13,7 @@ from experiments.tracking.identity import identified, run_name
 from experiments.training.grid import expand, is_fused
 
 
-@program("train")
+@program("train", sweep=True)
 def main(cfg: DictConfig) -> str:
     cfg = identified(cfg)
     cfgs, fused = expand(cfg), is_fused(cfg)

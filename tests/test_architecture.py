@@ -129,8 +129,8 @@ def test_few_imports_hide_inside_functions():
 def test_packages_have_empty_init_files_and_commands_are_short():
     for path in CODE:
         lines = path.read_text(encoding="utf-8").splitlines()
-        if path.name == "__init__.py":
-            assert len(lines) <= 1, path
+        if path.name == "__init__.py":  # the first one handles Ctrl-C while a command imports
+            assert len(lines) <= (20 if path.parent.name == "experiments" else 1), path
         elif package(module(path)) == "commands":
             assert len(lines) < 100, path
 

@@ -30,9 +30,27 @@ from experiments.cli.yaml_files import explain_unreadable
 
 LONGEST = 500  # characters of an error that a library describes
 CONFIGURATION = (HydraException, OmegaConfBaseException, UserError)  # errors of the user's text
-INTERRUPTED = 128 + signal.SIGINT  # an exit status
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that interrupt a command
 
-at_interrupt: list[Callable[[], None]] = []  # called after Ctrl-C
+at_interrupt: list[Callable[[], None]] = []  # called after one of the signals
+received: list[int] = []  # signals
+
+
+class Interrupt(KeyboardInterrupt):
+    """Not KeyboardInterrupt itself, after which Python may end with another status than ours."""
+
+
+def interrupt(number: int, _: Any) -> None:
+    received.append(number)
+    raise Interrupt
+
+
+def handle_signals() -> None:
+    """End as after Ctrl-C at each of the signals, but for those ignored, as nohup does."""
+    received.clear()
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 @functools.cache  # once a process
@@ -50,12 +68,13 @@ def prepare_process() -> None:
 
 
 def program(
-    name: str, failure: int = 1
+    name: str, failure: int = 1, sweep: bool = False
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Decorate `main(cfg)` into a command that conf/NAME.yaml configures.
 
     A UserError, and any error in the configuration, ends it with one line on standard
-    error and the exit status `failure`; Ctrl-C and SIGTERM end it with 130.
+    error and the exit status `failure`; a signal ends it with 128 + its number: 130 after
+    Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. Hydra's -m is refused, but for a `sweep`.
     """
 
     def fail(line: str) -> None:
@@ -78,8 +97,8 @@ def program(
         def job(cfg: DictConfig) -> None:
             nonlocal composed
             composed = True
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
             if is_job():
+                handle_signals()
                 prepare_process()  # a launcher may have started a process that did not run `main`
                 run_isolated(checked, cfg)
                 return
@@ -95,7 +114,10 @@ def program(
             nonlocal composed
             composed = False
             prepare_process()
+            handle_signals()
             sys.argv = without_null_groups(sys.argv)
+            if not sweep and any(is_multirun(argument) for argument in sys.argv[1:]):
+                fail("-m is for experiments.train and experiments.search; leave it out here")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
@@ -103,7 +125,7 @@ def program(
                 print(f"interrupted{interrupt}", file=sys.stderr)
                 for finish in at_interrupt:
                     finish()
-                sys.exit(INTERRUPTED)
+                sys.exit(128 + (received or SIGNALS)[0])
             except Exception as error:
                 # in composing, whatever Hydra, OmegaConf or a YAML parser says of the user's text
                 begun = composed or at_interrupt  # of a sweep, whose jobs may be other processes
@@ -114,6 +136,13 @@ def program(
         return main
 
     return decorate
+
+
+def is_multirun(argument: str) -> bool:
+    """Whether an argument, which may be shortened, is one of Hydra's for a sweep."""
+    key, _, value = argument.partition("=")
+    shortened = len(argument) > 2 and "--multirun".startswith(argument)
+    return argument == "-m" or shortened or (key, value.upper()) == ("hydra.mode", "MULTIRUN")
 
 
 def _explain(error: Exception, name: str) -> str:

@@ -1,6 +1,7 @@
 """Results of the gate for a build: JUnit's XML, GitHub's annotations and its job summary."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -42,8 +43,11 @@ def on_github(checks: Sequence[Check]) -> None:
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         table = to_markdown(HEADER, [check.cells for check in checks], RIGHT)
         reasons = "".join(f"- {check.step}: {check.reason}\n" for check in failed)
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(f"## Gate\n\n{table}\n{reasons}\n")
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(f"## Gate\n\n{table}\n{reasons}\n")
+        except OSError as error:  # the verdict stays what it is
+            print(f"warning: GITHUB_STEP_SUMMARY={summary}: {error.strerror}", file=sys.stderr)
 
 
 def _escaped(text: str, more: str = "") -> str:

@@ -12,11 +12,29 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 
 from experiments.cli.errors import UserError
-from experiments.tracking.store import reason
+from experiments.tracking.store import advised, reason
 
 
 def open_storage(storage: str) -> BaseStorage:
-    """Open a storage, or create it; only one process at a time may do this."""
+    """Open a storage, or create it; only one process at a time may do this.
+
+    Raises:
+        UserError: it is another program's, another version's or damaged.
+    """
+    try:
+        opened = _open(storage)
+        opened.get_all_studies()
+    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, JSONDecodeError, ImportError):
+        raise  # see `explained`
+    except Exception as error:  # Optuna reads what is there without a check
+        raise UserError(
+            f"storage={storage}: is not a storage of this Optuna, or is damaged "
+            f"({type(error).__name__}: {reason(error)}); move it away, or name another"
+        ) from error
+    return opened
+
+
+def _open(storage: str) -> BaseStorage:
     if "://" not in storage:
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(storage))
@@ -34,7 +52,7 @@ def explained(storage: str) -> Iterator[None]:
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ or error
         raise UserError(
-            f"storage={storage}: failed: {reason(cause)}; the same command goes on from there"
+            f"storage={storage}: failed: {advised(cause)}; the same command goes on from there"
         ) from error
     except JSONDecodeError as error:  # a power cut may leave half a line in a journal
         raise UserError(

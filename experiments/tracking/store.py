@@ -2,10 +2,13 @@
 
 import logging
 import os
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,8 +17,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from omegaconf import DictConfig
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.cli.errors import UserError
@@ -33,6 +37,20 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",  # seconds
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+ADVICE = {  # what to do, by what an error says
+    r"is full|no space left|file too large|quota exceeded|disk i/o": "free space on its disk",
+    r"can't locate revision": "a newer MLflow made it: install that, or use another store",
+    r"error code 40[13]|unauthori[sz]ed|authentication failed|access denied": (
+        "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    ),
+    r"read-?only|permission denied": "make it writable, or use another store",
+    r"no module named": "install it, or use another store",
+    r"found version none|not a database|malformed|duplicate column|already exists|no such table": (
+        "it is damaged, half-made or not MLflow's: move it away, or use another store"
+    ),
+    r"out-of-date database schema": "keep a copy and upgrade it, or use another store",
+    r"refused|timed out|max retries|connection": "start it, or check its address",
 }
 
 log = logging.getLogger(__name__)
@@ -54,12 +72,12 @@ class Store:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience  # seconds
-        with answered(self), self._database(create):
+        with answered(self), self._database(tracking, create):
             self.client = MlflowClient(self.uri)
             self.experiment_id = self._experiment(tracking, create)
 
     @contextmanager
-    def _database(self, create: bool) -> Iterator[None]:
+    def _database(self, tracking: DictConfig, create: bool) -> Iterator[None]:
         """Check that a database answers, as MLflow would retry for an hour. Processes take
         turns to create the embedded one and its experiment."""
         kind = urlsplit(self.uri).scheme.partition("+")[0]
@@ -70,6 +88,11 @@ class Store:
                     raise UserError(f"tracking.uri={self.uri}: there is no such store; train first")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(path.with_suffix(".lock")))
+                artifacts = Path(tracking.artifacts).absolute()
+                if create:
+                    check_folder(artifacts)
+                if make_url(self.uri).database and (not path.exists() or not path.stat().st_size):
+                    create_database(path, artifacts.as_uri())
             if kind in DATABASE_ENGINES:
                 engine = create_engine(self.uri)
                 with engine.connect() as database:
@@ -143,14 +166,41 @@ def answered(store: Store) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
-        raise UserError(
-            f"tracking.uri={store.uri}: cannot be used: {reason(error)}; start it, "
-            "or leave tracking.uri out to use mlruns/mlflow.db"
-        ) from error
+        raise UserError(f"tracking.uri={store.uri}: cannot be used: {advised(error)}") from error
 
 
 def reason(error: BaseException) -> str:
     """The first line of an error, or of the database's error that caused it."""
     origin = getattr(error, "orig", None) or error
     lines = str(origin).splitlines() or [type(origin).__name__]
-    return lines[0][:200]
+    return lines[0]
+
+
+def advised(error: BaseException) -> str:
+    """What happened, and what to do about it where that is known."""
+    text = reason(error)
+    found = (advice for sign, advice in ADVICE.items() if re.search(sign, text, re.IGNORECASE))
+    return f"{text}; {advice}" if (advice := next(found, None)) else text
+
+
+def check_folder(artifacts: Path) -> None:
+    """Make the folder of artifacts. Raises UserError where runs could not write to it."""
+    try:
+        artifacts.mkdir(parents=True, exist_ok=True)
+        if not os.access(artifacts, os.W_OK):
+            raise PermissionError("permission denied")
+    except OSError as error:
+        what = error.strerror or error
+        raise UserError(f"tracking.artifacts={artifacts}: cannot be written: {what}") from error
+
+
+def create_database(path: Path, artifacts: str) -> None:
+    """Create an empty SQLite store: completely or not at all."""
+    prefix = f".{path.name}-"
+    for old in path.parent.glob(f"{prefix}*"):  # of a process that was killed
+        shutil.rmtree(old, ignore_errors=True)
+    with TemporaryDirectory(dir=path.parent, prefix=prefix, ignore_cleanup_errors=True) as folder:
+        aside = Path(folder, path.name).absolute()
+        uri = URL.create(SQLITE, database=str(aside)).render_as_string()
+        SqlAlchemyStore(uri, artifacts).engine.dispose()
+        aside.replace(path)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from experiments.budget.cost import Cost
+from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.text import against
 from experiments.data.digest import known_digest
@@ -31,6 +32,7 @@ from experiments.tracking.wrong import Wrong, log_wrong
 from experiments.training.history import History
 from experiments.training.resume import BEGUN, LOG, explained, find_run, locked, start_anew
 from experiments.training.trainer import (
+    LAST,
     count_batches,
     fit_from,
     fuse,
@@ -192,13 +194,13 @@ def fit(
                 figures = member.cost.figures()
                 member.tags[PARENT] = parent_run(member.cfg, store, digest, figures)
             runs.append(stack.enter_context(tracked(member, store, origin)))
-            (folder / BEGUN.format(member.folder.name)).write_text(runs[-1].id)
+            write(folder / BEGUN.format(member.folder.name), runs[-1].id)
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
         history = History(runs)
         trainer.callbacks[:0] = [history, *callbacks]  # ahead of the checkpoint, which keeps them
         reason, status = None, "FAILED"
         try:
-            fit_from(folder / "last.ckpt", trainer, module, data)
+            fit_from(folder / LAST, trainer, module, data)
         except Diverged as error:
             reason = f"Diverged: {error}"
         except Stopped as stop:

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
-from experiments.tracking.store import Store, reason
+from experiments.tracking.store import Store, advised
 
 LOG = "train.log"
 BEGUN = "run-{}"  # a file beside a checkpoint, named after the folder of the run that it is of
@@ -49,7 +49,7 @@ def find_run(store: Store, tags: dict[str, str], folder: Path, program: Path) ->
 
 def start_anew(folder: Path) -> None:
     """Remove the checkpoints and the log of earlier runs."""
-    for path in (*folder.glob("*.ckpt"), *folder.glob(LOG)):
+    for path in (*folder.glob("*.ckpt*"), *folder.glob(LOG)):
         path.unlink()
 
 
@@ -62,8 +62,8 @@ def explained(folder: Path) -> Iterator[None]:
         raise UserError(f"this very run is being trained by another process, in {folder}") from None
     except MlflowException as error:
         raise UserError(
-            f"the tracking store failed: {reason(error)}; the run's checkpoints and log are in "
+            f"the tracking store failed: {advised(error)}; the run's checkpoints and log are in "
             f"{folder}, and the same command goes on from there"
         ) from error
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or folder}: {advised(error)}") from error

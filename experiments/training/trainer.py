@@ -1,22 +1,24 @@
 """The parts of a training that Lightning runs: its module and its trainer, as configured."""
 
+import io
 import logging
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cli.config import build
-from experiments.cli.errors import UserError
+from experiments.cli.errors import one_line
+from experiments.cli.files import write
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
 from experiments.training.progress import ProgressLine
@@ -25,6 +27,20 @@ from models.lightning.fused import FusedClassifier
 from models.networks.stack import unstacked
 
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
+LAST, BEFORE = "last.ckpt", "last.ckpt.before"
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Writes each checkpoint completely or not at all, and keeps the one before the last."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, **_: Any) -> None:
+        path, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)
+        if path.name == LAST and path.exists():
+            path.replace(path.with_name(BEFORE))
+        write(path, content.getvalue(), sync=True)
 
 
 def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
@@ -129,6 +145,7 @@ def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> 
         cfg,
         "trainer",
         callbacks=callbacks,
+        plugins=[Checkpoints()],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -140,21 +157,32 @@ def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> 
 def fit_from(
     last: Path, trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
 ) -> None:
-    """Train to the last epoch, from a checkpoint if there is one.
-
-    Raises:
-        UserError: the checkpoint is damaged, or holds programs.
-    """
-    start = str(last) if last.exists() else None
+    """Train to the last epoch, from the last whole checkpoint if there is one."""
+    start = find_whole(last)
     try:
         trainer.fit(module, data, ckpt_path=start, weights_only=True)
-    except UnpicklingError as error:
-        raise UserError(
-            f"{last} is damaged, or holds more than figures and is not trusted; remove it, or "
-            "train anew with force=true"
-        ) from error
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise
         rest = f"goes on from {last}" if last.exists() else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
+
+
+def find_whole(last: Path) -> Path | None:
+    """The last checkpoint, or the one before it where the last is missing or damaged.
+
+    A damaged one, or one that holds more than figures and is not trusted, is set aside.
+    """
+    for path in (last, last.with_name(BEFORE)):
+        if not path.exists():
+            continue
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)["pytorch-lightning_version"]
+        except Exception as error:  # PyTorch has an error of its own for each kind of damage
+            aside = path.replace(path.with_name(f"{path.name}.damaged"))
+            line = f"{path}: damaged, or holds more than figures; set aside as {aside.name}"
+            log.warning("%s: %s", line, one_line(error))
+            print(line, file=sys.stderr)
+        else:
+            return path
+    return None

@@ -9,6 +9,8 @@ import pytest
 from conftest import PROJECT, Workplace, one_line
 from made import make
 
+from experiments.reports.ci import on_github
+
 S13 = [0.9942, 0.9940, 0.9943]
 
 
@@ -193,3 +195,10 @@ def test_what_cannot_be_judged_exits_with_2(gate, argument, complaint):
     assert (status, output) == (2, "")
     [line] = errors.splitlines()
     assert complaint in line
+
+
+def test_a_summary_that_cannot_be_written_is_a_warning(monkeypatch, capsys):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "/proc/none/summary.md")
+    on_github([])
+    assert "warning: GITHUB_STEP_SUMMARY=/proc/none/summary.md: No such" in capsys.readouterr().err

@@ -145,15 +145,16 @@ def test_untrusted_files_run_no_code(untrusted, name, content, complaint):
     untrusted.is_refused(complaint)
 
 
-def test_an_untrusted_checkpoint_runs_no_code(tmp_path, small):
+def test_an_untrusted_checkpoint_runs_no_code(tmp_path, small, capsys):
     """Training resumes from it."""
     marker, last = tmp_path / "marker", tmp_path / "last.ckpt"
     torch.save({"state_dict": {}, "callbacks": Evil(marker)}, last)
-    cfg = configure("train", "data=idx", f"data.root={small}", "trainer.accelerator=cpu")
+    short = ("trainer.accelerator=cpu", "trainer.max_epochs=1")
+    cfg = configure("train", "data=idx", f"data.root={small}", *short)
     data, _ = images.load(cfg)
     module = make_module(cfg, design(cfg)[0], len(data.train.labels))
-    with pytest.raises(UserError, match=r"last.ckpt is damaged, or holds more than figures"):
-        fit_from(last, make_trainer(cfg, tmp_path), module, data)
+    fit_from(last, make_trainer(cfg, tmp_path), module, data)
+    assert "last.ckpt: damaged, or holds more than figures" in capsys.readouterr().err
     assert not marker.exists()
 
 

@@ -1,3 +1,5 @@
+import sqlite3
+
 import optuna
 import pytest
 
@@ -46,3 +48,21 @@ def test_a_failure_is_explained_in_one_line(tmp_path):
     complaint = r"storage=sqlite.*: failed: file is not a database"
     with pytest.raises(UserError, match=complaint), explained(storage):
         study(storage)
+
+
+@pytest.mark.parametrize("line", ["[1]", '{"a": 1}', '{"op_code": 99}', "7"])
+def test_a_foreign_journal_is_refused(tmp_path, line):
+    (tmp_path / "foreign.journal").write_text(f"{line}\n")
+    with pytest.raises(UserError, match=r"is not a storage of this Optuna, or is damaged"):
+        open_storage(f"{tmp_path}/foreign.journal")
+
+
+def test_a_database_of_another_version_is_refused(tmp_path):
+    """MLflow's is one too: both keep a version that the other does not know."""
+    storage = f"sqlite:///{tmp_path}/old.db"
+    study(storage)
+    with sqlite3.connect(tmp_path / "old.db") as database:
+        database.execute("update alembic_version set version_num = 'v0'")
+    database.close()
+    with pytest.raises(UserError, match="is not a storage of this Optuna, or is damaged"):
+        open_storage(storage)

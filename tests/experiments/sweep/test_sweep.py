@@ -99,16 +99,18 @@ def test_the_same_sweep_again_trains_what_is_missing_and_nothing_else(swept, sma
 
 
 @pytest.mark.slow
-def test_ctrl_c_closes_what_runs_and_says_how_to_go_on(workplace, small):
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_closes_what_runs_and_says_how_to_go_on(workplace, small, kill):
     command = workplace.command(
         "train", "-m", *quick(small, "seed=range(3)", "launcher=local", "trainer.max_epochs=200")
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=PROJECT, start_new_session=True, **pipes)
     wait_for_epoch(workplace, 2)
-    os.killpg(process.pid, signal.SIGINT)
+    # the terminal sends Ctrl-C to all of them; others know of the sweep alone
+    os.killpg(process.pid, kill) if kill == signal.SIGINT else process.send_signal(kill)
     table, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + kill
     assert "interrupted" in errors
     assert "Traceback" not in table + errors
     assert "interrupted, " in table

@@ -1,6 +1,9 @@
 """Stores that many write to at once, that go away, and that keep a password."""
 
 import os
+import resource
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +16,7 @@ from conftest import ONE_THREAD, PROJECT, closed_port, quick, serving, wait_for_
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
+from experiments.cli.errors import UserError
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 
@@ -266,3 +270,43 @@ def test_a_server_that_never_comes_back_costs_no_training(workplace, small):
     steps = [step for step, _ in workplace.history(run.info.run_id, "val/acc")]
     assert steps == list(range(1, epochs + 1))
     assert (folder / "train.log").read_text().count("INFO epoch") == epochs  # none trained anew
+
+
+def test_a_store_is_created_whole_or_not_at_all(tmp_path):
+    """A disk that is full, then what a process left that was killed."""
+    tracking = OmegaConf.create(
+        {"uri": f"sqlite:///{tmp_path}/new.db", "artifacts": str(tmp_path / "artifacts")}
+        | {"experiment": "one", "patience": 60}
+    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot be used: .*; free space on its disk"):
+            Store(tracking)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.glob("*.db")) + list(tmp_path.glob(".new*"))
+    (tmp_path / ".new.db-killed").mkdir()
+    assert Store(tracking).search("") == []
+    assert not list(tmp_path.glob(".new*"))
+
+
+def test_a_store_of_another_kind_or_version_is_explained(store, tmp_path):
+    tracking = OmegaConf.create(
+        {"uri": store.uri, "artifacts": "/proc/x", "experiment": "one", "patience": 60}
+    )
+    with pytest.raises(UserError, match=r"tracking.artifacts=/proc/x: cannot be written"):
+        Store(tracking)
+    tracking.artifacts = str(tmp_path)
+    for number, change, complaint in (
+        (1, "update alembic_version set version_num = 'x'", "schema .*; keep a copy and upgrade"),
+        (2, "drop table alembic_version", "move it away, or use another store"),
+    ):
+        changed = tmp_path / f"{number}.db"
+        shutil.copy(tmp_path / "mlflow.db", changed)
+        with sqlite3.connect(changed) as database:
+            database.execute(change)
+        database.close()
+        tracking.uri = f"sqlite:///{changed}"
+        with pytest.raises(UserError, match=complaint):
+            Store(tracking)
