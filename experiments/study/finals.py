@@ -18,6 +18,8 @@ from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.keys import key_of, kind, select
 from experiments.cli.kinds import JUDGEMENT, PLACE, RESULT
+from experiments.stats.intervals import interval
+from experiments.stats.target import reaches
 from experiments.study.claims import Claims
 from experiments.tracking.identity import name_experiment, run_name
 from experiments.training.fit import train
@@ -39,6 +41,33 @@ class Finalist(NamedTuple):
     @property
     def mean(self) -> float:
         return statistics.mean(self.accuracies) if self.accuracies else 0.0
+
+    def holds(self, target: float) -> bool:
+        """Whether no seed diverged, and the interval of the mean lies above the target; of
+        one seed, which has no interval, its accuracy."""
+        return bool(
+            self.accuracies
+            and not self.diverged
+            and reaches(self.mean, target)
+            and (len(self.accuracies) == 1 or reaches(interval(self.accuracies).low, target))
+        )
+
+
+def score(accuracy: float, parameters: int, target: float | None) -> float:
+    """What a trial tells its study: its accuracy; if it reaches a target, more than all that
+    miss it, and the more the smaller the network is."""
+    return 1 + 1 / parameters if target and reaches(accuracy, target) else accuracy
+
+
+def rank(finalists: list[Finalist], target: float | None) -> list[Finalist]:
+    """The finalists, the best first: with a target, the smallest of those that hold it, and
+    those that do not after them; else, and among these, the highest mean."""
+
+    def order(one: Finalist) -> tuple[bool, float]:
+        holds = target is not None and one.holds(target)
+        return not holds, one.trial.user_attrs["parameters"] if holds else -one.mean
+
+    return sorted(finalists, key=order)
 
 
 def best_trials(study: Study, count: int) -> list[FrozenTrial]:
@@ -97,12 +126,13 @@ def write_step(
 
 
 def train_finalists(
-    found: list[tuple[FrozenTrial, str]], seeds: int, claims: Claims
+    found: list[tuple[FrozenTrial, str]], seeds: int, claims: Claims, target: float | None
 ) -> list[Finalist]:
     """Train all seeds of the finalists that no other worker trains, and wait for the others.
 
     Args:
         found: the trials, each with the name of its step.
+        target: the accuracy that the smallest network is wanted for; None: the highest.
 
     Returns:
         The finalists, the best first.
@@ -122,7 +152,7 @@ def train_finalists(
         values = [accuracies[step, seed] for seed in range(seeds)]
         finished = [value for value in values if value is not None]
         finalists.append(Finalist(trial, step, finished, diverged=seeds - len(finished)))
-    return sorted(finalists, key=lambda finalist: -finalist.mean)
+    return rank(finalists, target)
 
 
 def final_accuracy(step: str, seed: int) -> float | None:

@@ -59,7 +59,13 @@ def counts(trials: DataFrame) -> dict[str, int]:
     }
 
 
-def log_study(study: Study, store: Store, parent: str, finalists: Sequence[Finalist]) -> None:
+def log_study(
+    study: Study,
+    store: Store,
+    parent: str,
+    finalists: Sequence[Finalist],
+    target: float | None = None,
+) -> None:
     """Attach metrics, figures and the table of trials to the study's MLflow run."""
     trials = to_frame(study)
     trained = trials[trials.state == "complete"]
@@ -69,7 +75,8 @@ def log_study(study: Study, store: Store, parent: str, finalists: Sequence[Final
         table.columns = table.columns.str.removeprefix("params_")
         table.to_csv(Path(temporary, "trials.csv"))
         if finalists:
-            Path(temporary, "finalists.txt").write_text(report(study, finalists), encoding="utf-8")
+            text = report(study, finalists, target)
+            Path(temporary, "finalists.txt").write_text(text, encoding="utf-8")
         store.patiently(store.client.log_artifacts, parent, temporary)
     metrics = {f"trials/{name}": count for name, count in counts(trials).items()}
     if len(trained):
@@ -82,7 +89,7 @@ def log_study(study: Study, store: Store, parent: str, finalists: Sequence[Final
     store.patiently(store.client.set_terminated, parent)
 
 
-def report(study: Study, finalists: Sequence[Finalist]) -> str:
+def report(study: Study, finalists: Sequence[Finalist], target: float | None = None) -> str:
     """The counts, so that nobody takes the best of many for a mean; and the finalists as a table,
     the best first."""
     count = counts(to_frame(study))
@@ -105,6 +112,10 @@ def report(study: Study, finalists: Sequence[Finalist]) -> str:
         )
         for trial, step, values, diverged in finalists
     ]
+    if target is not None and not finalists[0].holds(target):
+        text += f"\nno finalist holds {percent(target)}: the one with the highest mean comes first"
+    elif target is not None:
+        text += f"\nthe first is the smallest finalist that holds {percent(target)}"
     return (
         f"{text}\n{tables.to_text(header, rows, right=header[1:])}"
         f"the winner is the best of {len(finalists)} finalists on the test images, so its mean is "

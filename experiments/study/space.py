@@ -1,7 +1,8 @@
 """The space of a search: the keys that vary, their values, and which of these can be trained."""
 
 import difflib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -96,10 +97,17 @@ def leaves(space: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def distribution(key: str, values: Any) -> BaseDistribution:
     """Optuna's distribution of the values of a key."""
     try:
+        numbers = values.values() if isinstance(values, dict) else values
+        if isinstance(numbers, Iterable) and any(
+            isinstance(one, float) and not math.isfinite(one) for one in numbers
+        ):
+            raise ValueError("every number must be finite")
         if isinstance(values, list):
             return CategoricalDistribution(values)
         if not isinstance(values, dict) or not {"low", "high"} <= values.keys() <= RANGE:
             raise ValueError("give a list of choices, or low and high")
+        if not {type(values["low"]), type(values["high"])} <= {int, float}:
+            raise ValueError("low and high must be numbers")
         whole = type(values["low"]) is type(values["high"]) is int
         return (IntDistribution if whole else FloatDistribution)(**values)
     except (ValueError, TypeError) as error:

@@ -19,9 +19,8 @@ from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import percent
 from experiments.data.digest import known_digest
 from experiments.data.images import load
-from experiments.stats.target import reaches
 from experiments.study.claims import Claims
-from experiments.study.finals import best_trials, train_finalists, write_step
+from experiments.study.finals import best_trials, score, train_finalists, write_step
 from experiments.study.results import log_study, report, study_run
 from experiments.study.samplers.constrained import ConstrainedSampler
 from experiments.study.settings import ID, begin_or_resume, try_sampler
@@ -149,7 +148,7 @@ class Worker:
         found = self.store.client.search_runs([self.store.experiment_id], query)
         folder = self.claims.folder / self.place(trial.number)
         member = Member(cfg.name, cfg, network, cost, folder, tags, next(iter(found), None))
-        reports = Reports(trial, self.claims)
+        reports = Reports(trial, self.claims, self.cfg.smallest_above)
         fit([member], self.store, folder, callbacks=[reports], artifacts=False)
         self.claims.check()
         trial.set_user_attr("run", member.run.info.run_id)
@@ -159,10 +158,7 @@ class Worker:
         else:
             accuracy = 0.0 if member.failure else member.run.data.metrics["val/acc"]
             trial.set_user_attr("val_acc", accuracy)
-            target, score = self.cfg.smallest_above, accuracy
-            if target and reaches(accuracy, target):
-                score = 1 + 1 / cost.parameters  # above all that miss it, and the smaller the more
-            self.study.tell(trial, score)
+            self.study.tell(trial, score(accuracy, cost.parameters, self.cfg.smallest_above))
             result = percent(accuracy)
         shutil.rmtree(folder, ignore_errors=True)
         self.show_progress(f"trial {trial.number}: {result}, {cost.parameters:,} parameters")
@@ -196,12 +192,14 @@ class Worker:
                 step = write_step(self.configure(trial), self.cfg.final, trial, self.name, tried)
                 found.append((trial, step))
             log_study(self.study, self.store, self.parent, [])
-        finalists = train_finalists(found, self.cfg.final.seeds, self.claims)
+        finalists = train_finalists(
+            found, self.cfg.final.seeds, self.claims, self.cfg.smallest_above
+        )
         if finalists:
             announce(val_acc=finalists[0].mean)
             with self.claims.take(wait=True):
-                log_study(self.study, self.store, self.parent, finalists)
-        text = report(self.study, finalists)
+                log_study(self.study, self.store, self.parent, finalists, self.cfg.smallest_above)
+        text = report(self.study, finalists, self.cfg.smallest_above)
         text += f"\nto look at it: make ui, then {self.store.url(self.parent)}"
         announce(name=f"worker {self.cfg.worker}", report=text)
         if not is_job():

@@ -64,6 +64,11 @@ def test_a_configuration_outside_its_space_is_no_first_trial(value):
         ({"model": {"head": {"low": 1}}}, "space.model.head: give a list of choices"),
         ({"model.head": {"low": 5, "high": 1}}, "space.model.head: "),
         ({"optimizer.lr": {"low": 0, "high": 1.0, "log": True}}, "space.optimizer.lr: "),
+        ({"optimizer.lr": {"low": None, "high": 1.0}}, "low and high must be numbers"),
+        ({"optimizer.lr": {"low": "a", "high": 1.0}}, "low and high must be numbers"),
+        ({"optimizer.lr": {"low": 0.1, "high": float("inf")}}, "every number must be finite"),
+        ({"optimizer.lr": [0.1, float("nan")]}, "space.optimizer.lr: every number must be finite"),
+        ({"optimizer.lr": []}, "space.optimizer.lr: "),
         ({}, "space is empty"),
     ],
 )
