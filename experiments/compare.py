@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> None:
     from mlflow.exceptions import MlflowException
 
     from experiments.cli import tables
+    from experiments.cli.text import printable
     from experiments.reports import comparison
     from experiments.tracking.arms import gather
     from experiments.tracking.store import STUDY, Store, answered
@@ -34,7 +35,7 @@ def main(cfg: DictConfig) -> None:
         runs = [run for run in runs if STUDY not in run.data.tags]
     arms = gather(runs, cfg.metric, cfg.group)
     for run in (run for arm in arms for run in arm.failed):
-        print(f"{run} failed, and is not counted", file=sys.stderr)
+        print(printable(f"{run} failed, and is not counted"), file=sys.stderr)
     arms = [arm for arm in arms if arm.scores]
     if not arms:
         asked = f" and filter={cfg.filter}" if cfg.filter else ""
@@ -44,13 +45,13 @@ def main(cfg: DictConfig) -> None:
         )
     rows = comparison.compare(arms, cfg.against)
     table = comparison.HEADER, list(map(comparison.cells, rows)), comparison.RIGHT
-    notes = comparison.notes(rows)
+    notes = printable(comparison.notes(rows))
     tables.show(*table)
     print(f"\n{notes}")
     if cfg.csv:
         write(Path(cfg.csv), comparison.to_csv(rows))
     if cfg.markdown:
-        write(Path(cfg.markdown), f"{tables.to_markdown(*table)}\n{notes}\n")
+        write(Path(cfg.markdown), f"{tables.to_markdown(*table)}\n{tables.markdown(notes)}\n")
     if cfg.html:
         from experiments.reports.page import attach, page  # draws, and reads the data
 

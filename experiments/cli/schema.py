@@ -15,6 +15,7 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Accuracy = Annotated[float, Field(gt=0, le=1)]  # a fraction of the images
+Name = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Zl}\p{Zp}]*$")]  # one line, no escape codes
 Text = Annotated[str, Field(min_length=1)]
 Object = dict[str, Any]  # `_target_` and its arguments; checked by the signature of the target
 OptionalObject = Annotated[Object | None, Field(default=None)]
@@ -115,7 +116,7 @@ class Train(Section):
     tracking: Annotated[Tracking, PLACE]
     budget: Annotated[Budget, JUDGEMENT]
     target: Annotated[Target, JUDGEMENT]
-    name: Annotated[str | None, LABEL]
+    name: Annotated[Name | None, LABEL]
     description: Annotated[str | None, LABEL]
     why: Annotated[str | None, LABEL]
     published: Annotated[Published | None, LABEL]

@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,11 @@ def fetch(data: DictConfig) -> None:
     if data.source is None:
         return
     root, folder = Path(data.root), Path(data.root, data.source.folder)
+    if folder == root or ".." in folder.parts[len(root.parts) :] or root not in folder.parents:
+        raise UserError(
+            f"data.source.folder={data.source.folder}: is not inside data.root; "
+            "choose another place with data.root="
+        )
     try:
         if not find_damage(folder, data.source):
             return
@@ -61,8 +67,9 @@ def find_damage(folder: Path, source: DictConfig) -> str | None:
     recorded = folder / CHECKSUMS
     expected = source.md5
     if expected is None and recorded.is_file():
-        expected = json.loads(recorded.read_text())
-    if not expected:
+        with suppress(ValueError):  # a damaged record verifies nothing
+            expected = json.loads(recorded.read_text())
+    if not expected or not hasattr(expected, "items"):
         return f"no verified files in {folder}"
     found = checksums(folder, source)
     damaged = [name for name, md5 in expected.items() if found.get(name) != md5]

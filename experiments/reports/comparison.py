@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from experiments.cli.errors import UserError
+from experiments.cli.tables import without_formulas
 from experiments.cli.text import measured, percent, points
 from experiments.stats.intervals import Interval, interval
 from experiments.stats.verdict import CANNOT_TELL, Difference, difference, more_seeds
@@ -106,7 +107,7 @@ def to_csv(rows: Sequence[Row]) -> str:
             record |= dict(zip(DIFFERENCE, figures, strict=True))
         records.append(record)
     table = pd.DataFrame(records, columns=COLUMNS).replace([-math.inf, math.inf], math.nan)
-    return table.convert_dtypes().to_csv(index=False, float_format="%.6f")
+    return without_formulas(table.convert_dtypes()).to_csv(index=False, float_format="%.6f")
 
 
 def _more(found: Difference) -> str:

@@ -67,7 +67,7 @@ def log_study(study: Study, store: Store, parent: str, finalists: Sequence[Final
         draw(study, trained, finalists, Path(temporary))
         table = trials.set_index(COLUMNS).filter(like="params_")
         table.columns = table.columns.str.removeprefix("params_")
-        table.to_csv(Path(temporary, "trials.csv"))
+        tables.without_formulas(table).to_csv(Path(temporary, "trials.csv"))
         if finalists:
             Path(temporary, "finalists.txt").write_text(report(study, finalists), encoding="utf-8")
         store.patiently(store.client.log_artifacts, parent, temporary)
