@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.cli.program import program
+from experiments.cli.text import printable
 
 
 @program("compare")
@@ -18,7 +19,6 @@ def main(cfg: DictConfig) -> None:
     from mlflow.exceptions import MlflowException
 
     from experiments.cli import tables
-    from experiments.cli.text import printable
     from experiments.reports import comparison
     from experiments.tracking.arms import gather
     from experiments.tracking.store import STUDY, Store, answered
