@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from experiments.cli.errors import UserError
 from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
+from experiments.cli.text import printable
 
 
 @program("compare")
@@ -35,7 +36,7 @@ def main(cfg: DictConfig) -> None:
         runs = [run for run in runs if STUDY not in run.data.tags]
     arms = gather(runs, cfg.metric, cfg.group)
     for run in (run for arm in arms for run in arm.failed):
-        print(f"{run} failed, and is not counted", file=sys.stderr)
+        print(printable(f"{run} failed, and is not counted"), file=sys.stderr)
     arms = [arm for arm in arms if arm.scores]
     if not arms:
         asked = f" and filter={cfg.filter}" if cfg.filter else ""
@@ -48,13 +49,13 @@ def main(cfg: DictConfig) -> None:
     with answered(store):
         rows = comparison.with_images(rows, store)
     table = comparison.HEADER, list(map(comparison.cells, rows)), comparison.RIGHT
-    notes = comparison.notes(rows, cfg.margin, cfg.smallest_difference)
+    notes = printable(comparison.notes(rows, cfg.margin, cfg.smallest_difference))
     tables.show(*table)
     print(f"\n{notes}")
     if cfg.csv:
         write(Path(cfg.csv), comparison.to_csv(rows))
     if cfg.markdown:
-        write(Path(cfg.markdown), f"{tables.to_markdown(*table)}\n{notes}\n")
+        write(Path(cfg.markdown), f"{tables.to_markdown(*table)}\n{tables.markdown(notes)}\n")
     if cfg.html:
         from experiments.reports.page import attach, page  # draws, and reads the data
 

@@ -11,6 +11,8 @@ SECRET_URIS = {"tracking.uri": "MLFLOW_TRACKING_URI", "storage": "OPTUNA_STORAGE
 # Not SQLAlchemy's URL, which reads a URI alone: log lines and tracebacks hold them within text.
 # A password may contain / and @, so everything up to the last @ is removed.
 PASSWORD = re.compile(r"(://[^:/@\s]*):\S+@")
+TOKEN = re.compile(r"(https?://)[^/:@\s]+@")  # where databases have a user, a server has a token
+QUERY = re.compile(r"(?i)([?&;][\w.-]*(?:password|passwd|pwd|token|secret)[\w.-]*=)[^&;\s]+")
 
 
 class UserError(Exception):
@@ -24,7 +26,10 @@ def one_line(error: BaseException) -> str:
 
 def scrubbed(text: str) -> str:
     """A text with *** in place of the passwords in its URIs."""
-    return PASSWORD.sub(r"\1:***@", text)
+    for variable in SECRET_URIS.values():  # known as a whole, so also with a space
+        if " " in (uri := os.environ.get(variable, "")):
+            text = text.replace(uri, uri.replace(" ", "%20"))
+    return QUERY.sub(r"\1***", TOKEN.sub(r"\1***@", PASSWORD.sub(r"\1:***@", text)))
 
 
 def refuse_password(cfg: DictConfig) -> None:
@@ -35,8 +40,9 @@ def refuse_password(cfg: DictConfig) -> None:
     """
     for key, variable in SECRET_URIS.items():
         uri = str(OmegaConf.select(cfg, key))
-        if scrubbed(uri) != uri and uri != os.environ.get(variable):
+        shown = scrubbed(uri.replace(" ", "%20"))
+        if "***" in shown and uri != os.environ.get(variable):
             raise UserError(
-                f"{key}={scrubbed(uri)}: a password does not belong on the command line; "
+                f"{key}={shown}: a password does not belong on the command line; "
                 f"set {variable} in the environment instead"
             )

@@ -26,6 +26,7 @@ from experiments.cli.compose import CIRCLE, CONF, complete, without_null_groups
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, run_isolated
+from experiments.cli.text import printable
 from experiments.cli.yaml_files import explain_unreadable
 
 LONGEST = 500  # characters of an error that a library describes
@@ -78,7 +79,7 @@ def program(
     """
 
     def fail(line: str) -> None:
-        print(f"error: {scrubbed(line)}", file=sys.stderr)
+        print(f"error: {printable(scrubbed(line))}", file=sys.stderr)
         sys.exit(failure)
 
     composed = False  # whether Hydra has composed a configuration

@@ -17,6 +17,7 @@ Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Accuracy = Annotated[float, Field(gt=0, le=1)]  # a fraction of the images
 Margin = Annotated[float, Field(gt=0, lt=1)]  # a difference of two accuracies
+Name = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Zl}\p{Zp}]*$")]  # one line, no escape codes
 Text = Annotated[str, Field(min_length=1)]
 Object = dict[str, Any]  # `_target_` and its arguments; checked by the signature of the target
 OptionalObject = Annotated[Object | None, Field(default=None)]
@@ -117,7 +118,7 @@ class Train(Section):
     tracking: Annotated[Tracking, PLACE]
     budget: Annotated[Budget, JUDGEMENT]
     target: Annotated[Target, JUDGEMENT]
-    name: Annotated[str | None, LABEL]
+    name: Annotated[Name | None, LABEL]
     description: Annotated[str | None, LABEL]
     why: Annotated[str | None, LABEL]
     published: Annotated[Published | None, LABEL]

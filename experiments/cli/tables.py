@@ -1,13 +1,29 @@
-"""Tables: a header and rows of text, shown in the terminal or written as Markdown."""
+"""Tables: a header and rows of text, shown in the terminal, or written as Markdown or CSV.
 
+Texts may come from anyone: each kind of output escapes what commands it.
+"""
+
+from __future__ import annotations
+
+import html
 import io
+import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import Task, TextColumn
 from rich.table import Table
+from rich.text import Text
+
+from experiments.cli.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WIDTH = 260  # characters, where the output is not a terminal
+FORMULA = re.compile(r"^(?='*[=+\-@\t\r])")
 
 
 def show(
@@ -18,7 +34,7 @@ def show(
 ) -> None:
     """Print a table. For the columns of `right` and `bold` see `to_text`."""
     width = None if sys.stdout.isatty() else WIDTH
-    Console(width=width, highlight=False, markup=False).print(_rich(header, rows, right, bold))
+    Console(width=width, highlight=False).print(_rich(header, rows, right, bold))
 
 
 def to_text(
@@ -31,7 +47,7 @@ def to_text(
         rows: as many texts as the header has.
         right: columns aligned to the right; their texts are never folded.
     """
-    console = Console(width=WIDTH, file=io.StringIO(), markup=False, color_system=None)
+    console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
     console.print(_rich(header, rows, right))
     return console.file.getvalue()
 
@@ -43,8 +59,30 @@ def to_markdown(
     rows = list(rows)
     used = [i for i in range(len(header)) if any(row[i] for row in rows)]
     lines = [header, ["---:" if column in right else "---" for column in header], *rows]
-    lines = [[line[i].replace("|", "\\|") for i in used] for line in lines]
+    lines = [[markdown(line[i]) for i in used] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def markdown(text: str) -> str:
+    """A text that Markdown shows as it is, without HTML or links."""
+    return re.sub(r"([\\`*|]|\[(?=[^]]*\]\())", r"\\\1", html.escape(printable(text), quote=False))
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for CSV: spreadsheets would compute a text that begins with =, +, - or @."""
+    return table.map(lambda cell: FORMULA.sub("'", cell) if isinstance(cell, str) else cell)
+
+
+def restored(text: str) -> str:
+    """A text of a CSV file as it was before `without_formulas`."""
+    return text[1:] if text[:1] == "'" and FORMULA.match(text[1:]) else text
+
+
+class Plain(TextColumn):
+    """A column of a progress bar that shows a text as it is, not as markup."""
+
+    def render(self, task: Task) -> Text:
+        return Text(printable(self.text_format.format(task=task)), no_wrap=True)
 
 
 def _rich(
@@ -58,5 +96,5 @@ def _rich(
         side = {"justify": "right", "no_wrap": True} if column in right else {}
         table.add_column(column, style="bold" if column in bold else None, **side)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))  # not markup
     return table

@@ -1,8 +1,9 @@
-"""Figures as text: accuracies, intervals, differences and times."""
+"""Figures as text: accuracies, intervals, differences and times; and text of unknown origin."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from experiments.stats.target import reaches
@@ -10,6 +11,17 @@ from experiments.stats.target import reaches
 if TYPE_CHECKING:
     from experiments.stats.intervals import Interval
     from experiments.stats.verdict import Difference
+
+
+def printable(text: str) -> str:
+    """A text of any origin as one line that commands neither a terminal nor GitHub's log.
+
+    Control and other unprintable characters are written as Python writes them, such as \\x1b;
+    a word that begins as a command of GitHub's log does gets a backslash.
+    """
+    spaced = re.sub(r"[\r\n\t]", " ", text)
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in spaced)
+    return re.sub(r"(?<!\S)(?=::|##\[)", r"\\", "".join(shown))
 
 
 def against(accuracy: float, target: float | None) -> str:

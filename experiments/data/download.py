@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,11 @@ def fetch(data: DictConfig) -> None:
     if data.source is None:
         return
     root, folder = Path(data.root), Path(data.root, data.source.folder)
+    if folder == root or ".." in folder.parts[len(root.parts) :] or root not in folder.parents:
+        raise UserError(
+            f"data.source.folder={data.source.folder}: is not inside data.root; "
+            "choose another place with data.root="
+        )
     try:
         if not find_damage(folder, data.source):
             return

@@ -7,6 +7,7 @@ has; the weights are read as tensors and nothing else.
 import pkgutil
 import re
 import tempfile
+import zipfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from models.normalize import Normalize
 
 # what a network takes: the keys of `data` that must be numbers, with their types
 IMAGES = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}
+
+LARGEST = {CONFIG: 100_000, WEIGHTS: 2**30}  # bytes of a run's files, unpacked
 
 
 class Trained(nn.Module):
@@ -66,6 +69,7 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
     if path is None:
         raise UserError(f"has no {CONFIG} among its artifacts")
     try:
+        _bounded(path, CONFIG)
         with readable(path):
             config = yaml.safe_load(path.read_bytes())
         data = {name: config["data"][name] for name in IMAGES}
@@ -73,6 +77,10 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
             if type(data[name]) not in (int, kind) or (name != "mean" and not data[name] > 0):
                 raise ValueError(f"data.{name} is {data[name]}")
         loss = build(config.get("loss") or {"_target_": "models.losses.CrossEntropy"})
+        with torch.device("meta"):  # takes no memory
+            shapes = build(config["model"]).state_dict().values()
+        if (size := sum(tensor.nbytes for tensor in shapes)) > LARGEST[WEIGHTS]:
+            raise ValueError(f"its network has {size:,} bytes")
         trained = Trained(build(config["model"]), loss, data)
     except Exception as error:  # its values may be anything
         raise UserError(f"{CONFIG} describes no network: {one_line(error)[:200]}") from error
@@ -81,6 +89,7 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
     kept = "last.ckpt" if config["data"].get("holdout") is None else "best.ckpt"
     weights = _download(store, run, WEIGHTS, folder) or checkpoints / identity / kept
     try:
+        _bounded(weights, WEIGHTS)
         state = torch.load(weights, weights_only=True, map_location="cpu")
         if "state_dict" in state:  # a checkpoint
             state = {key.removeprefix("network."): w for key, w in state["state_dict"].items()}
@@ -116,6 +125,16 @@ def build(node: Any) -> Any:
             f"{target[:80]} is not a network of models or torch.nn; others are refused"
         )
     return kind(*values.pop("_args_", ()), **values)
+
+
+def _bounded(path: Path, name: str) -> None:
+    """Refuse a file that is large, or unpacks to a large one. Raises ValueError."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as members:
+            size = max(size, sum(member.file_size for member in members.infolist()))
+    if size > LARGEST[name]:
+        raise ValueError(f"{name} has {size:,} bytes, more than {LARGEST[name]:,}")
 
 
 def _download(store: Store, run: Run, name: str, folder: str) -> Path | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from experiments.cli.files import write
-from experiments.cli.tables import to_markdown
+from experiments.cli.tables import markdown, to_markdown
+from experiments.cli.text import printable
 from experiments.reports.targets import HEADER, MISSED, RIGHT, UNKNOWN, Check
 
 
@@ -17,6 +18,7 @@ def junit(checks: Sequence[Check], path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
+    checks = [Check(*map(printable, check)) for check in checks]  # XML has no control characters
     verdicts = [check.verdict for check in checks]
     kinds = {MISSED: "failure", UNKNOWN: "error"}
     counts = {f"{kind}s": str(verdicts.count(verdict)) for verdict, kind in kinds.items()}
@@ -42,7 +44,7 @@ def on_github(checks: Sequence[Check]) -> None:
         print(f"::error title={title}::{_escaped(check.reason)}")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         table = to_markdown(HEADER, [check.cells for check in checks], RIGHT)
-        reasons = "".join(f"- {check.step}: {check.reason}\n" for check in failed)
+        reasons = "".join(f"- {markdown(f'{check.step}: {check.reason}')}\n" for check in failed)
         try:
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(f"## Gate\n\n{table}\n{reasons}\n")

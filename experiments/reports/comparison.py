@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.cli.errors import UserError
+from experiments.cli.tables import without_formulas
 from experiments.cli.text import limits, measured, percent, points
 from experiments.stats.intervals import Interval, interval, over_images
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
@@ -165,4 +166,4 @@ def to_csv(rows: Sequence[Row]) -> str:
             record |= {"images_low": row.images.low, "images_high": row.images.high}
         records.append(record)
     table = pd.DataFrame(records, columns=COLUMNS).replace([-math.inf, math.inf], math.nan)
-    return table.convert_dtypes().to_csv(index=False, float_format="%.6f")
+    return without_formulas(table.convert_dtypes()).to_csv(index=False, float_format="%.6f")

@@ -9,6 +9,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.errors import UserError, one_line
+from experiments.cli.tables import restored
 from experiments.cli.text import measured, percent, points
 from experiments.data.digest import known_digest
 from experiments.reports.targets import UNKNOWN, Check
@@ -16,7 +17,7 @@ from experiments.stats.intervals import interval
 from experiments.stats.target import reaches
 from experiments.stats.verdict import CANNOT_TELL, HOLDS, difference, seeds_needed
 from experiments.tracking import arms
-from experiments.tracking.arms import Arm
+from experiments.tracking.arms import Arm, fraction
 from experiments.tracking.store import Store, answered
 
 ONE_SIDED = 0.1  # alpha of both sides, for 5 % on one
@@ -108,14 +109,11 @@ def read_scores(path: Path) -> dict[str, dict[str, float]]:
         table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("name")
         if not table.index.is_unique:
             raise ValueError("an arm stands there twice")
-        scores = {
-            name: dict(zip(arm.seeds.split(), map(float, arm.accuracies.split()), strict=True))
-            for name, arm in table[["seeds", "accuracies"]].iterrows()
+        columns = (table[column].str.split() for column in ("seeds", "accuracies"))
+        return {
+            restored(name): dict(zip(seeds, map(fraction, scores), strict=True))
+            for name, seeds, scores in zip(table.index, *columns, strict=True)
         }
-        for name, values in scores.items():
-            if not all(0 <= value <= 1 for value in values.values()):  # NaN neither
-                raise ValueError(f"{name}: accuracies must be from 0 to 1")
-        return scores
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     except (KeyError, ValueError) as error:

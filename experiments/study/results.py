@@ -73,7 +73,7 @@ def log_study(
         draw(study, trained, finalists, Path(temporary))
         table = trials.set_index(COLUMNS).filter(like="params_")
         table.columns = table.columns.str.removeprefix("params_")
-        table.to_csv(Path(temporary, "trials.csv"))
+        tables.without_formulas(table).to_csv(Path(temporary, "trials.csv"))
         if finalists:
             text = report(study, finalists, target)
             Path(temporary, "finalists.txt").write_text(text, encoding="utf-8")

@@ -16,7 +16,8 @@ from rich.progress import (
 )
 
 from experiments.cli.jobs import read_jobs
-from experiments.cli.text import duration, percent
+from experiments.cli.tables import Plain
+from experiments.cli.text import duration, percent, printable
 
 SECONDS = 0.5  # between two looks at the jobs
 DONE = ("trained", "trained before", "searched", "failed")
@@ -30,11 +31,11 @@ class View(threading.Thread):
         super().__init__(daemon=True)
         self.folder, self.jobs, self.stopped = folder, jobs, threading.Event()
         self.bars = Progress(
-            "{task.description}",
+            Plain("{task.description}"),
             BarColumn(10),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            "{task.fields[note]}",
+            Plain("{task.fields[note]}"),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
             speed_estimate_period=3600,  # seconds: most jobs take minutes
@@ -82,7 +83,8 @@ class View(threading.Thread):
         left = "unknown time" if seconds is None else duration(seconds)
         result = job.get("error") or percent(job.get("val_acc"))
         count = f"[{len(self.ended)}/{self.jobs}]"
-        print(count, job["name"], job["state"], result, left, "left", file=sys.stderr)
+        line = f"{count} {job['name']} {job['state']} {result} {left} left"
+        print(printable(line), file=sys.stderr)
 
 
 def share(job: dict[str, Any]) -> float:

@@ -1,5 +1,6 @@
 """The finished runs of a store, grouped into arms: the evidence for a verdict."""
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -148,7 +149,7 @@ def _arm(name: str, runs: list[Run], metric: str | None) -> Arm:
         published_best=_number(published, "published.best_val_acc"),
         published_last=_number(published, "published.last_val_acc"),
         target=_number(params, "target.val_acc"),
-        scores={key: run.data.metrics[metric] for key, run in zip(labels, kept, strict=True)},
+        scores={key: score(run, metric) for key, run in zip(labels, kept, strict=True)},
         failed=[run_name for key, run_name in failed.items() if key not in latest],
         device=", ".join(sorted({_device(run.data.tags) for run in kept})),
         runs=[run.info.run_id for run in kept],
@@ -158,20 +159,42 @@ def _arm(name: str, runs: list[Run], metric: str | None) -> Arm:
     )
 
 
+def fraction(value: str | float) -> float:
+    """An accuracy, 0 to 1. Raises ValueError for anything else."""
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"{value} is not an accuracy from 0 to 1")
+    return float(value)
+
+
+def score(run: Run, metric: str) -> float:
+    """An accuracy of a run. Raises UserError if it is none."""
+    try:
+        return fraction(run.data.metrics[metric])
+    except ValueError as error:
+        raise UserError(
+            f"run {run.info.run_id}: {metric}: {error}; delete it, or leave it out with filter="
+        ) from error
+
+
 def _name(run: Run) -> str:
     """A run's name without its seed."""
     return re.sub(r", seed \S+$", "", run.info.run_name)
 
 
 def _device(tags: dict[str, str]) -> str:
-    return f"{tags['device']} ({tags['device.name']})" if "device.name" in tags else "unknown"
+    known = {"device", "device.name"} <= tags.keys()
+    return f"{tags['device']} ({tags['device.name']})" if known else "unknown"
 
 
 def _common(runs: list[Run], metric: str) -> int | None:
     """The value of a metric, if all runs have the same."""
     values = {run.data.metrics.get(metric) for run in runs}
-    return round(values.pop()) if len(values) == 1 and None not in values else None
+    value = values.pop() if len(values) == 1 else None
+    return round(value) if value is not None and math.isfinite(value) else None
 
 
 def _number(params: dict[str, str], key: str) -> float | None:
-    return float(params[key]) if key in params else None
+    try:
+        return fraction(params[key]) if key in params else None
+    except ValueError as error:
+        raise UserError(f"a run of {params.get('step') or 'the store'}: {key}: {error}") from error

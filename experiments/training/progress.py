@@ -6,6 +6,8 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
+from experiments.cli.tables import Plain
+
 SECONDS = 0.5  # between updates: each one waits for the device
 
 
@@ -14,10 +16,10 @@ class ProgressLine(pl.Callback):
 
     def __init__(self, name: str) -> None:
         columns = (
-            "{task.description}",
+            Plain("{task.description}"),
             BarColumn(10),
             TimeRemainingColumn(),
-            "{task.fields[figures]}",
+            Plain("{task.fields[figures]}"),
         )
         self.bar = Progress(*columns, console=Console(stderr=True))
         self.task = self.bar.add_task(name, total=None, figures="")

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -43,12 +44,16 @@ def library() -> ctypes.CDLL:
     path = cache / f"kernels-{digest}.so"
     try:
         if not path.exists():
-            cache.mkdir(parents=True, exist_ok=True)
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache) as temporary:
                 built = Path(temporary, path.name)
                 command = [compiler, *FLAGS, str(SOURCE), "-o", str(built)]
                 subprocess.run(command, check=True, capture_output=True, text=True)
                 built.replace(path)  # whole or not at all, whoever else is at it
+        for place in (cache, path):
+            owner, mode = place.stat().st_uid, place.stat().st_mode
+            if owner not in (0, os.getuid()) or mode & stat.S_IWOTH:
+                raise NoKernels(f"{place}: others can write to it; name a folder in XDG_CACHE_HOME")
         return ctypes.CDLL(str(path))
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip() or str(error)).splitlines()[0]

@@ -27,3 +27,25 @@ def test_a_password_has_to_come_from_the_environment(monkeypatch):
         refuse_password(cfg)
     monkeypatch.setenv("OPTUNA_STORAGE", uri)
     refuse_password(cfg)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://host/runs?user=me&password=secret",
+        "postgresql://me:sec/ret@host/runs",
+        "postgresql://me:sec ret@host/runs",
+        "https://secret@host:5000",
+    ],
+)
+def test_every_form_of_a_password_is_refused_and_hidden(uri, monkeypatch):
+    with pytest.raises(UserError, match=r"\*\*\*") as refused:
+        refuse_password(OmegaConf.create({"tracking": {"uri": uri}}))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for text in (str(refused.value), scrubbed(f"{uri} does not answer")):
+        assert "secret" not in text
+        assert "ret@" not in text
+
+
+def test_a_user_without_a_password_is_accepted():
+    refuse_password(OmegaConf.create({"storage": "postgresql://me@host/runs"}))

@@ -107,3 +107,19 @@ def test_a_set_that_cannot_be_fetched_is_named(tmp_path, offline, name):
     with pytest.raises(UserError, match=r"MNIST cannot be fetched: .*and fetching failed"):
         fetch(data(tmp_path, f"data={name}"))
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("folder", ["../outside", "MNIST/../../outside", ".", "/nowhere"])
+def test_a_folder_outside_of_the_root_is_refused(tmp_path, folder):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with pytest.raises(UserError, match=r"is not inside data\.root"):
+        fetch(data(tmp_path / "root", f"data.source.folder={folder}"))
+    assert outside.exists()
+
+
+def test_a_damaged_record_of_checksums_verifies_nothing(tmp_path):
+    source = data(tmp_path, "data.source.md5=null").source
+    for text in ("{", "[1]", "\xff"):
+        (tmp_path / CHECKSUMS).write_bytes(text.encode("latin-1"))
+        assert find_damage(tmp_path, source) == f"no verified files in {tmp_path}"

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from experiments.budget.network import design
 from experiments.cli.errors import UserError
 from experiments.data import images
 from experiments.deployment.load import load
+from experiments.tracking.run import WEIGHTS
 from experiments.tracking.store import Store
 from experiments.training.trainer import fit_from, make_module, make_trainer
 
@@ -166,3 +168,22 @@ def test_a_run_without_weights_in_the_store_has_those_of_its_checkpoint(untruste
     assert all(torch.equal(before[name], after[name]) for name in before)
     untrusted.checkpoints = Path("/nowhere")
     untrusted.is_refused("its weights are neither in the store nor in /nowhere/")
+
+
+def test_a_huge_network_or_a_zip_bomb_is_refused_before_it_takes_memory(untrusted):
+    path = untrusted.artifacts / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    huge = {"_target_": "torch.nn.Linear", "in_features": 2**20, "out_features": 2**20}
+    path.write_text(yaml.safe_dump({**config, "model": huge}))
+    untrusted.is_refused("its network has 4,39")
+    path.write_text(yaml.safe_dump({**config, "padding": "x" * 100_000}))
+    untrusted.is_refused("more than 100,000")
+    path.write_text(yaml.safe_dump(config))
+    [weights] = untrusted.artifacts.rglob(Path(WEIGHTS).name)
+    with (
+        zipfile.ZipFile(weights, "w", zipfile.ZIP_DEFLATED) as bomb,
+        bomb.open("archive/data.pkl", "w") as member,
+    ):
+        for _ in range(1025):
+            member.write(bytes(2**20))
+    untrusted.is_refused("more than 1,073,741,824")

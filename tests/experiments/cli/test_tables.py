@@ -1,0 +1,58 @@
+"""Texts of any origin command no output."""
+
+import csv
+import io
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+
+from experiments.cli import tables
+from experiments.cli.text import printable
+from experiments.reports.ci import junit
+from experiments.reports.targets import Check
+from experiments.training.progress import ProgressLine
+
+NASTY = "a [red]b[/b] :smile: \x1b[31m"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s13, widths=[8,8] 7°", "s13, widths=[8,8] 7°"),
+        ("\x1b[31mred\x00", "\\x1b[31mred\\x00"),
+        ("x\n::error::y", "x \\::error::y"),
+        ("torch::jit", "torch::jit"),
+        ("\ud800\u202e", "\\ud800\\u202e"),
+    ],
+)
+def test_a_text_is_one_printable_line(text, expected):
+    assert printable(text) == expected
+
+
+def test_a_table_and_a_progress_bar_show_markup_as_it_is(capsys):
+    shown = "a [red]b[/b] :smile: \\x1b[31m"
+    assert shown in tables.to_text(["name"], [[NASTY]])
+    line = ProgressLine(NASTY)
+    with line.bar.console.capture() as found:
+        line.bar.console.print(line.bar.columns[0].render(line.bar.tasks[0]))
+    assert shown in found.get()
+
+
+def test_markdown_has_no_html_and_no_links():
+    text = tables.to_markdown(["name"], [["<img src=x> [a](b)|[8,8]"]])
+    assert text.splitlines()[-1] == "| &lt;img src=x&gt; \\[a](b)\\|[8,8] |"
+
+
+def test_csv_has_no_formulas_and_keeps_numbers():
+    names = ["=1+1", "@x", "'=x", "-", "plain", "'quoted'"]
+    text = tables.without_formulas(pd.DataFrame({"name": names, "x": -1.5})).to_csv(index=False)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["name"][0] for row in rows] == ["'", "'", "'", "'", "p", "'"]
+    assert [tables.restored(row["name"]) for row in rows] == names
+    assert {row["x"] for row in rows} == {"-1.5"}
+
+
+def test_junit_with_control_characters_is_xml(tmp_path):
+    junit([Check(NASTY, "seeds", "", "\x00", "", "\x1b\ufffe")], tmp_path / "junit.xml")
+    assert ElementTree.parse(tmp_path / "junit.xml").find(".//failure").get("message")
