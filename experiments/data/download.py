@@ -7,7 +7,6 @@ import socket
 import sys
 import tempfile
 import zipfile
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
