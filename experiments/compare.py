@@ -17,8 +17,6 @@ from experiments.cli.text import printable
 @program("compare")
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.csv, cfg.markdown, cfg.html)
-    from mlflow.exceptions import MlflowException
-
     from experiments.cli import tables
     from experiments.reports import comparison
     from experiments.tracking.arms import gather
@@ -26,12 +24,7 @@ def main(cfg: DictConfig) -> None:
 
     store = Store(cfg.tracking, create=False)
     with answered(store):
-        try:
-            runs = store.search(cfg.filter)
-        except MlflowException as error:
-            if error.error_code != "INVALID_PARAMETER_VALUE":
-                raise
-            raise UserError(f"filter={cfg.filter}: {error.message}") from error
+        runs = store.search(cfg.filter)
     if cfg.filter is None:  # trials of a search are compared only if asked for
         runs = [run for run in runs if STUDY not in run.data.tags]
     arms = gather(runs, cfg.metric, cfg.group)

@@ -20,7 +20,7 @@ def check_outputs(*outputs: str | None, inputs: Iterable[str | None] = ()) -> No
         refuse(path)
         for read in inputs:
             if read and os.path.exists(path) and os.path.exists(read) and path.samefile(read):
-                raise UserError(f"{path}: is read by this very command; name another file")
+                raise UserError(f"{path}: is an input of this command; name another file")
     if len({os.path.realpath(path) for path in paths if not is_device(path)}) < sum(
         not is_device(path) for path in paths
     ):

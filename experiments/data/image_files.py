@@ -55,8 +55,6 @@ def _read(path: Path, size: int) -> tuple[np.ndarray, str]:
         with Image.open(path, formats=FORMATS) as file:
             if getattr(file, "n_frames", 1) > 1:
                 raise ValueError(f"is animated, with {file.n_frames} frames; save one of them")
-            if max(file.size) >= 2 * size * min(file.size):
-                raise ValueError(f"is too narrow, with {file.width}x{file.height} pixels")
             image = ImageOps.exif_transpose(file)
     note = ""
     if image.mode.startswith("I"):  # convert("L") would cut off all above 255

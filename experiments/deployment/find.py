@@ -9,7 +9,7 @@ from experiments.cli.errors import UserError
 from experiments.stats.target import reaches
 from experiments.tracking.identity import DIGEST
 from experiments.tracking.parent_runs import PARENT, judged
-from experiments.tracking.store import STUDY, Store, reason
+from experiments.tracking.store import STUDY, Store, answered
 
 FINISHED = "attributes.status = 'FINISHED'"
 ALL_CLASSES = "params.`data.classes` = 'None'"
@@ -53,10 +53,8 @@ def best(store: Store, where: str | None = None) -> Run:
     Raises:
         UserError: no network reaches its target, or the filter is invalid.
     """
-    try:
+    with answered(store):
         runs = store.search(f"{HAS_TARGET} and {FINISHED} and {where or ALL_CLASSES}")
-    except MlflowException as error:
-        raise UserError(f"where={where}: {reason(error)}") from error
     reached, digests = [], set()
     for run in (run for run in runs if STUDY not in run.data.tags):  # a trial is no evidence
         single, metrics = PARENT in run.data.tags, run.data.metrics

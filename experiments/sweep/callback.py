@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -97,7 +98,6 @@ def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> str:
     if not job.get("runs"):
         return "interrupted"
     # not at the top: every sweep would import MLflow before its first job starts
-    from filelock import FileLock, Timeout
     from mlflow.exceptions import MlflowException
 
     from experiments.tracking.store import Store, reason

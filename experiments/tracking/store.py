@@ -119,11 +119,16 @@ class Store:
         return found.experiment_id
 
     def search(self, query: str | None) -> list[Run]:
-        """All runs that match a filter, the oldest first. MlflowException: not a valid filter."""
+        """All runs that match a filter, the oldest first. UserError: not a valid filter."""
         asked = {"filter_string": query or "", "order_by": ["attributes.start_time ASC"]}
         runs, token = [], None
         while token != "":
-            page = self.client.search_runs([self.experiment_id], **asked, page_token=token)
+            try:
+                page = self.client.search_runs([self.experiment_id], **asked, page_token=token)
+            except MlflowException as error:
+                if error.error_code != "INVALID_PARAMETER_VALUE":
+                    raise
+                raise UserError(f"the filter {query} is invalid: {error.message}") from error
             runs += page
             token = page.token or ""
         return runs

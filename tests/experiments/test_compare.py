@@ -127,7 +127,7 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
 @pytest.mark.parametrize(
     ("question", "complaint"),
     [
-        ("filter=params.step is 13", "filter=params.step is 13: "),
+        ("filter=params.step is 13", "the filter params.step is 13 is invalid: "),
         (
             "filter='params.step = \"s99\"'",
             "no finished run with an accuracy in experiment parsimony",

@@ -146,7 +146,7 @@ def test_a_build_gets_junit_annotations_and_a_summary(gate, monkeypatch, tmp_pat
     assert status == 1
     suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
     assert suite.get("errors") == "11"  # too few seeds of ten steps, and a failed one of step 10
-    assert suite.get("failures") == "1"
+    assert suite.get("failures") == "2"  # the accuracies of steps 8 and 11
     assert len(suite.findall(".//testcase")) == int(suite.get("tests"))
     [case] = suite.findall(".//testcase[@classname='s11'][@name='accuracy']")
     assert "0.39 points below" in case.find("failure").get("message")

@@ -74,7 +74,7 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
         ),
         (
             ["run=best", "input={csv_files}/test.csv", "output={csv_files}/test.csv"],
-            "must not be the same",
+            "is an input of this command",
         ),
         (
             ["run=best", "input={csv_files}/test.csv", "output=/nowhere/out.csv"],

@@ -37,12 +37,12 @@ def test_without_a_compiler_it_trains_more_slowly_and_says_so(workplace, small, 
     assert run.data.tags["backend"].startswith("eager, as ")
 
 
-def test_the_last_epoch_is_kept_whether_or_not_it_is_the_best(workplace, small):
+def test_the_last_epoch_is_kept_and_without_a_holdout_no_other(workplace, small):
     still = ("optimizer.lr=1e-30", "model.batch_norm=false", "trainer.max_epochs=3")
     assert workplace.run("train", *quick(small, *still)).returncode == 0
     checkpoints = workplace.folder.glob("checkpoints/*/*.ckpt")
     epochs = {path.stem: torch.load(path, weights_only=True)["epoch"] for path in checkpoints}
-    assert epochs == {"best": 0, "last": 2}
+    assert epochs == {"last": 2}
 
 
 EPOCHS = 16

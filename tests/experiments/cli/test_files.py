@@ -49,7 +49,7 @@ def test_what_is_not_an_output_is_not_written_over(tmp_path):
     for output, complaint in (
         (tmp_path, "is a folder"),
         (database, "is a database"),
-        (read, "is read by this very command"),
+        (read, "is an input of this command"),
     ):
         with pytest.raises(UserError, match=complaint):
             check_outputs(str(output), inputs=[str(read)])

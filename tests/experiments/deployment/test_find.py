@@ -72,7 +72,7 @@ def test_best_is_the_smallest_that_reaches_its_target(workplace):
     assert best(store(workplace)).info.run_id == sure
     some = best(store(workplace), "params.`data.classes` = '[0, 5]'")
     assert some.data.metrics["parameters"] == 100
-    with pytest.raises(UserError, match="where=sizes: "):
+    with pytest.raises(UserError, match=r"the filter .* and sizes is invalid: "):
         best(store(workplace), "sizes")
 
 

@@ -130,7 +130,7 @@ def test_holm_multiplies_the_smallest_by_all_and_leaves_out_the_unknown():
 
 def test_claims_are_right_as_often_as_they_say():
     """A short form of docs/statistics.md."""
-    found = simulate(5, trials=50, images=2000)
+    found = simulate(5, trials=200, images=2000)
     for key in ("interval", "images", "paired", "welch"):
         assert 0.86 <= found[key] <= 1, key
     for key in ("single", "ladder_holm", "at_margin", "at_margin_welch", "advised_false"):
