@@ -56,10 +56,11 @@ def main(cfg: DictConfig) -> None:
             html = page(cfg, rows, store)
             write(Path(cfg.html), html)
             asked = cfg.filter, cfg.group, cfg.against, cfg.metric
-            if asked != (None, None, "previous", None):  # parents keep those of the whole store
-                print("a comparison of some runs: not attached to parent runs", file=sys.stderr)
-            elif cfg.attach:
+            whole = asked == (None, None, "previous", None)
+            if cfg.attach and whole:
                 attach(html, rows, store)
+            elif cfg.attach:  # parents keep the comparison of the whole store
+                print("a comparison of some runs: not attached to parent runs", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     from experiments.tracking.parent_runs import TESTED, judged
     from experiments.tracking.store import Store
 
-    store = Store(cfg.tracking)
+    store = Store(cfg.tracking, create=False)
     run = best(store, cfg.where) if cfg.run == BEST else find(store, cfg.run)
     trained = load(store, run, Path(cfg.checkpoints.root))
     names, images, labels = inference.read(Path(cfg.input), trained.data)

@@ -64,6 +64,8 @@ def write(path: Path, content: str | bytes, sync: bool = False) -> None:
             sys.stdout.flush()
             with path.open("ab") as file:  # it may be a file that standard output also goes to
                 file.write(content)
+            with suppress(OSError):  # what is printed next follows it
+                os.lseek(sys.stdout.fileno(), 0, os.SEEK_END)
             return
         path = Path(os.path.realpath(path))  # a link stays one
         path.parent.mkdir(parents=True, exist_ok=True)

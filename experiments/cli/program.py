@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import hydra
@@ -123,9 +124,11 @@ def program(
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
             except KeyboardInterrupt as interrupt:
-                print(f"interrupted{interrupt}", file=sys.stderr)
+                with suppress(OSError):  # the terminal may be gone
+                    print(f"interrupted{interrupt}", file=sys.stderr)
                 for finish in at_interrupt:
-                    finish()
+                    with suppress(OSError):
+                        finish()
                 sys.exit(128 + (received or SIGNALS)[0])
             except Exception as error:
                 # in composing, whatever Hydra, OmegaConf or a YAML parser says of the user's text

@@ -94,7 +94,7 @@ def _rich(
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in header:
         side = {"justify": "right", "no_wrap": True} if column in right else {}
-        table.add_column(column, style="bold" if column in bold else None, **side)
+        table.add_column(Text(printable(column)), style="bold" if column in bold else None, **side)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))  # not markup
     return table

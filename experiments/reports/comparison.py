@@ -166,4 +166,4 @@ def to_csv(rows: Sequence[Row]) -> str:
             record |= {"images_low": row.images.low, "images_high": row.images.high}
         records.append(record)
     table = pd.DataFrame(records, columns=COLUMNS).replace([-math.inf, math.inf], math.nan)
-    return without_formulas(table.convert_dtypes()).to_csv(index=False, float_format="%.6f")
+    return without_formulas(table).convert_dtypes().to_csv(index=False, float_format="%.6f")

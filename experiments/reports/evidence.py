@@ -15,7 +15,7 @@ from experiments.data.digest import known_digest
 from experiments.reports.targets import UNKNOWN, Check
 from experiments.stats.intervals import interval
 from experiments.stats.target import reaches
-from experiments.stats.verdict import CANNOT_TELL, HOLDS, difference, seeds_needed
+from experiments.stats.verdict import CANNOT_TELL, HOLDS, LEAST, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction
 from experiments.tracking.store import Store, answered
@@ -89,10 +89,11 @@ def regression(step: str, arm: Arm, before: dict[str, float] | None, margin: flo
     shown, verdict = points(found), found.no_worse(margin)
     left = "" if math.isinf(found.floor) else f"{100 * (found.floor + margin):+.2f}"
     if verdict == CANNOT_TELL:
-        needed = seeds_needed(margin / found.deviation, found.paired, ONE_SIDED)
+        known = not math.isnan(found.deviation)
+        needed = known and seeds_needed(margin / found.deviation, found.paired, ONE_SIDED)
         advice = "more seeds, also in the baseline"
         if needed and needed > found.n:
-            advice = f"about {needed} seeds, also in the baseline"
+            advice = f"about {max(needed, LEAST)} seeds, also in the baseline"
         reason = f"cannot tell whether it is {asked}: {shown} with {found.n} seeds; train {advice}"
         return Check(step, "regression", asked, shown, left, reason, UNKNOWN)
     worse = f"worse than the baseline by {shown} points, more than {100 * margin:.2f}"

@@ -1,5 +1,6 @@
 """The final runs of a search: the best trials as step files, each trained with several seeds."""
 
+import math
 import statistics
 import time
 from pathlib import Path
@@ -44,12 +45,12 @@ class Finalist(NamedTuple):
 
     def holds(self, target: float) -> bool:
         """Whether no seed diverged, and the interval of the mean lies above the target; of
-        one seed, which has no interval, its accuracy."""
+        one seed, or equal ones, which have no interval, the accuracy."""
         return bool(
             self.accuracies
             and not self.diverged
             and reaches(self.mean, target)
-            and (len(self.accuracies) == 1 or reaches(interval(self.accuracies).low, target))
+            and (math.isinf(low := interval(self.accuracies).low) or reaches(low, target))
         )
 
 

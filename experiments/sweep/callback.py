@@ -58,11 +58,11 @@ class Sweep(Callback):
             sys.exit(1)
 
     def on_interrupt(self) -> None:
-        self.view.stop()
         jobs = read_jobs(self.folder)
         for job in jobs:
             if job["state"] == "running":
                 job["state"] = mark_as_killed(job, self.tracking)
+        self.view.stop()
         self.show(jobs)
         print("to go on where it stopped:", self.command)
 

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, scrubbed
 
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
 FUSED = "fused"  # the program, if any, that trained the run together with others
@@ -151,7 +151,7 @@ class Store:
 
     def url(self, run_id: str) -> str:
         """The page of a run in MLflow's UI."""
-        server = self.uri if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        server = scrubbed(self.uri) if self.uri.startswith("http") else "http://127.0.0.1:5000"
         return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cli.config import build
-from experiments.cli.errors import one_line
+from experiments.cli.errors import UserError, one_line
 from experiments.cli.files import write
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
@@ -178,6 +178,10 @@ def find_whole(last: Path) -> Path | None:
             continue
         try:
             torch.load(path, map_location="cpu", weights_only=True)["pytorch-lightning_version"]
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except MemoryError:
+            raise
         except Exception as error:  # PyTorch has an error of its own for each kind of damage
             aside = path.replace(path.with_name(f"{path.name}.damaged"))
             line = f"{path}: damaged, or holds more than figures; set aside as {aside.name}"

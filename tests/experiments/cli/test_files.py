@@ -27,9 +27,11 @@ def test_standard_output_is_kept_where_it_is_a_file(tmp_path):
         print("before")
         write(Path("/dev/stdout"), "file\\n")
         print("after")"""
-    with (tmp_path / "out").open("a") as out:
-        subprocess.run([sys.executable, "-c", code], stdout=out, cwd=PROJECT, check=True)
-    assert (tmp_path / "out").read_text() == "before\nfile\nafter\n"
+    for mode in "wa":
+        (tmp_path / "out").unlink(missing_ok=True)
+        with (tmp_path / "out").open(mode) as out:
+            subprocess.run([sys.executable, "-c", code], stdout=out, cwd=PROJECT, check=True)
+        assert (tmp_path / "out").read_text() == "before\nfile\nafter\n"
 
 
 def test_a_link_stays_one_and_nothing_is_left_aside(tmp_path):
