@@ -178,7 +178,7 @@ def find_whole(last: Path) -> Path | None:
             continue
         try:
             torch.load(path, map_location="cpu", weights_only=True)["pytorch-lightning_version"]
-        except OSError as error:
+        except PermissionError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
         except MemoryError:
             raise

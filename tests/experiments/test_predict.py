@@ -91,7 +91,7 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
         (["rum=best"], "there is no key rum in the configuration; did you mean run?"),
         (
             ["run=best", "input=README.md", "tracking.uri=sqlite:////dev/null/x.db"],
-            "cannot be used",
+            "there is no such store",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
