@@ -1,6 +1,6 @@
 """How often intervals and verdicts are right, on generated arms whose truth is known.
 
-python tests/simulated.py writes docs/statistics.md
+python -m tests.simulated writes docs/statistics.md
 """
 
 import gc
@@ -120,7 +120,7 @@ def page() -> str:
         "# How often the claims are right",
         "",
         "Arms were generated whose truth is known, and judged by the functions that `compare` and",
-        "`gate` use (`experiments/stats`). This page is made by `python tests/simulated.py`; a",
+        "`gate` use (`experiments/stats`). This page is made by `python -m tests.simulated`; a",
         f"short form of it runs in `make test`. {TRIALS:,} arms, pairs or tables of {STEPS}",
         f"comparisons for each number of seeds; an accuracy of {100 * TRUTH:.1f} %, a deviation",
         f"between seeds of {100 * DEVIATION:.2f} points, a margin of {100 * MARGIN:.2f} points;",

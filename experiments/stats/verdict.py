@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
@@ -78,17 +78,10 @@ def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Diffe
         bounds = (math.nan, 0.0, 0.0) if same else ()
         return Difference(mean, -math.inf, math.inf, paired, math.nan, n, *bounds)
     test = stats.ttest_rel(y, x) if paired else stats.ttest_ind(y, x, equal_var=False)
-    if paired:
-        deviation = np.std(y - x, ddof=1)
-        error = deviation / math.sqrt(n)
-    else:
-        deviation = math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
-        error = math.hypot(stats.sem(x), stats.sem(y))
-    tail = (1 - CONFIDENCE) / np.array([2, 1])  # two-sided and one-sided
-    far, near = error * -special.stdtrit(test.df, tail)
-    ends = float(mean - far), float(mean + far)
-    bounds = float(mean - near), float(mean + near)
-    return Difference(mean, *ends, paired, float(deviation), n, float(test.pvalue), *bounds)
+    low, high = map(float, test.confidence_interval(CONFIDENCE))
+    bounds = map(float, test.confidence_interval(2 * CONFIDENCE - 1))  # each of them one-sided
+    deviation = np.std(y - x, ddof=1) if paired else math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
+    return Difference(mean, low, high, paired, float(deviation), n, float(test.pvalue), *bounds)
 
 
 def more_seeds(found: Difference, smallest: float) -> int | None:

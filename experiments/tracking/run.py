@@ -71,13 +71,14 @@ class TrackedRun:
         contexts = {"train": "training", "val": "validation"} | (
             {"test": "testing"} if held else {}
         )
+        inputs = []
         for split, context in contexts.items():
             source = "train" if split == "train" or (held and split == "val") else "val"
             target = cfg.data[source]._target_
             name = f"{target.rpartition('.')[2]} {split}"
             data = Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
-            used = DatasetInput(data, [InputTag("mlflow.data.context", context)])
-            self.client.log_inputs(self.id, datasets=[used])
+            inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", context)]))
+        self.client.log_inputs(self.id, datasets=inputs)
 
     def log_figures(self, figures: dict[str, float], time: int) -> None:
         """Log figures of the whole run; `time` is in milliseconds since 1970."""
