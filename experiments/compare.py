@@ -12,6 +12,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
 from experiments.cli.text import printable
+from experiments.tracking.part_of_data import whole
 
 
 @program("compare")
@@ -27,6 +28,8 @@ def main(cfg: DictConfig) -> None:
         runs = store.search(cfg.filter)
     if cfg.filter is None:  # trials of a search are compared only if asked for
         runs = [run for run in runs if STUDY not in run.data.tags]
+    if part := len(runs) - len(whole(runs)):
+        print(f"{part} runs on part of their data are not counted", file=sys.stderr)
     arms = gather(runs, cfg.metric, cfg.group)
     for run in (run for arm in arms for run in arm.failed):
         print(printable(f"{run} failed, and is not counted"), file=sys.stderr)

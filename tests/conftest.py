@@ -130,6 +130,18 @@ def quick(small: Path, *overrides: str) -> list[str]:
     return ["step=s13", "data=idx", f"data.root={small}", "tracking.model=false", *overrides]
 
 
+def trainer_of(cfg, workplace: Workplace):
+    """Lightning's trainer of a run in the store of a workplace; for training in this process."""
+    from experiments.tracking.run import TrackedRun
+    from experiments.tracking.store import Store
+    from experiments.training.history import History
+    from experiments.training.trainer import make_trainer
+
+    cfg.tracking.uri, cfg.tracking.artifacts = workplace.uri, str(workplace.folder / "artifacts")
+    run = TrackedRun(Store(cfg.tracking), "test", {}, resume=None)
+    return make_trainer(cfg, workplace.folder, History([run]))
+
+
 def configure(name: str, *overrides: str):
     """A program's configuration, as its command line makes it."""
     from hydra import compose, initialize_config_dir

@@ -65,7 +65,6 @@ def ours(cfg: DictConfig, module: Classifier, data: ImageData) -> baselines.Time
     """An epoch of ours; checkpoints and tracking come after the end of training."""
     clock = baselines.Clock()
     with TrackedRun(Store(cfg.tracking), "bench", {}, resume=None) as run:
-        trainer = make_trainer(cfg, Path(cfg.checkpoints.root))
-        trainer.callbacks = [History([run]), *trainer.callbacks, clock]
+        trainer = make_trainer(cfg, Path(cfg.checkpoints.root), History([run]), clock)
         trainer.fit(module, data)
     return clock.times

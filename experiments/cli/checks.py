@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, get_type_hints
 
 from hydra.utils import get_object
@@ -13,7 +13,9 @@ from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapt
 
 from experiments.cli.compose import OBJECTS
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.schema import SCHEMAS, Object, Positive
+from experiments.cli.lightning_keys import REFUSED
+from experiments.cli.schema import SCHEMAS
+from experiments.cli.section import Object, Positive
 
 HYDRA = {"_target_": str, "_partial_": bool, "_args_": list, "_convert_": str, "_recursive_": bool}
 # ranges of arguments that their class does not check itself
@@ -58,14 +60,22 @@ def check(cfg: DictConfig, command: str) -> None:
         SCHEMAS[command].model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise UserError("; ".join(explain(error.errors(), values))) from None
-    problems = [
-        problem
-        for key in OBJECTS
-        if isinstance(values.get(key), dict)
-        for problem in check_object(key, values[key])
-    ]
+    problems = [problem for key, part in objects(values) for problem in check_object(key, part)]
     if problems:
         raise UserError("; ".join(problems))
+
+
+def objects(values: dict[str, Any]) -> Iterator[tuple[str, Object]]:
+    """The parts of a configuration that Hydra is to build, by their keys."""
+    for key in OBJECTS:
+        if isinstance(values.get(key), dict):
+            yield key, values[key]
+    for name in ("callbacks", "logger"):
+        key, found = f"trainer.{name}", values.get("trainer", {}).get(name)
+        if isinstance(found, dict) and "_target_" not in found:
+            yield from ((f"{key}.{name}", each) for name, each in found.items())
+        elif found:
+            yield from ((key, each) for each in (found if isinstance(found, list) else [found]))
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -184,6 +194,8 @@ def find(path: Iterable[str | int], values: Any) -> tuple[list[str], Any]:
 
 def unknown(key: str, known: Iterable[str]) -> str:
     """A sentence about a key that does not exist, with the nearest one that does."""
+    if key in REFUSED:
+        return f"{key} is not for a run: {REFUSED[key]}"
     near = difflib.get_close_matches(key, [each for each in known if each != key], n=1)
     hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
     return f"there is no key {key} in the configuration; {hint}"

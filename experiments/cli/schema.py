@@ -8,25 +8,22 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from experiments.cli.kinds import JUDGEMENT, LABEL, PLACE
-
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Accuracy = Annotated[float, Field(gt=0, le=1)]  # a fraction of the images
-Margin = Annotated[float, Field(gt=0, lt=1)]  # a difference of two accuracies
-Name = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Zl}\p{Zp}]*$")]  # one line, no escape codes
-Text = Annotated[str, Field(min_length=1)]
-Object = dict[str, Any]  # `_target_` and its arguments; checked by the signature of the target
-OptionalObject = Annotated[Object | None, Field(default=None)]
-
-
-class Section(BaseModel):
-    """Keys with their types. No other key is accepted, and no value is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+from experiments.cli.lightning_keys import Trainer
+from experiments.cli.section import (
+    Accuracy,
+    Count,
+    Margin,
+    Name,
+    Object,
+    OptionalObject,
+    Positive,
+    Section,
+    Seed,
+    Text,
+)
 
 
 class Data(Section):
@@ -47,20 +44,6 @@ class Data(Section):
     transposed: bool
     held_out: Positive | None = None  # of a CSV file
     split: Text | None = None  # of EMNIST
-
-
-class Trainer(Section):
-    """The arguments of Lightning's trainer that work here."""
-
-    target: Literal["pytorch_lightning.Trainer"] = Field(alias="_target_")
-    max_epochs: Positive
-    precision: Literal["32-true", "bf16-mixed"]
-    deterministic: bool
-    benchmark: bool = False
-    accelerator: Annotated[Literal["auto", "cpu", "gpu", "cuda", "mps"], PLACE]
-    devices: Annotated[Literal[1] | Annotated[list[Count], Field(max_length=1)], PLACE]
-    strategy: Annotated[Text, PLACE] = "auto"
-    num_nodes: Annotated[Literal[1], PLACE] = 1
 
 
 class Fused(Section):

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -48,6 +47,9 @@ class Batches:
     seeds: Sequence[int] | None = None
     epoch: int = 0
 
+    def __post_init__(self) -> None:
+        self.sampler = self.batch_sampler = self  # Lightning calls their set_epoch
+
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
@@ -65,24 +67,6 @@ class Batches:
         order = torch.stack(orders) if self.seeds else orders[0]
         for indices in order.split(self.size, dim=-1):
             yield images[indices], labels[indices]
-
-
-class BatchGroups:
-    """Iterates over lists of batches, one list for each training step (see TrainingSteps)."""
-
-    SIZE = 32
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-        self.sampler = batches  # before each epoch, Lightning calls set_epoch of a sampler
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.batches) / self.SIZE)
-
-    def __iter__(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        batches = iter(self.batches)
-        while group := list(islice(batches, self.SIZE)):
-            yield group
 
 
 @dataclass(eq=False, repr=False)
@@ -107,8 +91,8 @@ class ImageData(pl.LightningDataModule):
         device = self.trainer.strategy.root_device
         self.train, self.val = self.train.to(device), self.val.to(device)
 
-    def train_dataloader(self) -> BatchGroups:
-        return BatchGroups(Batches(self.train, self.batch_size, self.shuffle, self.fused_seeds))
+    def train_dataloader(self) -> Batches:
+        return Batches(self.train, self.batch_size, self.shuffle, self.fused_seeds)
 
     def val_dataloader(self) -> Batches:
         return Batches(self.val, self.eval_batch_size)

@@ -9,6 +9,7 @@ from experiments.cli.errors import UserError
 from experiments.stats.target import reaches
 from experiments.tracking.identity import DIGEST
 from experiments.tracking.parent_runs import PARENT, judged
+from experiments.tracking.part_of_data import whole
 from experiments.tracking.store import STUDY, Store, answered
 
 FINISHED = "attributes.status = 'FINISHED'"
@@ -56,7 +57,7 @@ def best(store: Store, where: str | None = None) -> Run:
     with answered(store):
         runs = store.search(f"{HAS_TARGET} and {FINISHED} and {where or ALL_CLASSES}")
     reached, digests = [], set()
-    for run in (run for run in runs if STUDY not in run.data.tags):  # a trial is no evidence
+    for run in (run for run in whole(runs) if STUDY not in run.data.tags):  # a trial is none
         single, metrics = PARENT in run.data.tags, run.data.metrics
         accuracy = metrics.get(judged(metrics, "" if single else "_mean"), 0)
         if reaches(accuracy, float(run.data.params["target.val_acc"])):

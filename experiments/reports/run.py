@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from experiments.cli import tables
 from experiments.cli.text import against, duration, percent
+from experiments.tracking.part_of_data import part_of_data
 
 if TYPE_CHECKING:
     from experiments.tracking.store import Store
@@ -31,19 +32,22 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
         rows.append((label, f"{metrics[key]:,.0f}", within, count))
     rows.append(("receptive field", f"{metrics['receptive_field']:.0f} px", "", ""))
     last, best = metrics["val/acc"], metrics["val/best_acc"]
-    label = f"accuracy, epoch {cfg.trainer.max_epochs} (last)"
-    test = metrics.get("test/acc")
-    verdict = against(last, cfg.target.val_acc) if test is None else ""
+    label = f"accuracy, epoch {metrics['epochs']:.0f} (last)"
+    test, part = metrics.get("test/acc"), part_of_data(cfg)
+    target = None if part else cfg.target.val_acc
+    verdict = against(last, target) if test is None else ""
     rows.append((label, percent(last), verdict, percent(published.get("last_val_acc"))))
     label = f"accuracy, epoch {metrics['val/best_epoch']:.0f} (best)"
     rows.append((label, percent(best), "", percent(published.get("best_val_acc"))))
     if test is not None:
-        rows.append(("accuracy, test images", percent(test), against(test, cfg.target.val_acc), ""))
+        rows.append(("accuracy, test images", percent(test), against(test, target), ""))
     print(f"{title} in {duration(metrics['train_seconds'])} on {device}")
     source = f"published ({published['step']})" if published else ""
     header = ("", "this run", "budget and target", source)
     tables.show(header, rows, right=("this run", source), bold=("this run",))
-    if test is None:
+    if part:
+        print(f"part of the data only ({part}): compare, gate and predict leave this run out")
+    elif test is None:
         print("validated on the test images; they chose nothing: the weights are of the last epoch")
 
 

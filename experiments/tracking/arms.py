@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from experiments.cli.errors import UserError
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, config_hash
 from experiments.tracking.parent_runs import PARENT, judged
+from experiments.tracking.part_of_data import whole
 from experiments.tracking.store import Store
 
 
@@ -78,7 +79,7 @@ def of(store: Store, cfg: DictConfig, digest: str | None) -> Arm | None:
     parents = [one for one in parents if digest in (None, one.data.tags.get(DIGEST))]
     queries = [f"tags.`{PARENT}` = '{parent.info.run_id}'" for parent in parents]
     runs = [run for query in queries for run in store.search(query)]
-    return gather(runs)[0] if runs else None
+    return next(iter(gather(runs)), None)
 
 
 def gather(
@@ -87,14 +88,14 @@ def gather(
     """The arms of runs, in the order of their steps, those without a step last.
 
     Args:
-        runs: the oldest first; parent runs are left out.
+        runs: the oldest first; parent runs, and those on part of their data, are left out.
         metric: the accuracy to take, 0 to 1, as it was last logged; None: what runs are judged by.
         group: names of the parameters that distinguish arms; None: all but the seed.
 
     Raises:
         UserError: no run has a parameter of `group`.
     """
-    runs = [run for run in runs if "seeds" not in run.data.metrics]
+    runs = [run for run in whole(runs) if "seeds" not in run.data.metrics]
     parents = {run.data.tags.get(PARENT) for run in runs}
     runs = [run for run in runs if run.info.run_id not in parents]
     known = sorted({name for run in runs for name in run.data.params})

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.cli.compose import compose, groups
 from experiments.cli.keys import key_of, kind, select
 from experiments.cli.kinds import LABEL, RESULT
+from experiments.tracking.part_of_data import expand_fast_dev_run
 
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
 FILES = ("step", "experiment", "seed")  # what a name begins or ends with
@@ -42,6 +43,7 @@ def identified(cfg: DictConfig) -> DictConfig:
     hydra = HydraConfig.get()
     cfg.step, cfg.experiment = hydra.runtime.choices.step, hydra.runtime.choices.experiment
     cfg.name = cfg.name or name_experiment(cfg, hydra.job.config_name, hydra.overrides.task)
+    expand_fast_dev_run(cfg)
     return cfg
 
 

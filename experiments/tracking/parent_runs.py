@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval, judge
 from experiments.tracking.identity import CONFIG_HASH, identity
+from experiments.tracking.part_of_data import PARTIAL, part_of_data
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 
@@ -34,6 +35,7 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
     with FileLock(Path(cfg.checkpoints.root, f"{'-'.join(group.values())}.lock")):
         if not (found := store.matching(group)):
             tags = {**group, "step": cfg.step, "experiment": cfg.experiment}
+            tags[PARTIAL] = part_of_data(cfg)
             with TrackedRun(store, cfg.name, tags, resume=None) as run:
                 seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
                 run.describe(seedless, figures)
@@ -61,7 +63,7 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, len(values)) for name, value in summary.items()]
         tags = [RunTag("mlflow.note.content", note(cfg))]
-        if (target := cfg.target.val_acc) is not None:
+        if (target := cfg.target.val_acc) is not None and not part_of_data(cfg):
             found = interval(values)
             verdict = f"{judge(found, target)} {percent(target)}: {measured(found)}"
             tags.append(

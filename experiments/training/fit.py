@@ -25,15 +25,16 @@ from experiments.data.digest import known_digest
 from experiments.data.images import ImageData, load
 from experiments.tracking.identity import DIGEST, identity, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
+from experiments.tracking.part_of_data import PARTIAL, part_of_data
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, Store
 from experiments.tracking.wrong import Wrong, log_wrong
+from experiments.training.checkpoints import LAST
 from experiments.training.history import History
 from experiments.training.resume import BEGUN, LOG, explained, find_run, locked, start_anew
 from experiments.training.trainer import (
-    LAST,
-    count_batches,
+    device_of,
     fit_from,
     fuse,
     make_module,
@@ -98,7 +99,7 @@ def train(
         UserError: the data, the device or the store cannot be used, or another process trains
             one of the runs.
     """
-    make_trainer(cfgs[0], Path(cfgs[0].checkpoints.root))  # refuses a device that is not here
+    device_of(cfgs[0])  # refuses one that is not here
     digest, images = known_digest(cfgs[0]), None
     if digest is None:  # damaged images are found before the store is asked
         images = load(cfgs[0])
@@ -111,6 +112,7 @@ def train(
             **own,
             "step": cfg.step,
             "experiment": cfg.experiment,
+            PARTIAL: part_of_data(cfg),
             "mlflow.source.name": "experiments.train",
         }
         folder = Path(cfg.checkpoints.root, "-".join(own.values()))
@@ -169,10 +171,11 @@ def fit(
             scored on the test images. Trials are not: they are judged by their last epoch.
     """
     cfg, fused = members[0].cfg, FUSED in members[0].tags
-    trainer = make_trainer(cfg, folder, together=len(members) if fused else None)
-    device = trainer.strategy.root_device
+    device = device_of(cfg)
     data, digest = images or load(cfg)
     trained_on = len(data.train.labels)
+    if cfg.trainer.get("overfit_batches"):
+        data.shuffle = False  # the same batches in each epoch
     if fused:
         cfgs, networks = zip(*((member.cfg, member.network) for member in members), strict=True)
         data.fused_seeds = [each.seed for each in cfgs]  # batches in the order of each seed
@@ -197,7 +200,7 @@ def fit(
             write(folder / BEGUN.format(member.folder.name), runs[-1].id)
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
         history = History(runs)
-        trainer.callbacks[:0] = [history, *callbacks]  # ahead of the checkpoint, which keeps them
+        trainer = make_trainer(cfg, folder, history, *callbacks)
         reason, status = None, "FAILED"
         try:
             fit_from(folder / LAST, trainer, module, data)
@@ -245,20 +248,23 @@ def conclude(
     predicted = predict(module, judged.images, data.eval_batch_size, data.val.images.device)
     wrong = (predicted != judged.labels.cpu()).nonzero().flatten().tolist()
     split = "test" if tested else "val"
-    log_wrong(run, Wrong(split=split, digest=digest, images=len(predicted), wrong=wrong))
+    evidence = part_of_data(cfg) is None
+    if evidence:
+        log_wrong(run, Wrong(split=split, digest=digest, images=len(predicted), wrong=wrong))
     accuracy = epochs[-1]["val/acc"]
     if tested:
         accuracy = 1 - len(wrong) / len(predicted)
         run.log_figures({"test/acc": accuracy}, time=history.ended[-1])
-    if verdict := against(accuracy, cfg.target.val_acc):
+    if evidence and (verdict := against(accuracy, cfg.target.val_acc)):
         run.tag("verdict", verdict)
     if artifacts:
         # not before: scikit-learn takes a while
         from experiments.training.artifacts import log_artifacts
 
         losses = torch.cat(history.losses)[:, index]
-        batches = count_batches(cfg, len(data.train.labels))
-        log_artifacts(cfg, run, member.cost, module, judged, predicted, epochs, losses, batches)
+        log_artifacts(
+            cfg, run, member.cost, module, judged, predicted, epochs, losses, history.batches
+        )
 
 
 @contextmanager

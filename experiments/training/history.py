@@ -10,6 +10,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from mlflow.exceptions import MlflowException
+from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from experiments.cli.errors import UserError
@@ -24,16 +25,19 @@ PAUSE = 10  # seconds between two times that many runs are sent
 log = logging.getLogger(__name__)
 
 
-class History(pl.Callback):
+class History(Checkpoint):
     """Collects train/* and val/*, the learning rate and the seconds of every epoch of each run.
 
     It is part of every checkpoint, so a resumed run has all of it, whatever reached the store.
-    The seconds of runs that are trained as one program are their shares.
+    The seconds of runs that are trained as one program are their shares. It is one of Lightning's
+    checkpoint callbacks, because these come after the module, which logs an epoch at its end.
 
     Attributes:
         epochs: `epochs[k][i]` has the metrics of run k in epoch i + 1.
         ended: when each epoch ended, in milliseconds since 1970.
         losses: of each epoch, float [P, runs]: of its batches, or means of several at a time.
+        batches: trained on so far.
+        stopped: whether a callback, such as EarlyStopping, ended the training.
     """
 
     def __init__(self, runs: Sequence[TrackedRun]) -> None:
@@ -41,12 +45,14 @@ class History(pl.Callback):
         self.epochs: list[list[dict[str, float]]] = [[] for _ in runs]
         self.ended: list[int] = []
         self.losses: list[Tensor] = []
+        self.batches, self.stopped = 0, False
         self.started = self.sent = 0.0
         self.rates: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if [len(rows) for rows in self.epochs] != [trainer.current_epoch] * len(self.runs):
             raise UserError("the checkpoint is of an earlier version; train anew with force=true")
+        trainer.should_stop = self.stopped  # killed after its last epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
@@ -68,6 +74,7 @@ class History(pl.Callback):
         parts = losses.split(math.ceil(len(losses) / POINTS))
         self.losses.append(torch.stack([part.mean(0) for part in parts]))
         self.ended.append(int(time.time() * 1000))
+        self.batches, self.stopped = trainer.global_step, trainer.should_stop
         epoch, means = len(self.ended), table.mean()
         text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
         log.info("epoch %d of %d: %s", epoch, trainer.max_epochs, text)
@@ -85,10 +92,11 @@ class History(pl.Callback):
             run.log_history(rows, self.ended)
 
     def summary(self, index: int) -> dict[str, float]:
-        """The best validation accuracy, the first epoch that had it, and the training time."""
+        """Of a run: its epochs, its best validation accuracy, when it first had it, its seconds."""
         accuracies = [row["val/acc"] for row in self.epochs[index]]
         best = max(accuracies)
         return {
+            "epochs": len(accuracies),
             "val/best_acc": best,
             "val/best_epoch": accuracies.index(best) + 1,
             "train_seconds": sum(row["epoch_seconds"] for row in self.epochs[index]),
@@ -102,7 +110,8 @@ class History(pl.Callback):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epochs": self.epochs, "ended": self.ended, "losses": self.losses}
+        names = ("epochs", "ended", "losses", "batches", "stopped")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

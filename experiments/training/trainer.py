@@ -1,6 +1,5 @@
 """The parts of a training that Lightning runs: its module and its trainer, as configured."""
 
-import io
 import logging
 import math
 import sys
@@ -10,37 +9,23 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins import TorchCheckpointIO
-from omegaconf import DictConfig
-from pytorch_lightning.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.files import write
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
+from experiments.training.checkpoints import BEST, KeepEpochs, WholeFiles, find_whole
+from experiments.training.history import History
 from experiments.training.progress import ProgressLine
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
 from models.networks.stack import unstacked
 
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
-LAST, BEFORE = "last.ckpt", "last.ckpt.before"
-
-log = logging.getLogger(__name__)
-
-
-class Checkpoints(TorchCheckpointIO):
-    """Writes each checkpoint completely or not at all, and keeps the one before the last."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, **_: Any) -> None:
-        path, content = Path(path), io.BytesIO()
-        torch.save(checkpoint, content)
-        if path.name == LAST and path.exists():
-            path.replace(path.with_name(BEFORE))
-        write(path, content.getvalue(), sync=True)
 
 
 def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
@@ -50,7 +35,7 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     if worth_compiling(cfg, images):
         compiled = "all"
     optimizer = build(cfg, "optimizer")
-    return Classifier(network, optimizer, cfg.seed, compiled=compiled, **recipe(cfg, images))
+    return Classifier(network, optimizer, cfg.seed, compiled=compiled, **recipe(cfg))
 
 
 def fuse(
@@ -59,8 +44,7 @@ def fuse(
     """The module that trains all networks, each on its own batches."""
     compiled = "all" if device.type == "cuda" and worth_compiling(cfgs[0], images) else None
     optimizers = [build(cfg, "optimizer") for cfg in cfgs]
-    options = recipe(cfgs[0], images)
-    return FusedClassifier(list(networks), optimizers, compiled=compiled, **options)
+    return FusedClassifier(list(networks), optimizers, compiled=compiled, **recipe(cfgs[0]))
 
 
 def separate(
@@ -79,7 +63,7 @@ def separate(
 
 def take_best(module: Classifier, folder: Path) -> Classifier:
     """The module with the weights of its best epoch, from the checkpoint in `folder`."""
-    kept = torch.load(folder / "best.ckpt", module.device, weights_only=True)
+    kept = torch.load(folder / BEST, module.device, weights_only=True)
     module.load_state_dict(kept["state_dict"])
     return module
 
@@ -95,7 +79,7 @@ def predict(module: Classifier, images: Tensor, size: int, device: torch.device)
     return torch.cat([module.learn.outputs(batch).argmax(1) for batch in batches]).cpu()
 
 
-def recipe(cfg: DictConfig, images: int) -> dict[str, Any]:
+def recipe(cfg: DictConfig) -> dict[str, Any]:
     """The arguments that Classifier and FusedClassifier have in common."""
     return {
         "scheduler": build(cfg, "scheduler"),
@@ -104,7 +88,6 @@ def recipe(cfg: DictConfig, images: int) -> dict[str, Any]:
         "std": cfg.data.std,
         "batch_size": cfg.data.batch_size,
         "loss": build(cfg, "loss") or F.cross_entropy,
-        "batches": count_batches(cfg, images),
     }
 
 
@@ -120,44 +103,65 @@ def worth_compiling(cfg: DictConfig, images: int) -> bool:
     return cfg.compile
 
 
-def make_trainer(cfg: DictConfig, folder: Path, together: int | None = None) -> pl.Trainer:
+def device_of(cfg: DictConfig) -> torch.device:
+    """The device that trains. Raises UserError if it does not exist here."""
+    return _trainer(cfg, logger=False, callbacks=[]).strategy.root_device
+
+
+def make_trainer(
+    cfg: DictConfig, folder: Path, history: History, *callbacks: pl.Callback
+) -> pl.Trainer:
     """A Lightning trainer that keeps the last epoch in `folder`, and the best one if it is chosen.
 
-    It is chosen by images held out (`data.holdout`); never by the test images.
+    It is chosen by images held out (`data.holdout`); never by the test images. The module of runs
+    that are trained as one program keeps their best weights itself.
 
     Args:
-        together: how many runs it trains as one program, whose module keeps the best weights.
-
-    Raises:
-        UserError: the accelerator does not exist here.
+        history: of the runs; every checkpoint has it.
+        callbacks: beside ours and those of `trainer.callbacks`.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    each_epoch = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    # two of them: save_last=True would keep the last epoch only where it is the best one
-    callbacks = [ModelCheckpoint(folder, filename="last", **each_epoch)]
-    if not together and cfg.data.holdout is not None:
-        best = ModelCheckpoint(folder, filename="best", monitor="val/acc", mode="max", **each_epoch)
-        callbacks.insert(0, best)  # the last checkpoint keeps its score
-    if sys.stderr.isatty() and not is_job():
-        name = f"{cfg.name}, {together} runs" if together else run_name(cfg)
-        callbacks.insert(0, ProgressLine(name))
-    return build(
+    together = len(history.runs)
+    best = together == 1 and cfg.data.holdout is not None
+    bar = cfg.trainer.get("enable_progress_bar", True) and sys.stderr.isatty() and not is_job()
+    name = run_name(cfg) if together == 1 else f"{cfg.name}, {together} runs"
+    return _trainer(
         cfg,
-        "trainer",
-        callbacks=callbacks,
-        plugins=[Checkpoints()],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+        callbacks=[
+            *([ProgressLine(name)] if bar else ()),
+            *callbacks,
+            *objects(cfg, "trainer.callbacks"),
+            history,
+            KeepEpochs(folder, history, best),
+        ],
+        logger=objects(cfg, "trainer.logger") or False,
+        plugins=[WholeFiles()],
         default_root_dir=folder,
     )
+
+
+def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    keys = [key for key in cfg.trainer if key not in ("callbacks", "logger")]
+    settings = OmegaConf.create({"trainer": OmegaConf.masked_copy(cfg.trainer, keys)})
+    return build(settings, "trainer", enable_progress_bar=False, **options)
+
+
+def objects(cfg: DictConfig, key: str) -> list[Any]:
+    """The objects at a key of the configuration: of one, of a list, or of a group of them."""
+    found = build(cfg, key)
+    if OmegaConf.is_config(found):
+        return list(found.values() if OmegaConf.is_dict(found) else found)
+    return [found] if found else []
 
 
 def fit_from(
     last: Path, trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
 ) -> None:
-    """Train to the last epoch, from the last whole checkpoint if there is one."""
+    """Train to the last epoch, from the last whole checkpoint if there is one.
+
+    Raises:
+        UserError: Lightning cannot train with these settings.
+    """
     start = find_whole(last)
     try:
         trainer.fit(module, data, ckpt_path=start, weights_only=True)
@@ -166,27 +170,7 @@ def fit_from(
             raise
         rest = f"goes on from {last}" if last.exists() else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
-
-
-def find_whole(last: Path) -> Path | None:
-    """The last checkpoint, or the one before it where the last is missing or damaged.
-
-    A damaged one, or one that holds more than figures and is not trusted, is set aside.
-    """
-    for path in (last, last.with_name(BEFORE)):
-        if not path.exists():
-            continue
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)["pytorch-lightning_version"]
-        except PermissionError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except MemoryError:
-            raise
-        except Exception as error:  # PyTorch has an error of its own for each kind of damage
-            aside = path.replace(path.with_name(f"{path.name}.damaged"))
-            line = f"{path}: damaged, or holds more than figures; set aside as {aside.name}"
-            log.warning("%s: %s", line, one_line(error))
-            print(line, file=sys.stderr)
-        else:
-            return path
-    return None
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {one_line(error)}") from error
+    if profile := trainer.profiler.summary():
+        print(profile)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from models.lightning.steps import TrainingSteps
+from models.lightning.steps import Tally, TrainingSteps
 from models.seeding import seed_epoch
 
 
@@ -18,7 +18,8 @@ class Diverged(ArithmeticError):
 class Classifier(TrainingSteps):
     """Trains a network by cross entropy, or another loss.
 
-    Logs train/loss, train/acc, val/loss and val/acc once an epoch, as means over all images.
+    Logs train/loss, train/acc, val/loss and val/acc once an epoch, and test/loss and test/acc, as
+    means over all images.
     train/acc is measured during training, with augmentation and dropout active.
 
     Args:
@@ -48,14 +49,19 @@ class Classifier(TrainingSteps):
         super().on_train_epoch_start()
         seed_epoch(self.seed, self.current_epoch)
 
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        self.log_means("train", self.train_tally)
         loss = self.train_tally.sums[0]
         if not torch.isfinite(loss):
             raise Diverged(f"the training loss became {loss:.3g} in epoch {self.current_epoch + 1}")
 
     def on_validation_epoch_end(self) -> None:
-        # validation ends a training epoch, so both stages of that epoch are complete
-        for stage, tally in (("train", self.train_tally), ("val", self.val_tally)):
-            loss, accuracy = tally.means()
-            self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})
+        self.log_means("val", self.val_tally)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_means("test", self.val_tally)
+
+    def log_means(self, stage: str, tally: Tally) -> None:
+        loss, accuracy = tally.means()
+        self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import configure
+from conftest import configure, trainer_of
 
 from experiments.budget.network import design
 from experiments.cli.errors import UserError
@@ -17,7 +17,7 @@ from experiments.data import images
 from experiments.deployment.load import load
 from experiments.tracking.run import WEIGHTS
 from experiments.tracking.store import Store
-from experiments.training.trainer import fit_from, make_module, make_trainer
+from experiments.training.trainer import fit_from, make_module
 
 DAMAGED = "its weights are damaged, or not of its network"
 NO_NETWORK = "config.yaml describes no network"
@@ -147,15 +147,15 @@ def test_untrusted_files_run_no_code(untrusted, name, content, complaint):
     untrusted.is_refused(complaint)
 
 
-def test_an_untrusted_checkpoint_runs_no_code(tmp_path, small, capsys):
+def test_an_untrusted_checkpoint_runs_no_code(workplace, small, capsys):
     """Training resumes from it."""
-    marker, last = tmp_path / "marker", tmp_path / "last.ckpt"
+    marker, last = workplace.folder / "marker", workplace.folder / "last.ckpt"
     torch.save({"state_dict": {}, "callbacks": Evil(marker)}, last)
     short = ("trainer.accelerator=cpu", "trainer.max_epochs=1")
     cfg = configure("train", "data=idx", f"data.root={small}", *short)
     data, _ = images.load(cfg)
     module = make_module(cfg, design(cfg)[0], len(data.train.labels))
-    fit_from(last, make_trainer(cfg, tmp_path), module, data)
+    fit_from(last, trainer_of(cfg, workplace), module, data)
     assert "last.ckpt: damaged, or holds more than figures" in capsys.readouterr().err
     assert not marker.exists()
 

@@ -2,6 +2,7 @@ from functools import partial
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
@@ -18,8 +19,8 @@ from models.networks.stack import TensorDropout, unstacked, with_tensor_dropout
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
-class Recorder(pl.Callback):
-    """Keeps the loss of every batch, and the figures of every epoch."""
+class Recorder(Checkpoint):
+    """Keeps the loss of every batch, and the figures of every epoch, once the module has them."""
 
     def __init__(self) -> None:
         self.losses: list[torch.Tensor] = []
@@ -44,7 +45,6 @@ def trained(module: pl.LightningModule, seeds: list[int] | None = None) -> Recor
         max_epochs=2,
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[recorder],

@@ -5,20 +5,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import configure
+from conftest import configure, trainer_of
 
 from experiments.budget.network import design
 from experiments.cli.errors import UserError
 from experiments.data import images
-from experiments.training.trainer import (
-    BEFORE,
-    LAST,
-    Checkpoints,
-    find_whole,
-    fit_from,
-    make_module,
-    make_trainer,
-)
+from experiments.training.checkpoints import BEFORE, LAST, WholeFiles, find_whole
+from experiments.training.trainer import fit_from, make_module
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
@@ -37,28 +30,30 @@ def full_disk(monkeypatch):
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, small, capsys):
+def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(workplace, small, capsys):
+    folder = workplace.folder
+
     def train(epochs: int):
         overrides = (f"data.root={small}", f"trainer.max_epochs={epochs}")
         cfg = configure("train", "data=idx", "trainer.accelerator=cpu", *overrides)
         data, _ = images.load(cfg)
-        module, trainer = make_module(cfg, design(cfg)[0], 2000), make_trainer(cfg, tmp_path)
-        fit_from(tmp_path / LAST, trainer, module, data)
+        module, trainer = make_module(cfg, design(cfg)[0], 2000), trainer_of(cfg, workplace)
+        fit_from(folder / LAST, trainer, module, data)
 
     train(2)
-    (tmp_path / LAST).write_bytes((tmp_path / LAST).read_bytes()[:1000])
+    (folder / LAST).write_bytes((folder / LAST).read_bytes()[:1000])
     train(3)
     assert "last.ckpt: damaged" in capsys.readouterr().err
-    epochs = [torch.load(tmp_path / name, weights_only=True)["epoch"] for name in (BEFORE, LAST)]
+    epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in (BEFORE, LAST)]
     assert epochs == [1, 2]
-    assert (tmp_path / "last.ckpt.damaged").stat().st_size == 1000
+    assert (folder / "last.ckpt.damaged").stat().st_size == 1000
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_every_damage_is_found(tmp_path, damage):
     last, whole = tmp_path / LAST, {"pytorch-lightning_version": "2", "x": torch.zeros(1000)}
     for _ in range(2):
-        Checkpoints().save_checkpoint(whole, last)
+        WholeFiles().save_checkpoint(whole, last)
     assert find_whole(last) == last
     last.write_bytes(damage(last.read_bytes()))
     assert find_whole(last) == last.with_name(BEFORE)
@@ -68,9 +63,9 @@ def test_every_damage_is_found(tmp_path, damage):
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, full_disk):
     last, whole = tmp_path / LAST, {"pytorch-lightning_version": "2", "x": torch.zeros(10000)}
-    Checkpoints().save_checkpoint(whole, last)
+    WholeFiles().save_checkpoint(whole, last)
     full_disk(5000)
     with pytest.raises(UserError, match=r"last.ckpt: cannot be written: File too large"):
-        Checkpoints().save_checkpoint(whole, last)
+        WholeFiles().save_checkpoint(whole, last)
     assert find_whole(last) == last.with_name(BEFORE)
     assert len(list(tmp_path.iterdir())) == 1
