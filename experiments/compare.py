@@ -59,8 +59,8 @@ def main(cfg: DictConfig) -> None:
             html = page(cfg, rows, store)
             write(Path(cfg.html), html)
             asked = cfg.filter, cfg.group, cfg.against, cfg.metric
-            whole = asked == (None, None, "previous", None)
-            if cfg.attach and whole:
+            all_runs = asked == (None, None, "previous", None)
+            if cfg.attach and all_runs:
                 attach(html, rows, store)
             elif cfg.attach:  # parents keep the comparison of the whole store
                 print("a comparison of some runs: not attached to parent runs", file=sys.stderr)
