@@ -25,11 +25,12 @@ def main(cfg: DictConfig) -> None:
 
     store = Store(cfg.tracking, create=False)
     with answered(store):
-        runs = store.search(cfg.filter)
+        found = store.search(cfg.filter)
+    runs = whole(found)
+    if left_out := len(found) - len(runs):
+        print(f"on part of their data, not counted: {left_out} of {len(found)}", file=sys.stderr)
     if cfg.filter is None:  # trials of a search are compared only if asked for
         runs = [run for run in runs if STUDY not in run.data.tags]
-    if part := len(runs) - len(whole(runs)):
-        print(f"{part} runs on part of their data are not counted", file=sys.stderr)
     arms = gather(runs, cfg.metric, cfg.group)
     for run in (run for arm in arms for run in arm.failed):
         print(printable(f"{run} failed, and is not counted"), file=sys.stderr)

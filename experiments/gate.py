@@ -15,11 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli.compose import compose
-from experiments.cli.errors import UserError
 from experiments.cli.files import check_outputs
 from experiments.cli.keys import key_of
 from experiments.cli.program import program
-from experiments.tracking.part_of_data import part_of_data
+from experiments.tracking.part_of_data import refuse_part
 
 FAILED, NO_VERDICT = 1, 2  # exit statuses
 
@@ -73,8 +72,7 @@ def chosen() -> Iterator[tuple[str, DictConfig]]:
         cfg = compose("gate", [f"{group}={name}", *given])
         check(cfg, "gate")
         cfg[group] = name
-        if part := part_of_data(cfg):
-            raise UserError(f"runs on part of their data are no evidence; leave out trainer.{part}")
+        refuse_part(cfg)
         yield name, cfg
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce
 from experiments.cli.program import program
+from experiments.tracking.part_of_data import refuse_part
 
 
 @program("search", sweep=True)
@@ -17,6 +18,7 @@ def main(cfg: DictConfig) -> str:
     announce(name=f"worker {cfg.worker}")
     if any(value is not None for value in cfg.fused.values()):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
+    refuse_part(cfg)
     name = cfg.study or HydraConfig.get().runtime.choices.search
 
     from experiments.study import storage  # not before: torch and MLflow take seconds

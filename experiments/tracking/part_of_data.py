@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, open_dict
 
+from experiments.cli.errors import UserError
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
@@ -32,6 +34,12 @@ def expand_fast_dev_run(cfg: DictConfig) -> None:
             del cfg.trainer["fast_dev_run"]
             limits = {"limit_train_batches": batches, "limit_val_batches": batches}
             cfg.trainer.update(max_epochs=1, **limits)
+
+
+def refuse_part(cfg: DictConfig) -> None:
+    """Raise a UserError for a configuration of such runs, where evidence is asked for."""
+    if part := part_of_data(cfg):
+        raise UserError(f"runs on part of their data are no evidence; leave out trainer.{part}")
 
 
 def whole(runs: Iterable[Run]) -> list[Run]:

@@ -1,0 +1,188 @@
+"""What users of Lightning type works as they know it, or is refused in a line.
+
+python tests/experiments/test_lightning.py    # writes the tables of docs/lightning.md anew
+"""
+
+import inspect
+import re
+from typing import NamedTuple
+
+import pytest
+import pytorch_lightning as pl
+from conftest import PROJECT, quick
+
+from experiments.cli.kinds import PLACE
+from experiments.cli.lightning_keys import REFUSED, Trainer
+
+PAGE = PROJECT / "docs" / "lightning.md"
+KEYS = {field.alias or name: field for name, field in Trainer.model_fields.items()}
+FAST = "++trainer.fast_dev_run=true"
+
+
+class Habit(NamedTuple):
+    """A test of the template, our command for it, and its outcome: "works", or the refusal."""
+
+    test: str
+    command: str
+    outcome: str = "works"
+
+
+HABITS = [
+    Habit("test_train_fast_dev_run", f"train step=s13 {FAST} ++trainer.accelerator=cpu"),
+    Habit(
+        "test_train_fast_dev_run_gpu",
+        f"train step=s13 {FAST} ++trainer.accelerator=gpu",
+        "trainer: No supported gpu backend found",
+    ),
+    Habit(
+        "test_train_epoch_double_val_loop",
+        "train step=s13 trainer.max_epochs=1 ++trainer.val_check_interval=0.5",
+        "trainer.val_check_interval is not for a run: each epoch ends with a validation",
+    ),
+    Habit(
+        "test_train_ddp_sim",
+        "train step=s13 trainer.max_epochs=2 trainer.devices=2 ++trainer.strategy=ddp_spawn",
+        "trainer.devices must be 1 or a list, not 2",
+    ),
+    Habit(
+        "test_train_resume",
+        "train step=s13 trainer.max_epochs=2 +ckpt_path=last.ckpt",
+        "ckpt_path is not for a run: the same command goes on by itself from its last checkpoint",
+    ),
+    Habit("test_experiments", f"train -m step=s12,s13 {FAST}"),
+    Habit("test_hydra_sweep", f"train -m step=s13 optimizer.lr=0.005,0.01 {FAST}"),
+    Habit(
+        "test_hydra_sweep_ddp_sim",
+        "train -m step=s13 optimizer.lr=0.005,0.01 trainer.devices=2 ++trainer.strategy=ddp_spawn",
+        "trainer.devices must be 1 or a list, not 2",
+    ),
+    Habit(
+        "test_optuna_sweep",
+        f"search trials=2 {FAST}",
+        "runs on part of their data are no evidence; leave out trainer.fast_dev_run=True",
+    ),
+    Habit("test_train_config", "train step=s13 --cfg job --resolve"),
+    Habit("debug=default", "train step=s13 trainer.max_epochs=1 +trainer.detect_anomaly=true"),
+    Habit(
+        "debug=limit",
+        "train step=s13 trainer.max_epochs=2 +trainer.limit_train_batches=0.1"
+        " +trainer.limit_val_batches=0.5 data.eval_batch_size=100",
+    ),
+    Habit(
+        "debug=limit, too little",
+        "train step=s13 trainer.max_epochs=1 +trainer.limit_train_batches=0.001",
+        "trainer: You requested to check 0.001 of the `train_dataloader` but",
+    ),
+    Habit("debug=overfit", "train step=s13 trainer.max_epochs=2 +trainer.overfit_batches=3"),
+    Habit("debug=profiler", "train step=s13 trainer.max_epochs=1 +trainer.profiler=simple"),
+]
+
+
+def keys_table() -> str:
+    """Each argument of Lightning's trainer: whether it works here, and if not, why."""
+    lines = ["| key | works | |", "|---|---|---|"]
+    for name in inspect.signature(pl.Trainer).parameters:
+        if name in KEYS:
+            place = PLACE in KEYS[name].metadata
+            text = "" if place else "part of what a run is"
+            lines.append(f"| `{name}` | yes | {text} |")
+        else:
+            lines.append(f"| `{name}` | refused | {REFUSED[f'trainer.{name}']} |")
+    return "\n".join(lines)
+
+
+def habits_table() -> str:
+    lines = ["| test | command | outcome |", "|---|---|---|"]
+    for habit in HABITS:
+        lines.append(f"| {habit.test} | `{habit.command}` | {habit.outcome} |")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """docs/lightning.md with its two tables."""
+    text = with_table(PAGE.read_text(), "## Every key", keys_table())
+    return with_table(text, "## The tests of", habits_table())
+
+
+def with_table(text: str, heading: str, table: str) -> str:
+    """The text with another table in the section of a heading."""
+    start = text.index("| ", text.index(heading))
+    end = text.find("\n\n", start)
+    return text[:start] + table + ("\n" if end == -1 else text[end:])
+
+
+def test_every_key_of_the_trainer_works_or_is_refused():
+    known = {key.removeprefix("trainer.") for key in REFUSED if key.startswith("trainer.")}
+    assert not known & set(KEYS)
+    assert set(inspect.signature(pl.Trainer).parameters) == known | set(KEYS) - {"_target_"}
+
+
+def test_the_page_has_the_tables():
+    assert PAGE.read_text() == page(), "write it anew: python tests/experiments/test_lightning.py"
+
+
+def test_the_module_trains_in_a_plain_trainer(capsys):
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(code, {})
+    assert re.search(r"tensor\(0\.\d+\) tensor\(0\.\d+\)", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.test)
+def test_a_habit(workplace, small, habit):
+    program, *arguments = habit.command.split()
+    multirun = arguments[:1] == ["-m"]
+    data = [*quick(small)[1:], *workplace.places]
+    result = workplace.run(program, *arguments[:multirun], *data, *arguments[multirun:])
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output
+    if habit.outcome == "works":
+        assert result.returncode == 0, output
+    else:
+        assert result.returncode != 0
+        assert habit.outcome in output
+
+
+def of_one_epoch(workplace, small, *overrides: str):
+    result = workplace.run("train", *quick(small, *overrides))
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_a_batch_is_a_batch_and_a_run_on_part_of_the_data_is_no_evidence(workplace, small):
+    logger = f"{{_target_: pytorch_lightning.loggers.CSVLogger, save_dir: {workplace.folder}}}"
+    callbacks = (
+        "{_target_: pytorch_lightning.callbacks.LearningRateMonitor},"
+        "{_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/acc, mode: max,"
+        " patience: 1, min_delta: 0.99},"
+        "{_target_: pytorch_lightning.callbacks.ModelCheckpoint, monitor: val/acc, mode: max}"
+    )
+    screen = of_one_epoch(
+        workplace,
+        small,
+        "trainer.max_epochs=4",
+        "+trainer.limit_train_batches=8",
+        f"+trainer.callbacks=[{callbacks}]",
+        f"+trainer.logger={logger}",
+        "+trainer.log_every_n_steps=1",
+    )
+    [run] = workplace.seeds()
+    assert run.data.tags["partial"] == "limit_train_batches=8"
+    assert "verdict" not in run.data.tags
+    assert "part of the data only (limit_train_batches=8)" in screen
+    assert run.data.metrics["epochs"] == 2, "EarlyStopping ended it"
+    [table] = workplace.folder.rglob("metrics.csv")
+    steps = [line.split(",") for line in table.read_text().splitlines()]
+    assert max(int(row[steps[0].index("step")]) for row in steps[1:]) == 15
+    compared = workplace.run("compare", f"tracking.uri={workplace.uri}")
+    assert "on part of their data, not counted: 2 of 2" in compared.stderr
+    assert compared.returncode == 1
+    gate = workplace.run(
+        "gate", *quick(small), f"tracking.uri={workplace.uri}", "+trainer.limit_train_batches=8"
+    )
+    assert gate.returncode == 2
+    assert "no evidence; leave out trainer.limit_train_batches=8" in gate.stderr
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
