@@ -1,0 +1,93 @@
+"""Every command of the README and of docs/ is accepted as it is printed, by bash and by Hydra."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import PROJECT, configure
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from experiments.cli.checks import check
+from experiments.cli.compose import without_null_groups
+from experiments.cli.schema import SCHEMAS
+
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]
+# programs that are not configured by a schema, or that fail as the text says
+OTHERS = {"fetch", "benchmarks.baselines"}
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """The blocks of code of a language."""
+    found = re.finditer(rf"^( *)```{language}\n(.*?)^ *```", page.read_text(), re.M | re.S)
+    yield from (re.sub(rf"^{block[1]}", "", block[2], flags=re.M) for block in found)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of each command of the project on a page, as bash splits them."""
+    for block in blocks(page, "console"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "-m"] and words[2].startswith("experiments."):
+                yield [words[2].removeprefix("experiments."), *words[3:]]
+
+
+ALL = [(page, words) for page in PAGES for words in commands(page)]
+
+
+@pytest.fixture(scope="module")
+def own_files(tmp_path_factory) -> Path:
+    """The files that the pages tell a reader to write, in a search path."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "step").mkdir()
+    (folder / "model").mkdir()
+    for page in PAGES:
+        text = page.read_text()
+        for name, content in re.findall(
+            r"`conf/(\w+/\w+\.yaml)`[^`]*?\n\n```yaml\n(.*?)```", text, re.S
+        ):
+            (folder / name).write_text(content)
+    return folder
+
+
+def test_the_pages_have_commands():
+    assert len(ALL) > 50
+    assert {words[0] for _, words in ALL} >= set(SCHEMAS)
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), ALL, ids=[f"{page.name}: {' '.join(words)}" for page, words in ALL]
+)
+def test_a_command_is_accepted_as_it_is_printed(page, words, own_files, monkeypatch):
+    program, *arguments = words
+    if program in OTHERS:
+        return
+    monkeypatch.chdir(PROJECT)
+    flags = {"-m", "--cfg", "job", "--help", "--resolve"}
+    given = without_null_groups([each for each in arguments if each not in flags])
+    if program == "predict":  # the command's own short form
+        given = [each.replace("model=best", "run=best") for each in given]
+    parsed = OverridesParser.create().parse_overrides(given)
+    single = []
+    for override, text in zip(parsed, given, strict=True):
+        if override.is_sweep_override():
+            assert "-m" in arguments, f"{text} is a sweep"
+            value = "s13" if "glob" in text else next(override.sweep_string_iterator())
+            single.append(f"{override.get_key_element()}={value}")
+        else:
+            single.append(text)
+    cfg = configure(program, *single, f"hydra.searchpath=[file://{own_files}]")
+    if cfg.get("model", {}).get("_target_", "").endswith(".Mine"):
+        return  # the class is a reader's own
+    check(cfg, program)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_yaml_can_be_read_and_links_lead_somewhere(page):
+    for block in blocks(page, "yaml"):
+        yaml.safe_load(block)
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
