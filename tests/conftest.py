@@ -228,7 +228,7 @@ def closed_port() -> int:
 
 
 @contextmanager
-def serving(command: list[str], port: int, **options) -> Iterator[str]:
+def serving(command: list[str], port: int, page: str = "/health", **options) -> Iterator[str]:
     """The address of a server, from when it answers until the context ends, when it is killed."""
     with tempfile.TemporaryFile("w+") as output:
         server = subprocess.Popen(
@@ -237,7 +237,7 @@ def serving(command: list[str], port: int, **options) -> Iterator[str]:
         address = f"http://127.0.0.1:{port}"
         try:
             deadline = time.monotonic() + 90
-            while not answers(address + "/health"):
+            while not answers(address + page):
                 if server.poll() is not None or time.monotonic() > deadline:
                     output.seek(0)
                     raise RuntimeError(f"the server does not answer:\n{output.read()}")

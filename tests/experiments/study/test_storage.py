@@ -1,7 +1,12 @@
+import json
 import sqlite3
+import sys
+import urllib.request
+from pathlib import Path
 
 import optuna
 import pytest
+from conftest import closed_port, serving
 
 from experiments.cli.errors import UserError
 from experiments.study.storage import explained, open_storage
@@ -66,3 +71,21 @@ def test_a_database_of_another_version_is_refused(tmp_path):
     database.close()
     with pytest.raises(UserError, match="is not a storage of this Optuna, or is damaged"):
         open_storage(storage)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["{}/search.journal", "sqlite:///{}/search.db"])
+def test_optuna_dashboard_opens_a_study(tmp_path, kind):
+    storage = kind.format(tmp_path)
+    trial = study(storage).ask()
+    trial.suggest_float("optimizer.lr", 0.01, 0.1)
+    study(storage).tell(trial, 0.99)
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    command = [str(program), storage, "--port", str(port := closed_port())]
+    with serving(command, port, page="/api/studies") as address:
+        with urllib.request.urlopen(f"{address}/api/studies") as answer:
+            [found] = json.load(answer)["study_summaries"]
+        assert found["study_name"] == "s"
+        with urllib.request.urlopen(f"{address}/api/studies/{found['study_id']}") as answer:
+            [shown] = json.load(answer)["trials"]
+        assert shown["values"] == [0.99]
