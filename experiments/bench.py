@@ -1,6 +1,6 @@
 """Time our training beside what people run instead, in turns, in one run.
 
-python -m experiments.bench what=epoch rounds=3      # or what=sweep, start, compare
+python -m experiments.bench what=epoch rounds=3      # or what=sweep, start
 """
 
 import tempfile
@@ -15,12 +15,7 @@ def main(cfg: DictConfig) -> None:
     from experiments.benchmarks import commands, epoch, results  # torch and MLflow: seconds
     from experiments.tracking.identity import identified
 
-    benches = {
-        "epoch": epoch.epoch,
-        "sweep": commands.sweep,
-        "start": commands.start,
-        "compare": commands.compare,
-    }
+    benches = {"epoch": epoch.epoch, "sweep": commands.sweep, "start": commands.start}
     OmegaConf.resolve(cfg)  # now: a contender's MLflow changes the environment
     cfg = identified(cfg)
     with tempfile.TemporaryDirectory() as folder:

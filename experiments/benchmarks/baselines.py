@@ -1,14 +1,13 @@
 """What people run instead of ours: the notebook recipe, a usual Lightning project, a bare loop.
 
-python -m experiments.benchmarks.baselines step=s13 seed=0     # the notebook recipe as a program
+python -m experiments.benchmarks.baselines step=s13 seed=0     # prints the seconds of an epoch
 
 Each trains an epoch, and returns its times.
 """
 
-import itertools
-import json
 import time
-from collections.abc import Iterator
+import timeit
+from collections.abc import Callable, Iterable
 
 import pytorch_lightning as pl
 import torch
@@ -26,17 +25,39 @@ from experiments.cli.config import build
 from experiments.cli.program import program
 from experiments.data.images import Batches, ImageData, Images, load
 from models.lightning.learner import Learner
-from models.schedules import make_schedule, steps_every_batch
 
 Times = list[float]  # the start of an epoch, the end of its training, the end of its validation
+Batch = tuple[Tensor, Tensor]  # images, labels
 
 
 @program("train")
 def main(cfg: DictConfig) -> None:
-    """Train by the notebook recipe; print each epoch as a line of JSON."""
-    data, _ = load(cfg)
-    for (start, _, end), right in notebook(cfg, data):
-        print(json.dumps({"seconds": end - start, "val/acc": right}), flush=True)
+    start, _, end = notebook(cfg, load(cfg)[0])
+    print(end - start)
+
+
+def plain_loop(
+    cfg: DictConfig,
+    network: nn.Module,
+    train: Iterable[Batch],
+    val: Iterable[Batch],
+    find_loss: Callable[[Tensor, Tensor], Tensor],
+) -> Times:
+    """An epoch of training and validation; `find_loss`: images, labels -> loss []."""
+    optimizer = build(cfg, "optimizer")(network.parameters())
+    times = [now()]
+    network.train()
+    for batch in train:
+        loss = find_loss(*batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    times.append(now())
+    network.eval()
+    with torch.inference_mode():
+        for batch in val:
+            find_loss(*batch)
+    return [*times, now()]
 
 
 class PILImages(MNIST):
@@ -49,55 +70,43 @@ class PILImages(MNIST):
 
 def loaders(cfg: DictConfig, data: ImageData, workers: int = 0) -> tuple[DataLoader, DataLoader]:
     """DataLoaders of training and validation, with torchvision's transforms."""
-    augment, given = [], cfg.augmentation
-    if given is not None and (given.translate or given.scale):
+    augment = []
+    if (given := cfg.augmentation) is not None:
         shift, scale = (given.translate,) * 2, (1 - given.scale, 1 + given.scale)
         augment = [transforms.RandomAffine(given.degrees, shift, scale)]
-    elif given is not None:
-        augment = [transforms.RandomRotation(given.degrees)]
     usual = [transforms.ToTensor(), transforms.Normalize((cfg.data.mean,), (cfg.data.std,))]
     options = {"batch_size": cfg.data.batch_size, "num_workers": workers}
     train = DataLoader(PILImages(data.train, *augment, *usual), shuffle=True, **options)
     return train, DataLoader(PILImages(data.val, *usual), **options)
 
 
-def notebook(cfg: DictConfig, data: ImageData, workers: int = 0) -> Iterator[tuple[Times, float]]:
-    """The loop that notebooks have; yields the times and the validation accuracy of each epoch."""
+def notebook(cfg: DictConfig, data: ImageData, workers: int = 0) -> Times:
+    """The loop that notebooks have."""
     device = device_of(cfg)
-    train, val = loaders(cfg, data, workers)
     network = design(cfg)[0].to(device)
-    optimizer = build(cfg, "optimizer")(network.parameters())
-    make = build(cfg, "scheduler")
-    scheduler = make and make_schedule(make, optimizer, cfg.trainer.max_epochs * len(train))
-    for _ in range(cfg.trainer.max_epochs):
-        times = [now()]
-        network.train()
-        correct = seen = 0
-        for batch in train:
-            images, labels = (tensor.to(device) for tensor in batch)
-            optimizer.zero_grad()
-            logits = network(images)
-            loss = F.cross_entropy(logits, labels)
-            loss.backward()
-            optimizer.step()
-            if steps_every_batch(make):
-                scheduler.step()
-            correct += logits.argmax(1).eq(labels).sum().item()
-            seen += len(labels)
-            f"loss {loss.item():.4f}, accuracy {correct / seen:.2%}"  # for a progress bar
-        if scheduler and not steps_every_batch(make):
-            scheduler.step()
-        times.append(now())
-        network.eval()
-        loss, correct = 0.0, 0
-        with torch.no_grad():
-            for batch in val:
-                images, labels = (tensor.to(device) for tensor in batch)
-                logits = network(images)
-                loss += F.cross_entropy(logits, labels, reduction="sum").item()
-                correct += logits.argmax(1).eq(labels).sum().item()
-        times.append(now())
-        yield times, correct / len(val.dataset)
+
+    def find_loss(images: Tensor, labels: Tensor) -> Tensor:
+        labels = labels.to(device)
+        logits = network(images.to(device))
+        loss = F.cross_entropy(logits, labels)
+        right = logits.argmax(1).eq(labels).sum().item()
+        f"loss {loss.item():.4f}, accuracy {right / len(labels):.2%}"  # for a progress bar
+        return loss
+
+    return plain_loop(cfg, network, *loaders(cfg, data, workers), find_loss)
+
+
+def bare(cfg: DictConfig, learn: Learner, data: ImageData) -> Times:
+    """A loop over images on the device with the arithmetic of `learn`, and nothing else."""
+    device = device_of(cfg)
+    network = learn.network.to(device)
+    train = Batches(data.train.to(device), cfg.data.batch_size, shuffle=True)
+    val = Batches(data.val.to(device), cfg.data.eval_batch_size)
+
+    def find_loss(images: Tensor, labels: Tensor) -> Tensor:
+        return (learn if network.training else learn.evaluate)(images, labels)[0]
+
+    return plain_loop(cfg, network, train, val, find_loss)
 
 
 class UsualModule(pl.LightningModule):
@@ -107,7 +116,7 @@ class UsualModule(pl.LightningModule):
         super().__init__()
         self.network, self.cfg = design(cfg)[0], cfg
 
-    def shared_step(self, batch, stage: str) -> Tensor:
+    def shared_step(self, batch: Batch, stage: str) -> Tensor:
         images, labels = batch
         logits = self.network(images)
         loss = F.cross_entropy(logits, labels)
@@ -116,23 +125,22 @@ class UsualModule(pl.LightningModule):
         self.log_dict(scores, on_step=False, on_epoch=True)
         return loss
 
-    def training_step(self, batch, _):
+    def training_step(self, batch: Batch, _: int) -> Tensor:
         return self.shared_step(batch, "train")
 
-    def validation_step(self, batch, _):
+    def validation_step(self, batch: Batch, _: int) -> None:
         self.shared_step(batch, "val")
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         return build(self.cfg, "optimizer")(self.parameters())
 
 
 def lightning(cfg: DictConfig, data: ImageData) -> Times:
     """A usual Lightning project: DataLoader, transforms, torchmetrics, MLFlowLogger."""
     clock, folder = Clock(), cfg.checkpoints.root
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator=cfg.trainer.accelerator,
-        devices=1,
+    trainer = build(
+        cfg,
+        "trainer",
         logger=MLFlowLogger(tracking_uri=cfg.tracking.uri, artifact_location=folder),
         default_root_dir=folder,
         enable_progress_bar=False,
@@ -144,27 +152,6 @@ def lightning(cfg: DictConfig, data: ImageData) -> Times:
     return clock.times
 
 
-def bare(cfg: DictConfig, learn: Learner, data: ImageData) -> Times:
-    """A loop over images on the device with the arithmetic of `learn`, and nothing else."""
-    device = device_of(cfg)
-    train, val = data.train.to(device), data.val.to(device)
-    network = learn.network.to(device)
-    optimizer = build(cfg, "optimizer")(network.parameters())
-    times = [now()]
-    network.train()
-    for images, labels in Batches(train, cfg.data.batch_size, shuffle=True):
-        loss, _ = learn(images, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    times.append(now())
-    network.eval()
-    with torch.inference_mode():
-        for images, labels in Batches(val, cfg.data.eval_batch_size):
-            learn.evaluate(images, labels)
-    return [*times, now()]
-
-
 def floor(cfg: DictConfig, mult_adds: int, data: ImageData, size: int = 1024) -> Times:
     """The least time that the multiplications of an epoch's training take.
 
@@ -172,11 +159,7 @@ def floor(cfg: DictConfig, mult_adds: int, data: ImageData, size: int = 1024) ->
     the forward pass, at the rate of a product of two square matrices of `size`, the best of ten.
     """
     a, b = torch.rand(2, size, size, device=device_of(cfg))
-    marks = [now()]
-    for _ in range(10):
-        a @ b
-        marks.append(now())
-    best = min(end - start for start, end in itertools.pairwise(marks))
+    best = min(timeit.repeat(lambda: [a @ b, now()], number=1, repeat=10))
     seconds = 3 * mult_adds * len(data.train.labels) * best / size**3
     return [0, seconds, seconds]
 

@@ -1,8 +1,6 @@
-"""Commands as a user types them, timed from their start to their end: sweep, start, compare."""
+"""Commands as a user types them, timed from their start to their end: sweep, start."""
 
-import json
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -13,11 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks.results import OURS, Contender
-from experiments.budget.network import design
 from experiments.cli.errors import UserError
-from experiments.tracking.identity import CONFIG_HASH
-from experiments.tracking.parent_runs import PARENT
-from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 
 RUNS = 4  # of a sweep
@@ -51,13 +45,12 @@ def whole_sweep(cfg: DictConfig, at_once: int, *programs: list[str]) -> dict[str
     for first in range(0, len(programs), at_once):
         printed += run(*programs[first : first + at_once])
     measured = time.perf_counter() - started
+    epochs, seconds_of_epochs = 1, printed
     if "experiments.train" in programs[0]:
-        epochs = cfg.bench.epochs
         runs = Store(cfg.tracking).search("metrics.epoch_seconds > 0")[-RUNS:]
-        epoch = statistics.mean(run.data.metrics["epoch_seconds"] for run in runs)
-    else:
-        epochs = 1
-        epoch = statistics.mean(json.loads(each)["seconds"] for each in printed)
+        epochs = cfg.bench.epochs
+        seconds_of_epochs = [run.data.metrics["epoch_seconds"] for run in runs]
+    epoch = statistics.mean(map(float, seconds_of_epochs))
     seconds = measured + (cfg.trainer.max_epochs - epochs) * epoch * RUNS / at_once
     return {
         "seconds": seconds,
@@ -88,29 +81,6 @@ def first_epoch(cfg: DictConfig) -> dict[str, float]:
     newest = store.search("metrics.epoch_seconds > 0")[-1]
     [epoch] = store.client.get_metric_history(newest.info.run_id, "epoch_seconds")
     return {"seconds": epoch.timestamp / 1000 - epoch.value - started}
-
-
-def compare(cfg: DictConfig) -> dict[str, Contender]:
-    """Verdicts from an experiment with many runs, and from one with few."""
-    contenders = {}
-    for name, arms in ((OURS, 100), ("of 40 runs", 2)):
-        cfg.tracking.experiment = name
-        create_runs(cfg, arms)
-        settings = [f"tracking.{key}={cfg.tracking[key]}" for key in ("uri", "experiment")]
-        contenders[name] = partial(timed, command("compare", *settings))
-    return contenders
-
-
-def create_runs(cfg: DictConfig, arms: int, seeds: int = 20) -> None:
-    """Store parent runs with a run of each seed, all with random accuracies."""
-    store, draw, costs = Store(cfg.tracking), random.Random(0), design(cfg)[1].figures()
-    for arm in range(arms):
-        with TrackedRun(store, f"arm {arm}", {CONFIG_HASH: arm}, resume=None) as parent:
-            parent.describe(cfg, costs | {"seeds": seeds})
-        for cfg.seed in range(seeds):
-            tags = {PARENT: parent.id, CONFIG_HASH: f"{arm}/{cfg.seed}"}
-            with TrackedRun(store, f"arm {arm}, seed {cfg.seed}", tags, resume=None) as run:
-                run.describe(cfg, costs | {"val/acc": draw.gauss(0.993, 0.0005)})
 
 
 def command(name: str, *arguments: str) -> list[str]:

@@ -22,7 +22,6 @@ WARM_UP = 5  # batches
 
 def epoch(cfg: DictConfig) -> dict[str, Contender]:
     """The contenders, each of which has trained a few batches before."""
-    cost = design(cfg)[1]
     data, _ = load(cfg)
     few = first_batches(data, WARM_UP)
     module, other = (make_module(cfg, design(cfg)[0], len(data.train.labels)) for _ in range(2))
@@ -30,12 +29,12 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
         data = first_batches(data, cfg.bench.batches)
     cfg.trainer.max_epochs = 1
     contenders = {
-        "notebook, 0 workers": lambda data: next(baselines.notebook(cfg, data))[0],
-        "notebook, 2 workers": lambda data: next(baselines.notebook(cfg, data, workers=2))[0],
+        "notebook, 0 workers": partial(baselines.notebook, cfg),
+        "notebook, 2 workers": partial(baselines.notebook, cfg, workers=2),
         "Lightning, 0 workers": partial(baselines.lightning, cfg),
         OURS: partial(ours, cfg, module),
         "bare loop": partial(baselines.bare, cfg, other.learn),
-        "floor": partial(baselines.floor, cfg, cost.mult_adds),
+        "floor": partial(baselines.floor, cfg, design(cfg)[1].mult_adds),
     }
     for train in contenders.values():
         train(few)

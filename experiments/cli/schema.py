@@ -157,7 +157,7 @@ class BenchSettings(Section):
 
 
 class Bench(Train):
-    what: Annotated[Literal["epoch", "sweep", "start", "compare"], PLACE]
+    what: Annotated[Literal["epoch", "sweep", "start"], PLACE]
     rounds: Annotated[Positive, PLACE]
     bench: Annotated[BenchSettings, PLACE]
 

@@ -1,6 +1,6 @@
 """The files of the Digit Recognizer competition, made from MNIST."""
 
-import tempfile
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow
@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from pyarrow.csv import WriteOptions, write_csv
 
 from experiments.cli.errors import UserError
+from experiments.cli.files import write
 from experiments.data.images import load
 from experiments.data.submission import COLUMNS, TRUTH
 
@@ -16,7 +17,7 @@ TRAIN, TEST = "train.csv", "test.csv"
 
 
 def make(cfg: DictConfig) -> None:
-    """Write train.csv, test.csv and truth.csv: all three or none.
+    """Write train.csv, test.csv and truth.csv, each whole or not at all.
 
     Raises:
         UserError: the folder cannot be written or has such files, or `rows` is out of range.
@@ -39,14 +40,8 @@ def make(cfg: DictConfig) -> None:
         TEST: (pixels, images[rows:].T),
         TRUTH: (COLUMNS, [torch.arange(1, rest + 1), labels[rows:]]),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".made-") as temporary:
-            for name, (header, columns) in files.items():
-                table = pyarrow.table([column.contiguous().numpy() for column in columns], header)
-                write_csv(table, Path(temporary, name), WriteOptions(quoting_header="none"))
-            for name in files:
-                Path(temporary, name).rename(folder / name)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    for name, (header, columns) in files.items():
+        table = pyarrow.table([column.contiguous().numpy() for column in columns], header)
+        write_csv(table, content := BytesIO(), WriteOptions(quoting_header="none"))
+        write(folder / name, content.getvalue())
     print(f"{folder}: {rows:,} rows in {TRAIN}, {rest:,} in {TEST} and {TRUTH}")

@@ -54,16 +54,13 @@ def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
         side = math.isqrt(len(pixels))
         if not pixels or set(columns) - {LABEL} != set(pixels) or side**2 != len(pixels):
             raise ValueError(f"the first line must be {LABEL},pixel0,pixel1,... or without {LABEL}")
-        cells = dict.fromkeys(columns, pyarrow.uint8())
-        table = read_csv(
-            path,
-            in_order,
-            convert_options=ConvertOptions(column_types=cells, null_values=[]),
+        bytes_only = ConvertOptions(
+            column_types=dict.fromkeys(columns, pyarrow.uint8()), null_values=[]
         )
-        images = np.stack([table[name].to_numpy() for name in pixels], axis=1)
-        labels = table[LABEL].to_numpy().astype(np.int64) if LABEL in columns else None
-        if not len(images):
+        table = read_csv(path, in_order, convert_options=bytes_only).to_pandas()
+        if not len(table):
             raise ValueError("has no rows under its header")
+        labels = table.get(LABEL)
         if labels is not None and labels.max() >= num_classes:
             row = labels.argmax()
             raise ValueError(f"Row #{row + 2}: {labels[row]} is not a label below {num_classes}")
@@ -72,5 +69,5 @@ def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
             f"{path}: {one_line(error)[:200]} (expected: square images, cells from 0 to 255; "
             "row #1 is the header, column #0 the first)"
         ) from error
-    images = torch.from_numpy(images).view(-1, side, side)
-    return images, labels if labels is None else torch.from_numpy(labels)
+    images = torch.tensor(table[pixels].to_numpy()).view(-1, side, side)
+    return images, labels if labels is None else torch.from_numpy(labels.to_numpy(np.int64))

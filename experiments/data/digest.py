@@ -7,7 +7,6 @@ import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -23,19 +22,17 @@ AFTERWARDS = ("data.batch_size", "data.mean", "data.std", "data.shuffle")
 
 def known_digest(cfg: DictConfig) -> str | None:
     """The digest of the images, if their files are still those that it was computed from."""
-    kept = read(folder(cfg)).get(settings(cfg))
-    return kept["digest"] if kept and kept["files"] == files(cfg) else None
+    return read(folder(cfg)).get(state(cfg))
 
 
 def keep_digest(cfg: DictConfig, digest: str) -> None:
     """Keep a digest for `known_digest`; a folder that cannot be written keeps none."""
-    path = folder(cfg) / KEPT
-    entry = {"digest": digest, "files": files(cfg)}
     with suppress(UserError):
-        write(path, json.dumps(read(folder(cfg)) | {settings(cfg): entry}, indent=1))
+        kept = read(folder(cfg)) | {state(cfg): digest}
+        write(folder(cfg) / KEPT, json.dumps(kept, indent=1))
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, str]:
     """All digests that are kept in a folder; none if the file is missing or damaged."""
     try:
         kept = json.loads((path / KEPT).read_text())
@@ -50,21 +47,16 @@ def folder(cfg: DictConfig) -> Path:
     return Path(cfg.data.root, source.folder if source else "")
 
 
-def files(cfg: DictConfig) -> dict[str, list[int]]:
-    """Size in bytes and time of change in ns of every file of the data, by its name."""
-    found = {}
-    for path in sorted(folder(cfg).rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            facts = path.stat()
-            found[str(path.relative_to(folder(cfg)))] = [facts.st_size, facts.st_mtime_ns]
-    return found
-
-
-def settings(cfg: DictConfig) -> str:
-    """A hash of the keys of `data` that decide which images are read, and how."""
-    chosen = {
+def state(cfg: DictConfig) -> str:
+    """A hash of the files, by name, size and time of change, and of the keys of `data` that
+    decide which images are read from them, and how."""
+    found = {
         key: value
         for key, value in select(cfg, RESULT).items()
         if key.startswith("data.") and key not in AFTERWARDS
     }
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+    for path in folder(cfg).rglob("*"):
+        if path.is_file() and not path.name.startswith("."):
+            facts = path.stat()
+            found[str(path.relative_to(folder(cfg)))] = [facts.st_size, facts.st_mtime_ns]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]

@@ -36,7 +36,7 @@ def test_an_epoch_of_ours_and_of_others_is_timed(workplace, small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["sweep", "start", "compare"])
+@pytest.mark.parametrize("what", ["sweep", "start"])
 def test_commands_are_timed(workplace, small, what):
     places = (f"what={what}", f"bench.folder={workplace.folder}", "bench.epochs=1", *PLACES)
     result = workplace.run("bench", *quick(small, *places), OMP_NUM_THREADS="2")
@@ -47,4 +47,4 @@ def test_commands_are_timed(workplace, small, what):
 
 def test_an_unknown_bench_is_refused(workplace):
     line = one_line(workplace.run("bench", "what=nothing"))
-    assert line == "error: what must be 'epoch', 'sweep', 'start' or 'compare', not nothing"
+    assert line == "error: what must be 'epoch', 'sweep' or 'start', not nothing"

@@ -3,7 +3,7 @@
 import pytest
 from conftest import configure
 
-from experiments.data.digest import settings
+from experiments.data.digest import state
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from experiments.data.digest import settings
     ],
 )
 def test_what_decides_which_images_are_read(override, same):
-    assert (settings(configure("train", override)) == settings(configure("train"))) == same
+    assert (state(configure("train", override)) == state(configure("train"))) == same
