@@ -1,17 +1,20 @@
 """Augmentation of a whole batch at once, on the device that holds it.
 
 Random augmentations are active in training mode only, and map float [N, C, H, W] to the same shape.
-An argument out of range raises ValueError.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.checks import require_choice, require_number
+from models.checks import Odd, checked
+
+Pair = Field(min_length=2, max_length=2)
 
 
 class RandomAffine(nn.Module):
@@ -20,24 +23,21 @@ class RandomAffine(nn.Module):
     Every amount is drawn uniformly. Pixels from outside the image are zero (black).
 
     Args:
-        degrees: rotation between -degrees and +degrees, 0 to 180.
-        translate: shift along each axis, at most this fraction of the side, 0 to 1.
-        scale: size between 1 - scale and 1 + scale, 0 to 0.99.
-        mode: interpolation, "nearest" or "bilinear".
+        degrees: rotation between -degrees and +degrees.
+        translate: shift along each axis, at most this fraction of the side.
+        scale: size between 1 - scale and 1 + scale.
+        mode: interpolation.
     """
 
+    @checked
     def __init__(
         self,
-        degrees: float = 0.0,
-        translate: float = 0.0,
-        scale: float = 0.0,
-        mode: str = "nearest",
+        degrees: Annotated[float, Field(ge=0, le=180)] = 0.0,
+        translate: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        scale: Annotated[float, Field(ge=0, le=0.99)] = 0.0,
+        mode: Literal["nearest", "bilinear"] = "nearest",
     ) -> None:
         super().__init__()
-        require_number("degrees", degrees, 0, 180)
-        require_number("translate", translate, 0, 1)
-        require_number("scale", scale, 0, 0.99)
-        require_choice("mode", mode, ("nearest", "bilinear"))
         self.degrees, self.translate, self.scale, self.mode = degrees, translate, scale, mode
 
     def forward(self, images: Tensor) -> Tensor:
@@ -64,17 +64,18 @@ class GaussianBlur(nn.Module):
     """Blurs each image with its own deviation, drawn uniformly; edges are mirrored.
 
     Args:
-        kernel: width and height of the kernel in pixels, odd.
-        sigma: lowest and highest deviation in pixels, above 0.
+        kernel: width and height of the kernel in pixels.
+        sigma: lowest and highest deviation in pixels.
     """
 
-    def __init__(self, kernel: Sequence[int], sigma: Sequence[float]) -> None:
+    @checked
+    def __init__(
+        self,
+        kernel: Annotated[Sequence[Odd], Pair],
+        sigma: Annotated[Sequence[Annotated[float, Field(gt=0)]], Pair],
+    ) -> None:
         super().__init__()
-        self.kernel, self.sigma = tuple(kernel), tuple(sigma)
-        if len(self.kernel) != 2 or any(type(k) is not int or k < 1 or not k % 2 for k in kernel):
-            raise ValueError(f"kernel must be two odd numbers, not {kernel}")
-        if len(self.sigma) != 2 or not 0 < self.sigma[0] <= self.sigma[1]:
-            raise ValueError(f"sigma must be two numbers above 0, the lower first, not {sigma}")
+        self.kernel, self.sigma = kernel, sorted(sigma)
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:

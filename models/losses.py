@@ -1,10 +1,12 @@
 """Losses, and how the outputs of a network trained with each become probabilities."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.checks import require_choice
+from models.checks import checked
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
@@ -28,9 +30,9 @@ class SquaredError(nn.Module):
         [N, K], int64 [N] -> [], the mean over all outputs, whichever gradient it has.
     """
 
-    def __init__(self, gradient: str = "mean") -> None:
+    @checked
+    def __init__(self, gradient: Literal["mean", "sum"] = "mean") -> None:
         super().__init__()
-        require_choice("gradient", gradient, ("mean", "sum"))
         self.gradient = gradient
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:

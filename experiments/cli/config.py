@@ -19,7 +19,7 @@ def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
     if part is None:
         return None
     try:
-        return instantiate(part, *args, **kwargs)
+        return instantiate(part, *args, _convert_="all", **kwargs)
     except HydraException as error:
         raise UserError(f"{key}: {one_line(error.__cause__ or error)}") from error
 

@@ -3,12 +3,15 @@
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from torch import nn
 
-from models.checks import require_choice, require_integers, require_probability
+from models.checks import Odd, Positive, Probability, Sizes, checked
 from models.networks.blocks import ACTIVATIONS, BLOCKS, NORMS, POOLS
+
+Kind = Literal[tuple(BLOCKS)]
 
 
 class BlockNet(nn.Sequential):
@@ -17,18 +20,16 @@ class BlockNet(nn.Sequential):
     Activation and norm follow each convolution of a block; Dropout2d follows the block.
 
     Args:
-        widths: output channels of each block, positive integers.
+        widths: output channels of each block.
         depth: how many of the widths are used, from the first; None: all.
         blocks: the kind of each block, see `blocks.BLOCKS`; or one kind for all.
-        kernels: the side of each block's kernel, odd; or one for all.
+        kernels: the side of each block's kernel; or one for all.
         padded: this many blocks, from the first, keep the map's size; later ones shrink it.
         pools: after these blocks, counted from 1, a pool of 2x2 halves the map.
-        pool: the kind of pool, max or average.
-        activation: see `blocks.ACTIVATIONS`.
-        norm: batch, layer or None.
+        pool, activation, norm: see `blocks.POOLS`, `blocks.ACTIVATIONS` and `blocks.NORMS`.
         bias: whether the convolutions have a bias.
-        dropout: probability that Dropout2d drops a channel, in [0, 1).
-        head: the side of the last convolution's kernel, odd.
+        dropout: probability that Dropout2d drops a channel.
+        head: the side of the last convolution's kernel.
         uses: how often a shared block uses its filters.
         global_average_pool: average the last map; False: a convolution over the whole map
             (the same as flatten and linear) gives the logits.
@@ -41,45 +42,32 @@ class BlockNet(nn.Sequential):
         ValueError: an argument is out of range, or the image is too small for the network.
     """
 
+    @checked
     def __init__(
         self,
-        widths: Sequence[int],
-        depth: int | None = None,
-        blocks: str | Sequence[str] = "plain",
-        kernels: int | Sequence[int] = 3,
+        widths: Annotated[Sizes, Field(min_length=1)],
+        depth: Positive | None = None,
+        blocks: Kind | Sequence[Kind] = "plain",
+        kernels: Odd | Sequence[Odd] = 3,
         padded: int = 4,
         pools: Sequence[int] = (2, 4),
-        pool: str = "max",
-        activation: str = "relu",
-        norm: str | None = "batch",
+        pool: Literal[tuple(POOLS)] = "max",
+        activation: Literal[tuple(ACTIVATIONS)] = "relu",
+        norm: Literal[tuple(NORMS)] | None = "batch",
         bias: bool = False,
-        dropout: float = 0.0,
-        head: int = 3,
-        uses: int = 2,
+        dropout: Probability = 0.0,
+        head: Odd = 3,
+        uses: Positive = 2,
         global_average_pool: bool = True,
         num_classes: int = 10,
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        require_integers("widths", widths)
-        if not widths:
-            raise ValueError("widths must have at least one value")
-        depth = len(widths) if depth is None else depth
-        if type(depth) is not int or not 1 <= depth <= len(widths):
+        depth = depth or len(widths)
+        if depth > len(widths):
             raise ValueError(f"depth must be from 1 to the {len(widths)} widths, not {depth}")
         kinds = _for_each_block("blocks", blocks, depth)
         sides = _for_each_block("kernels", kernels, depth)
-        for kind in kinds:
-            require_choice("blocks", kind, BLOCKS)
-        require_integers("kernels", sides)
-        require_integers("head and uses", [head, uses])
-        if any(side % 2 == 0 for side in (*sides, head)):
-            raise ValueError(f"kernels and head must be odd, not {kernels} and {head}")
-        require_probability("dropout", dropout)
-        require_choice("pool", pool, POOLS)
-        require_choice("activation", activation, ACTIVATIONS)
-        if norm is not None:
-            require_choice("norm", norm, NORMS)
 
         def act_norm(width: int) -> list[nn.Module]:
             return [ACTIVATIONS[activation](), *([NORMS[norm](width)] if norm else [])]

@@ -2,10 +2,12 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Annotated
 
+from pydantic import Field
 from torch import nn
 
-from models.checks import require_integers, require_probability
+from models.checks import Positive, Probability, Sizes, checked
 
 
 class ConvNet(nn.Sequential):
@@ -18,8 +20,8 @@ class ConvNet(nn.Sequential):
         pooled: the convolutions, counted from 1, that a max pool of 2x2 follows.
         hidden: outputs of each dense layer but the last one; a ReLU follows each.
         bottleneck: outputs of one more dense layer, without ReLU, before the last one; or None.
-        dropout: probability that an input of each dense layer is dropped, in their order, each
-            in [0, 1); missing values are 0.
+        dropout: probability that an input of each dense layer is dropped, in their order;
+            missing values are 0.
         batch_norm: whether BatchNorm2d follows each convolution, ahead of its ReLU.
         resize: the image is first scaled to this side, in pixels; None: it is not scaled.
         num_classes, in_channels, image_size: see BlockNet.
@@ -31,28 +33,22 @@ class ConvNet(nn.Sequential):
         ValueError: an argument is out of range, or the image is too small for the network.
     """
 
+    @checked
     def __init__(
         self,
-        widths: Sequence[int],
-        kernels: Sequence[int],
-        paddings: Sequence[int],
-        pooled: Sequence[int] = (),
-        hidden: Sequence[int] = (),
-        bottleneck: int | None = None,
-        dropout: Sequence[float] = (),
+        widths: Sizes,
+        kernels: Sizes,
+        paddings: Sequence[Annotated[int, Field(ge=0)]],
+        pooled: Sizes = (),
+        hidden: Sizes = (),
+        bottleneck: Positive | None = None,
+        dropout: Sequence[Probability] = (),
         batch_norm: bool = False,
-        resize: int | None = None,
+        resize: Positive | None = None,
         num_classes: int = 10,
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        require_integers("widths", widths)
-        require_integers("kernels", kernels)
-        require_integers("paddings", paddings, minimum=0)
-        require_integers("pooled", pooled)
-        require_integers("hidden", hidden)
-        optional = [value for value in (bottleneck, resize) if value is not None]
-        require_integers("bottleneck and resize", optional)
         if not widths or not len(widths) == len(kernels) == len(paddings):
             raise ValueError(
                 "widths, kernels and paddings must have one value for each convolution, not "
@@ -63,8 +59,6 @@ class ConvNet(nn.Sequential):
         dense = [*hidden, *([bottleneck] if bottleneck else []), num_classes]
         if len(dropout) > len(dense):
             raise ValueError(f"dropout must have at most {len(dense)} values, not {dropout}")
-        for probability in dropout:
-            require_probability("dropout", probability)
 
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         side, channels = resize or image_size, in_channels

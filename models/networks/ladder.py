@@ -1,8 +1,8 @@
 """The network of the ladder: 3x3 convolutions whose widths are the experiment."""
 
-from collections.abc import Sequence
 from typing import Any
 
+from models.checks import Sizes
 from models.networks.blocknet import BlockNet
 
 
@@ -14,10 +14,10 @@ class LadderNet(BlockNet):
     maps to one channel per class; global average pooling turns these into logits.
 
     Args:
-        widths: output channels of each convolution but the last, positive integers.
+        widths: output channels of each convolution but the last.
         batch_norm: whether BatchNorm2d follows each ReLU.
         options: see BlockNet.
     """
 
-    def __init__(self, widths: Sequence[int], batch_norm: bool = True, **options: Any) -> None:
+    def __init__(self, widths: Sizes, batch_norm: bool = True, **options: Any) -> None:
         super().__init__(widths, norm="batch" if batch_norm else None, **options)

@@ -1,12 +1,13 @@
 """Networks of dense layers only."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import partial
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import nn
 
-from models.checks import require_choice, require_integers, require_probability
+from models.checks import Probability, Sizes, checked
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -14,17 +15,18 @@ ACTIVATIONS = {
     "tanh": nn.Tanh,
     "softmax": partial(nn.Softmax, dim=1),
 }
+Activation = Literal[tuple(ACTIVATIONS)]
 
 
 class MLP(nn.Sequential):
     """Dense layers, each but the last one followed by an activation, BatchNorm1d and Dropout.
 
     Args:
-        widths: outputs of each hidden layer, positive integers.
-        activation: of the hidden layers: relu, sigmoid, tanh or softmax.
+        widths: outputs of each hidden layer.
+        activation: of the hidden layers.
         output: activation of the last layer; None: none.
         batch_norm: whether BatchNorm1d follows each hidden layer's activation.
-        dropout: probability that Dropout drops an output of a hidden layer, in [0, 1).
+        dropout: probability that Dropout drops an output of a hidden layer.
         uniform: initial weights and biases are from -uniform to uniform; None: as in PyTorch.
         num_classes, in_channels, image_size: see BlockNet.
 
@@ -32,26 +34,19 @@ class MLP(nn.Sequential):
         float [N, in_channels, image_size, image_size] -> [N, num_classes].
     """
 
+    @checked
     def __init__(
         self,
-        widths: Sequence[int],
-        activation: str = "relu",
-        output: str | None = None,
+        widths: Sizes,
+        activation: Activation = "relu",
+        output: Activation | None = None,
         batch_norm: bool = False,
-        dropout: float = 0.0,
-        uniform: float | None = None,
+        dropout: Probability = 0.0,
+        uniform: Annotated[float, Field(gt=0)] | None = None,
         num_classes: int = 10,
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        require_integers("widths", widths)
-        require_choice("activation", activation, ACTIVATIONS)
-        if output is not None:
-            require_choice("output", output, ACTIVATIONS)
-        require_probability("dropout", dropout)
-        if uniform is not None and (type(uniform) not in (int, float) or not uniform > 0):
-            raise ValueError(f"uniform must be a number above 0, not {uniform}")
-
         layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
         inputs = in_channels * image_size**2
         for i, width in enumerate(widths, start=1):

@@ -21,7 +21,10 @@ def test_no_row_is_trained_on_and_validated_on(csv_files):
     ("overrides", "complaint"),
     [
         (["rows=2500"], "rows must be below 2,500, the number of images, not 2,500"),
-        (["root=/dev/null/x", "rows=2000"], "/dev/null/x/train.csv: cannot be written: Not a directory"),
+        (
+            ["root=/dev/null/x", "rows=2000"],
+            "/dev/null/x/train.csv: cannot be written: Not a directory",
+        ),
         (["root={csv_files}"], "train.csv exists; remove it, or name another folder with root="),
     ],
 )

@@ -183,7 +183,7 @@ def test_a_broken_store_is_no_evidence(tmp_path, workplace):
     [
         ("stage=accurracy", "stage must be 'budget', 'evidence' or 'all', not accurracy"),
         ("step=s14", "step=s14 does not exist; choose one of s01"),
-        ("model.widths=[10,-3]", "widths must be positive integers"),
+        ("model.widths=[10,-3]", "model.widths.1 must be at least 1"),
         ("max_parameters=many", "max_parameters must be a whole number"),
         ("min_accuracy=99.4", "min_accuracy must be at most 1, not 99.4"),
         ("judged_by=best", "judged_by must be 'mean', 'lower_bound'"),

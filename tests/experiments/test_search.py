@@ -266,7 +266,7 @@ def test_a_pruner_stops_trials_early(place, monkeypatch, capsys):
         (["data.holdout=2000"], "data.holdout is 2,000, but there are 2,000 training images"),
         (["smallest_above=99"], "smallest_above must be at most 1, not 99"),
         (["sampler.n_startup_trials=x", "sampler=tpe"], "sampler"),
-        (["model.blocks=plane"], "model: blocks must be one of plain, separable"),
+        (["model.blocks=plane"], "model.blocks must be 'plain', 'separable'"),
         (["fused.seed=2"], "fused is for experiments.train"),
         (["storage=postgresql://me:secret@host/db"], "storage=postgresql://me:***@host/db: a pass"),
         (["storage=sqlite:////dev/null/a.db"], "/dev/null"),

@@ -95,12 +95,11 @@ def test_resize_is_that_of_torchvision_and_smooths_what_it_shrinks():
 @pytest.mark.parametrize(
     ("kernel", "sigma", "complaint"),
     [
-        ([4, 9], [1, 2], "kernel must be two odd numbers"),
-        ([5], [1, 2], "kernel must be two odd numbers"),
-        ([5, 9], [2, 1], "sigma must be two numbers above 0, the lower first"),
-        ([5, 9], [0, 1], "sigma must be two numbers above 0"),
+        ([4, 9], [1, 2], r"kernel\.0\n.*an odd number"),
+        ([5], [1, 2], r"kernel\n.*at least 2 items"),
+        ([5, 9], [0, 1], r"sigma\.0\n.*greater than 0"),
     ],
 )
 def test_an_invalid_blur_is_refused(kernel, sigma, complaint):
     with pytest.raises(ValueError, match=complaint):
-        GaussianBlur(kernel, sigma)
+        GaussianBlur(kernel=kernel, sigma=sigma)

@@ -29,16 +29,16 @@ def test_an_image_can_be_scaled_first():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"widths": [4, 0]}, "widths must be positive integers"),
-        ({"kernels": [5, 1.5]}, "kernels must be positive integers"),
-        ({"paddings": [2, -1]}, "paddings must be integers of at least 0"),
-        ({"hidden": [True]}, "hidden must be positive integers"),
-        ({"bottleneck": 0}, "bottleneck and resize must be positive integers"),
+        ({"widths": [4, 0]}, r"widths\.1\n.*greater than or equal to 1"),
+        ({"kernels": [5, 1.5]}, r"kernels\.1\n.*a valid integer"),
+        ({"paddings": [2, -1]}, r"paddings\.1\n.*greater than or equal to 0"),
+        ({"hidden": [True]}, r"hidden\.0\n.*a valid integer"),
+        ({"bottleneck": 0}, r"bottleneck\n.*greater than or equal to 1"),
         ({"kernels": [5]}, "must have one value for each convolution, not 2, 1 and 2 values"),
         ({"pooled": [3]}, "pooled must be from the 2 convolutions"),
         ({"widths": [], "kernels": [], "paddings": [], "pooled": []}, "not 0, 0 and 0 values"),
         ({"dropout": [0.1, 0.1]}, "dropout must have at most 1 values"),
-        ({"dropout": [1]}, "dropout must be a number from 0 to below 1"),
+        ({"dropout": [1]}, r"dropout\.0\n.*less than 1"),
         ({"kernels": [5, 15]}, "nothing is left of the image after convolution 2"),
     ],
 )
