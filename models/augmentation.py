@@ -92,15 +92,3 @@ class GaussianBlur(nn.Module):
             shape = (count, 1, 1, size) if horizontal else (count, 1, size, 1)
             x = F.conv2d(F.pad(x, padding, mode="reflect"), weights.view(shape), groups=count)
         return x.transpose(0, 1)
-
-
-class Resize(nn.Module):
-    """float [N, C, H, W] -> [N, C, size, size], with antialiasing where images become smaller."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, images: Tensor) -> Tensor:
-        shape = (self.size, self.size)
-        return F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)

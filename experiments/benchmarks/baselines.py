@@ -116,7 +116,7 @@ class UsualModule(pl.LightningModule):
         super().__init__()
         self.network, self.cfg = design(cfg)[0], cfg
 
-    def shared_step(self, batch: Batch, stage: str) -> Tensor:
+    def training_step(self, batch: Batch, _: int, stage: str = "train") -> Tensor:
         images, labels = batch
         logits = self.network(images)
         loss = F.cross_entropy(logits, labels)
@@ -125,11 +125,8 @@ class UsualModule(pl.LightningModule):
         self.log_dict(scores, on_step=False, on_epoch=True)
         return loss
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        return self.shared_step(batch, "train")
-
-    def validation_step(self, batch: Batch, _: int) -> None:
-        self.shared_step(batch, "val")
+    def validation_step(self, batch: Batch, index: int) -> None:
+        self.training_step(batch, index, stage="val")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build(self.cfg, "optimizer")(self.parameters())

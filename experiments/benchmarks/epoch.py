@@ -43,10 +43,11 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
 
 def first_batches(data: ImageData, batches: int) -> ImageData:
     """The images of the first batches, and as large a share of the validation images."""
-    count = batches * data.batch_size
-    val_count = math.ceil(len(data.val.labels) * count / len(data.train.labels))
-    train = Images(*(tensor[:count] for tensor in data.train))
-    val = Images(*(tensor[:val_count] for tensor in data.val))
+    share = batches * data.batch_size / len(data.train.labels)
+    train, val = (
+        Images(*(tensor[: round(share * len(tensor))] for tensor in images))
+        for images in (data.train, data.val)
+    )
     return ImageData(train, val, data.batch_size, data.eval_batch_size)
 
 

@@ -4,11 +4,10 @@ from torchvision.transforms.functional import (
     InterpolationMode,
     affine,
     gaussian_blur,
-    resize,
     rotate,
 )
 
-from models.augmentation import GaussianBlur, RandomAffine, Resize
+from models.augmentation import GaussianBlur, RandomAffine
 
 
 def draws(monkeypatch, *values: float) -> None:
@@ -84,12 +83,6 @@ def test_blur_is_that_of_torchvision_with_a_deviation_for_each_image():
         assert torch.allclose(ours, theirs, atol=1e-3)
     blur.eval()
     assert torch.equal(blur(images), images)
-
-
-def test_resize_is_that_of_torchvision_and_smooths_what_it_shrinks():
-    images = torch.rand(3, 1, 28, 28) * 255
-    for size in (56, 14):
-        assert torch.allclose(Resize(size)(images), resize(images, [size, size]), atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def test_normalize_scales_bytes_then_standardises():
     assert torch.allclose(Normalize(0.1307, 0.3081)(images), expected)
 
 
+@pytest.mark.slow
 def test_what_torch_compiles_is_the_same(batch):
     eager, compiled = learner(None), learner("all")
     for one, other in zip(eager(*batch), compiled(*batch), strict=True):

@@ -171,21 +171,20 @@ def test_nan_in_a_part_of_a_window_is_what_the_max_pool_returns():
 
 
 @pytest.mark.parametrize(
-    ("layers", "size"),
+    ("layers", "size", "side", "complaint"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), 64),
-        (nn.Sequential(nn.Conv2d(1, 4, 5)), 64),
-        (nn.Sequential(nn.Conv2d(1, 4, 3, stride=2)), 64),
-        (nn.Sequential(nn.Conv2d(1, 4, 3)), 50),
-        (nn.Sequential(nn.Conv2d(1, 4, 3)).double(), 64),
-        (nn.Sequential(nn.Conv2d(1, 4, 3, padding=0), nn.ReLU(), nn.MaxPool2d(2)), 16),
+        ([nn.Flatten(), nn.Linear(784, 10)], 64, 28, "begin with a convolution of 3x3"),
+        ([nn.Conv2d(1, 4, 5)], 64, 28, "begin with a convolution of 3x3"),
+        ([nn.Conv2d(1, 4, 3, stride=2)], 64, 28, "begin with a convolution of 3x3"),
+        ([nn.Conv2d(1, 4, 3)], 50, 28, "not a multiple of 16"),
+        ([nn.Conv2d(1, 4, 3).double()], 64, 28, "not of 32 bits"),
+        ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)], 16, 29, "leaves out a row or a column"),
     ],
     ids=["linear", "5x5", "stride", "batch of 50", "64 bits", "odd pool"],
 )
-def test_unsupported_networks_are_refused(layers, size):
-    side = 29 if size == 16 else 28
-    with pytest.raises(ValueError):
-        NativeNetwork(layers, size, (1, side, side))
+def test_unsupported_networks_are_refused(layers, size, side, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        NativeNetwork(nn.Sequential(*layers), size, (1, side, side))
 
 
 def test_without_a_compiler_it_says_so(monkeypatch, tmp_path):
