@@ -24,6 +24,7 @@ from experiments.budget.network import design
 from experiments.cli.config import build
 from experiments.cli.program import program
 from experiments.data.images import Batches, ImageData, Images, load
+from experiments.training.trainer import device_of
 from models.lightning.learner import Learner
 
 Times = list[float]  # the start of an epoch, the end of its training, the end of its validation
@@ -141,8 +142,6 @@ def lightning(cfg: DictConfig, data: ImageData) -> Times:
         logger=MLFlowLogger(tracking_uri=cfg.tracking.uri, artifact_location=folder),
         default_root_dir=folder,
         enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         callbacks=[clock],
     )
     trainer.fit(UsualModule(cfg), *loaders(cfg, data))
@@ -178,11 +177,6 @@ def now() -> float:
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return time.perf_counter()
-
-
-def device_of(cfg: DictConfig) -> torch.device:
-    """The device that trains under a configuration."""
-    return build(cfg, "trainer", logger=False, enable_progress_bar=False).strategy.root_device
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from experiments.benchmarks.baselines import device_of
 from experiments.cli import files, tables
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
+from experiments.training.trainer import device_of
 
 OURS = "ours"  # the contender that the others are compared with
 

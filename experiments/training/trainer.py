@@ -149,9 +149,9 @@ def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
 def objects(cfg: DictConfig, key: str) -> list[Any]:
     """The objects at a key of the configuration: of one, of a list, or of a group of them."""
     found = build(cfg, key)
-    if OmegaConf.is_config(found):
-        return list(found.values() if OmegaConf.is_dict(found) else found)
-    return [found] if found else []
+    if isinstance(found, dict):
+        return list(found.values())
+    return found if isinstance(found, list) else [found] if found else []
 
 
 def fit_from(
