@@ -8,12 +8,12 @@ import tempfile
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.program import program
+from experiments.tracking.identity import identified
 
 
 @program("bench")
 def main(cfg: DictConfig) -> None:
     from experiments.benchmarks import commands, epoch, results  # torch and MLflow: seconds
-    from experiments.tracking.identity import identified
 
     benches = {"epoch": epoch.epoch, "sweep": commands.sweep, "start": commands.start}
     OmegaConf.resolve(cfg)  # now: a contender's MLflow changes the environment

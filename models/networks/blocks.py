@@ -9,7 +9,6 @@ by kernel - 1. The parameter counts below leave out biases and norms.
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 Layers = list[nn.Module]
@@ -66,7 +65,10 @@ def squeeze(channels: int, width: int, conv: Conv, act_norm: ActNorm) -> Layers:
     """A plain block whose channels are weighted by a summary of the whole map (Hu, Shen and
     Sun, "Squeeze-and-Excitation Networks", 2018). With r = width / 4, 2 x width x r + r + width
     parameters more than the plain block."""
-    return [*plain(channels, width, conv, act_norm), SqueezeExcitation(width)]
+    from torchvision.ops import SqueezeExcitation  # takes a second, for this block alone
+
+    body = plain(channels, width, conv, act_norm)
+    return [*body, SqueezeExcitation(width, max(1, width // 4))]
 
 
 def pointwise(channels: int, width: int, conv: Conv) -> nn.Conv2d:
@@ -85,21 +87,6 @@ class Residual(nn.Module):
         border = (x.shape[2] - result.shape[2]) // 2
         cropped = x[..., border : x.shape[2] - border, border : x.shape[3] - border]
         return result + (cropped if self.skip is None else self.skip(cropped))
-
-
-class SqueezeExcitation(nn.Module):
-    """[N, C, H, W] -> the same shape, each channel multiplied by its weight from 0 to 1."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = max(1, channels // 4)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.squeeze = nn.Conv2d(channels, hidden, 1)
-        self.excite = nn.Conv2d(hidden, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = torch.relu(self.squeeze(self.pool(x)))
-        return x * torch.sigmoid(self.excite(hidden))
 
 
 BLOCKS: dict[str, Callable[..., Layers]] = {

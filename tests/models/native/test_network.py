@@ -36,10 +36,12 @@ def network(**options) -> LadderNet:
     return network
 
 
-@pytest.mark.parametrize("options", LADDERS.values(), ids=LADDERS.keys())
-@pytest.mark.parametrize("size", [16, 64])
-def test_it_computes_what_pytorch_does(options, size):
-    ours = network(**options)
+@pytest.mark.parametrize(
+    ("ladder", "size"),
+    [("step 1", 16), ("step 2", 64), ("step 12", 64), ("narrow", 16), ("narrow", 64)],
+)
+def test_it_computes_what_pytorch_does(ladder, size):
+    ours = network(**LADDERS[ladder])
     exact = copy.deepcopy(ours).double()
     native = NativeNetwork(ours, size, (1, 28, 28))
     for _ in range(2):  # what the first batch leaves in memory must not change the second
