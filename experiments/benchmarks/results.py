@@ -1,4 +1,4 @@
-"""The turns of contenders, and their medians as a table, a JSON file, a plot and an MLflow run."""
+"""The turns of contenders, and their medians as a table, a JSON file and an MLflow run."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def take_turns(contenders: dict[str, Contender], rounds: int) -> pd.DataFrame:
 
 
 def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
-    """Print medians and the range of ratios; write JSON and a plot, and log all to MLflow."""
+    """Print medians and the range of ratios; write JSON, and log all to MLflow."""
     contenders = turns.drop(columns="round").groupby("name", sort=False)
     ratio = contenders["ratio"]
     medians = contenders.median().assign(ratio_min=ratio.min(), ratio_max=ratio.max())
@@ -52,21 +52,13 @@ def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
         "medians": medians.reset_index().to_dict("records"),
         "turns": turns.to_dict("records"),
     }
-    written, drawn = (Path(cfg.bench.folder, f"{cfg.what}.{kind}") for kind in ("json", "png"))
+    written = Path(cfg.bench.folder, f"{cfg.what}.json")
     files.write(written, json.dumps(result, indent=1))
-    spread = (medians["ratio"] - medians["ratio_min"], medians["ratio_max"] - medians["ratio"])
-    label = f"time, as a multiple of {OURS}; {machine['device.name']}"
-    axes = medians["ratio"].plot.barh(xerr=spread, xlabel=label, ylabel="", figsize=(9, 4))
-    axes.invert_yaxis()
-    axes.margins(x=0.1)
-    axes.bar_label(axes.containers[-1], fmt="%.2f", padding=4)
-    axes.figure.savefig(drawn, dpi=120, bbox_inches="tight")
 
     store = Store(cfg.tracking)
     title = f"bench {cfg.what}, {cfg.name}"
     with TrackedRun(store, title, machine, resume=None) as run:
         metrics = medians.rename(lambda name: re.sub("[^a-zA-Z0-9 -]", "", name)).stack()
         run.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
-        for path in (written, drawn):
-            store.client.log_artifact(run.id, str(path))
-    print(f"kept in {written} and {drawn}, and in MLflow: {store.url(run.id)}")
+        store.client.log_artifact(run.id, str(written))
+    print(f"kept in {written} and in MLflow: {store.url(run.id)}")

@@ -27,12 +27,11 @@ def test_an_epoch_of_ours_and_of_others_is_timed(workplace, small):
     assert all(row["ms_a_batch"] > 0 for row in kept["medians"])
     assert kept["medians"][3]["ratio"] == 1
     assert kept["machine"]["device.name"]
-    assert (folder / "epoch.png").read_bytes().startswith(b"\x89PNG")
     [run] = workplace.runs()
     assert run.info.run_name == "bench epoch, step 13, data=idx"
     assert run.data.metrics["ours/ratio"] == 1
     artifacts = {file.path for file in workplace.client.list_artifacts(run.info.run_id)}
-    assert artifacts == {"epoch.json", "epoch.png"}
+    assert artifacts == {"epoch.json"}
 
 
 @pytest.mark.slow
