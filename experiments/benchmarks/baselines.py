@@ -1,13 +1,14 @@
 """What people run instead of ours: the notebook recipe, a usual Lightning project, a bare loop.
 
-python -m experiments.benchmarks.baselines step=s13 seed=0     # prints the seconds of an epoch
+python -m experiments.benchmarks.baselines step=s13 seed=0     # the notebook recipe as a program
 
-Each trains an epoch, and returns its times.
+Each trains epochs, and returns their times.
 """
 
+import json
 import time
 import timeit
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import MLFlowLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from torchmetrics.functional import accuracy
 from torchvision import transforms
@@ -33,19 +35,19 @@ Batch = tuple[Tensor, Tensor]  # images, labels
 
 @program("train")
 def main(cfg: DictConfig) -> None:
-    start, _, end = notebook(cfg, load(cfg)[0])
-    print(end - start)
+    """Train by the notebook recipe; print each epoch as a line of JSON."""
+    for (start, _, end), right in notebook(cfg, load(cfg)[0]):
+        print(json.dumps({"seconds": end - start, "val/acc": right}), flush=True)
 
 
 def plain_loop(
-    cfg: DictConfig,
+    optimizer: Optimizer,
     network: nn.Module,
     train: Iterable[Batch],
     val: Iterable[Batch],
     find_loss: Callable[[Tensor, Tensor], Tensor],
 ) -> Times:
     """An epoch of training and validation; `find_loss`: images, labels -> loss []."""
-    optimizer = build(cfg, "optimizer")(network.parameters())
     times = [now()]
     network.train()
     for batch in train:
@@ -71,8 +73,10 @@ class PILImages(MNIST):
 
 def loaders(cfg: DictConfig, data: ImageData, workers: int = 0) -> tuple[DataLoader, DataLoader]:
     """DataLoaders of training and validation, with torchvision's transforms."""
-    augment = []
-    if (given := cfg.augmentation) is not None:
+    augment, given = [], cfg.augmentation
+    if given is not None and not (given.translate or given.scale):
+        augment = [transforms.RandomRotation(given.degrees)]
+    elif given is not None:
         shift, scale = (given.translate,) * 2, (1 - given.scale, 1 + given.scale)
         augment = [transforms.RandomAffine(given.degrees, shift, scale)]
     usual = [transforms.ToTensor(), transforms.Normalize((cfg.data.mean,), (cfg.data.std,))]
@@ -81,33 +85,46 @@ def loaders(cfg: DictConfig, data: ImageData, workers: int = 0) -> tuple[DataLoa
     return train, DataLoader(PILImages(data.val, *usual), **options)
 
 
-def notebook(cfg: DictConfig, data: ImageData, workers: int = 0) -> Times:
-    """The loop that notebooks have."""
+def notebook(cfg: DictConfig, data: ImageData, workers: int = 0) -> Iterator[tuple[Times, float]]:
+    """The loop that notebooks have: of each epoch its times and its validation accuracy.
+
+    A schedule steps once an epoch, as the ladder's does.
+    """
     device = device_of(cfg)
     network = design(cfg)[0].to(device)
+    optimizer = build(cfg, "optimizer")(network.parameters())
+    make = build(cfg, "scheduler")
+    schedule = make and make(optimizer)
+    train, val = loaders(cfg, data, workers)
+    right: list[int] = []  # answers of each batch
 
     def find_loss(images: Tensor, labels: Tensor) -> Tensor:
         labels = labels.to(device)
         logits = network(images.to(device))
         loss = F.cross_entropy(logits, labels)
-        right = logits.argmax(1).eq(labels).sum().item()
-        f"loss {loss.item():.4f}, accuracy {right / len(labels):.2%}"  # for a progress bar
+        right.append(logits.argmax(1).eq(labels).sum().item())
+        f"loss {loss.item():.4f}, accuracy {right[-1] / len(labels):.2%}"  # for a progress bar
         return loss
 
-    return plain_loop(cfg, network, *loaders(cfg, data, workers), find_loss)
+    for _ in range(cfg.trainer.max_epochs):
+        times = plain_loop(optimizer, network, train, val, find_loss)
+        if schedule:
+            schedule.step()
+        yield times, sum(right[-len(val) :]) / len(val.dataset)
 
 
 def bare(cfg: DictConfig, learn: Learner, data: ImageData) -> Times:
     """A loop over images on the device with the arithmetic of `learn`, and nothing else."""
     device = device_of(cfg)
     network = learn.network.to(device)
+    optimizer = build(cfg, "optimizer")(network.parameters())
     train = Batches(data.train.to(device), cfg.data.batch_size, shuffle=True)
     val = Batches(data.val.to(device), cfg.data.eval_batch_size)
 
     def find_loss(images: Tensor, labels: Tensor) -> Tensor:
         return (learn if network.training else learn.evaluate)(images, labels)[0]
 
-    return plain_loop(cfg, network, train, val, find_loss)
+    return plain_loop(optimizer, network, train, val, find_loss)
 
 
 class UsualModule(pl.LightningModule):

@@ -29,8 +29,8 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
         data = first_batches(data, cfg.bench.batches)
     cfg.trainer.max_epochs = 1
     contenders = {
-        "notebook, 0 workers": partial(baselines.notebook, cfg),
-        "notebook, 2 workers": partial(baselines.notebook, cfg, workers=2),
+        "notebook, 0 workers": lambda data: next(baselines.notebook(cfg, data))[0],
+        "notebook, 2 workers": lambda data: next(baselines.notebook(cfg, data, workers=2))[0],
         "Lightning, 0 workers": partial(baselines.lightning, cfg),
         OURS: partial(ours, cfg, module),
         "bare loop": partial(baselines.bare, cfg, other.learn),
