@@ -82,14 +82,6 @@ class NativeNetwork:
             step.forward(self.network.training)
         return self.steps[-1].output.detach()
 
-    def backward(self, grad: Tensor) -> list[Tensor]:
-        """Gradients of the parameters, from the gradient of what `forward` returned."""
-        gradients: list[Tensor] = []
-        for step in reversed(self.steps):
-            gradients = step.backward(grad, step is not self.steps[0]) + gradients
-            grad = step.input_gradient
-        return gradients
-
 
 class _Steps(torch.autograd.Function):
     @staticmethod
@@ -100,7 +92,11 @@ class _Steps(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *ctx.native.backward(grad.contiguous())
+        steps, grad, gradients = ctx.native.steps, grad.contiguous(), []
+        for step in reversed(steps):
+            gradients = step.backward(grad, step is not steps[0]) + gradients
+            grad = step.input_gradient
+        return None, None, *gradients
 
 
 def take_step(layers: list[nn.Module]) -> list[nn.Module | None]:
