@@ -12,6 +12,7 @@ from mlflow.entities import (
     DatasetInput,
     InputTag,
     LoggedModel,
+    LoggedModelOutput,
     LoggedModelStatus,
     Metric,
     Param,
@@ -100,13 +101,34 @@ class TrackedRun:
     def tag(self, name: str, value: Any) -> None:
         self.store.patiently(self.client.set_tag, self.id, name, str(value))
 
-    def models(self) -> list[LoggedModel]:
-        """The complete models that the run has logged."""
-        # a database keeps the status as a number, so that a query for READY finds nothing or fails
+    def model(self) -> LoggedModel:
+        """The logged model of the run: the one that it has, complete or not, else a new one."""
         found = self.client.search_logged_models(
             [self.store.experiment_id], f"source_run_id = '{self.id}'"
         )
-        return [model for model in found if model.status == LoggedModelStatus.READY]
+        if found:
+            return max(found, key=lambda model: model.status == LoggedModelStatus.READY)
+        params = self.client.get_run(self.id).data.params
+        return self.client.create_logged_model(
+            self.store.experiment_id, "model", self.id, params=params
+        )
+
+    def complete(self, model: LoggedModel, epoch: int) -> None:
+        """Give a model, whose files are logged, its run and its figures, and declare it complete.
+
+        `epoch`: that its weights are of, from 1; figures of the whole run are of step 0.
+        """
+        run = self.client.get_run(self.id)
+        if all(output.model_id != model.model_id for output in run.outputs.model_outputs):
+            self.client.log_outputs(self.id, [LoggedModelOutput(model.model_id, epoch)])
+        metrics = [
+            Metric(name, each.value, each.timestamp, each.step, model.model_id)
+            for name in run.data.metrics
+            for each in self.client.get_metric_history(self.id, name)
+            if each.step in (0, epoch)
+        ]
+        self.client.log_batch(self.id, metrics=metrics)
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
     def __enter__(self) -> Self:
         return self
