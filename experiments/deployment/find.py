@@ -25,13 +25,14 @@ def find(store: Store, name: str) -> Run:
     Raises:
         UserError: there is no such run, or it is not finished.
     """
+    what = f"is neither a run nor a registered model of {store.uri}; make ui shows what there is"
     try:
-        run = store.client.get_run(name if re.fullmatch(r"\w{32}", name) else _source(store, name))
+        source = name if re.fullmatch(r"\w{32}", name) else _source(store, name)
+        if source != name:
+            what = f"comes from run {source}, which is no longer in {store.uri}"
+        run = store.client.get_run(source)
     except (MlflowException, ValueError) as error:
-        raise UserError(
-            f"run={name}: is neither a run nor a registered model of {store.uri}; "
-            "make ui shows what there is"
-        ) from error
+        raise UserError(f"run={name}: {what}") from error
     if PARENT in run.data.tags:
         if run.info.status != "FINISHED":
             raise UserError(f"run={name}: is {run.info.status}; only a finished run can predict")

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Metric, Run, RunTag
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval, judge
-from experiments.tracking.identity import CONFIG_HASH, identity
+from experiments.tracking.identity import CONFIG_HASH, DIGEST, identity
 from experiments.tracking.part_of_data import PARTIAL, part_of_data
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 
 PARENT = "mlflow.parentRunId"
 VALIDATED, TESTED = "val/acc", "test/acc"
+COSTS = ("parameters", "mult_adds", "bytes", "receptive_field")
 
 
 def judged(metrics: Collection[str], end: str = "") -> str:
@@ -29,11 +30,11 @@ def judged(metrics: Collection[str], end: str = "") -> str:
 
 
 def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, float]) -> str:
-    """The id of the parent run of a configuration's seeds; created, with the metrics `figures`,
-    if there is none."""
+    """The id of the parent run of a configuration's seeds: restored if it was deleted; created,
+    with the metrics `figures`, if there is none."""
     group = identity(cfg, digest, seed=False)
     with FileLock(Path(cfg.checkpoints.root, f"{'-'.join(group.values())}.lock")):
-        if not (found := store.matching(group)):
+        if not (found := store.revived(group)):
             tags = {**group, "step": cfg.step, "experiment": cfg.experiment}
             tags[PARTIAL] = part_of_data(cfg)
             with TrackedRun(store, cfg.name, tags, resume=None) as run:
@@ -54,6 +55,7 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         latest = {run.data.tags[CONFIG_HASH]: run.data.metrics for run in runs}
         if not latest:
             return
+        parent = living(cfg, store, parent, runs[-1])
         table = pd.DataFrame(latest.values()).reindex(columns=[VALIDATED, TESTED]).dropna(axis=1)
         summary = {"seeds": len(table)}
         for name in table:
@@ -71,6 +73,20 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
             )
         store.client.log_batch(parent, metrics=metrics, tags=tags)
         store.client.set_terminated(parent)  # its creation may have been interrupted
+
+
+def living(cfg: DictConfig, store: Store, parent: str, seed: Run) -> str:
+    """The id of a parent run that can be written to, in place of one that may have been deleted.
+
+    If MLflow has removed the old one for good, its seeds get a new one.
+    """
+    if store.search(f"attributes.run_id = '{parent}'"):
+        return parent
+    figures = {name: seed.data.metrics[name] for name in COSTS}
+    found = parent_run(cfg, store, seed.data.tags[DIGEST], figures)
+    for run in store.search(f"tags.`{PARENT}` = '{parent}'"):
+        store.client.set_tag(run.info.run_id, PARENT, found)
+    return found
 
 
 def note(cfg: DictConfig) -> str:
