@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
 from mlflow.entities import Metric, Run, RunTag
+from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval, judge
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, identity
+from experiments.tracking.notes import card, note
 from experiments.tracking.part_of_data import PARTIAL, part_of_data
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
@@ -48,7 +51,8 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
 def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
     """Log number, mean, deviation, minimum and maximum of the accuracies of finished seeds.
 
-    A seed that was trained more than once counts with its latest run.
+    A seed that was trained more than once counts with its latest run. The models of all seeds get
+    the verdict, and a card that says what they are.
     """
     with FileLock(Path(cfg.checkpoints.root, f"{parent}.lock")):
         runs = store.search(f"tags.`{PARENT}` = '{parent}' and attributes.status = 'FINISHED'")
@@ -61,18 +65,25 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         for name in table:
             found = table[name].agg(["mean", "min", "max", "std"]).dropna()
             summary |= found.add_prefix(f"{name}_")
-        values = table[judged(table.columns)].tolist()
+        found = interval(table[judged(table.columns)].tolist())
         now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, len(values)) for name, value in summary.items()]
-        tags = [RunTag("mlflow.note.content", note(cfg))]
-        if (target := cfg.target.val_acc) is not None and not part_of_data(cfg):
-            found = interval(values)
-            verdict = f"{judge(found, target)} {percent(target)}: {measured(found)}"
-            tags.append(
-                RunTag("verdict", f"{verdict}, {found.n} seed{'' if found.n == 1 else 's'}")
-            )
+        metrics = [Metric(name, value, now, found.n) for name, value in summary.items()]
+        tags = {"mlflow.note.content": note(cfg)}
+        verdict = f"{measured(found)}, {found.n} seed{'' if found.n == 1 else 's'}"
+        if part := part_of_data(cfg):
+            verdict += f", on part of the data: {part}"
+        elif (target := cfg.target.val_acc) is not None:
+            verdict = f"{judge(found, target)} {percent(target)}: {verdict}"
+            tags["verdict"] = verdict
+        tags = [RunTag(name, text) for name, text in tags.items()]
         store.client.log_batch(parent, metrics=metrics, tags=tags)
         store.client.set_terminated(parent)  # its creation may have been interrupted
+        for seed in runs:
+            for model in seed.outputs.model_outputs:
+                with suppress(MlflowException):  # somebody has deleted it
+                    text = card(cfg, seed, model.model_id, verdict)
+                    about = {"mlflow.note.content": text, "verdict": verdict}
+                    store.client.set_logged_model_tags(model.model_id, about)
 
 
 def living(cfg: DictConfig, store: Store, parent: str, seed: Run) -> str:
@@ -87,22 +98,3 @@ def living(cfg: DictConfig, store: Store, parent: str, seed: Run) -> str:
     for run in store.search(f"tags.`{PARENT}` = '{parent}'"):
         store.client.set_tag(run.info.run_id, PARENT, found)
     return found
-
-
-def note(cfg: DictConfig) -> str:
-    """What a configuration changes and why, its target, and what was published; Markdown."""
-    lines = [f"**{cfg.description}**"] if cfg.description else []
-    if cfg.why:
-        lines.append(f"Why: {cfg.why}.")
-    goals = [f"at most {cfg.budget.parameters:,} parameters"] if cfg.budget.parameters else []
-    if cfg.target.val_acc is not None:
-        goals.append(f"{percent(cfg.target.val_acc)} after the last epoch")
-    if goals:
-        lines.append(f"Target: {', '.join(goals)}.")
-    if published := cfg.published:
-        figures = [f"{published.parameters:,} parameters"] if "parameters" in published else []
-        for key, when in (("last_val_acc", "last epoch"), ("best_val_acc", "best")):
-            if key in published:
-                figures.append(f"{percent(published[key])} after the {when}")
-        lines.append(f"Published ({published.step}, one run): {', '.join(figures)}.")
-    return "\n\n".join(lines)

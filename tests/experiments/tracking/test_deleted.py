@@ -1,34 +1,22 @@
 """Runs and experiments that somebody deletes, restores, renames, or removes for good."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from click.testing import CliRunner
 from conftest import configure, quick
+from made import make
+from mlflow.cli import cli
 
 from experiments.cli.errors import UserError
 from experiments.deployment.find import find
+from experiments.tracking.parent_runs import sum_up
 from experiments.tracking.store import Store
 
-GC = [sys.executable, "-m", "mlflow", "gc"]
 
-
-def train(workplace, small, *overrides: str):
-    """One seed of one epoch, here in this process or in another."""
-    result = workplace.run("train", *quick(small, "trainer.max_epochs=1", *overrides))
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def removed(workplace, *options: str) -> None:
+def removed(workplace) -> None:
     """Remove for good what was deleted."""
-    subprocess.run(
-        [*GC, "--backend-store-uri", workplace.uri, *options],
-        check=True,
-        capture_output=True,
-        env=os.environ | {"MLFLOW_TRACKING_URI": workplace.uri},
-    )
+    options = ["--backend-store-uri", workplace.uri, "--tracking-uri", workplace.uri]
+    result = CliRunner().invoke(cli, ["gc", *options])
+    assert result.exit_code == 0, result.output
 
 
 def parents(workplace) -> dict[str, list[str]]:
@@ -45,48 +33,47 @@ def parents(workplace) -> dict[str, list[str]]:
     }
 
 
-def test_a_deleted_parent_comes_back_with_the_next_seed(workplace, small):
-    train(workplace, small)
-    [parent] = parents(workplace)
+def test_a_deleted_parent_comes_back_with_the_next_seed(workplace, run_here):
+    parent = make(workplace.folder, "s13", [0.99])
     workplace.client.delete_run(parent)
-    train(workplace, small, "seed=1")
+    assert make(workplace.folder, "s13", [0.98], first_seed=1) == parent
     assert parents(workplace) == {parent: ["0", "1"]}
     assert workplace.client.get_run(parent).data.metrics["seeds"] == 2
     workplace.client.delete_run(parent)
-    assert "trained before" in train(workplace, small)
-    assert parents(workplace) == {parent: ["0", "1"]}
-    workplace.client.delete_run(parent)
     page = workplace.folder / "report.html"
-    place = f"tracking.uri={workplace.uri}"
-    compared = workplace.run("compare", place, f"html={page}", "data=idx", f"data.root={small}")
-    assert (compared.returncode, page.exists()) == (0, True), compared.stderr
+    compared = run_here("compare", f"tracking.uri={workplace.uri}", f"html={page}")
+    assert (compared[0], page.exists()) == (0, True), compared
+    assert parents(workplace) == {}
+
+
+def test_seeds_whose_parent_is_gone_get_a_new_one(workplace):
+    cfg = configure("train", "step=s13", *workplace.places[:3])
+    old = make(workplace.folder, "s13", [0.99, 0.98])
+    workplace.client.delete_run(old)
     removed(workplace)
-    assert "trained before" in train(workplace, small)
-    [(anew, seeds)] = parents(workplace).items()
-    assert (anew != parent, seeds) == (True, ["0", "1"])
-    metrics = workplace.client.get_run(anew).data.metrics
+    sum_up(cfg, Store(cfg.tracking), old)
+    [(new, seeds)] = parents(workplace).items()
+    assert (new != old, seeds) == (True, ["0", "1"])
+    metrics = workplace.client.get_run(new).data.metrics
     assert (metrics["seeds"], metrics["parameters"]) == (2, 5854)
 
 
+@pytest.mark.slow
 def test_a_deleted_run_is_taken_from_its_checkpoint(workplace, small):
-    """Also where it was removed for good; one that is restored is itself again."""
-    train(workplace, small)
-    [first] = workplace.seeds()
+    """Also where it was removed for good."""
+    train = ("train", *quick(small, "trainer.max_epochs=1"))
+    assert workplace.run(*train).returncode == 0
     for remove in (False, True):
         [run] = workplace.seeds()
         workplace.client.delete_run(run.info.run_id)
         if remove:
             removed(workplace)
-        assert ": trained in" in train(workplace, small)
+        assert ": trained in" in workplace.run(*train).stdout
         [again] = workplace.seeds()
         assert again.info.run_id != run.info.run_id
-        assert again.data.metrics["val/acc"] == run.data.metrics["val/acc"]
         history = workplace.history(again.info.run_id, "val/acc")
-        assert history == [(1, first.data.metrics["val/acc"])]
-
-
-def tracking(workplace, name: str = "parsimony", **more: str):
-    return configure("predict", f"tracking.uri={workplace.uri}", f"tracking.experiment={name}")
+        assert history == [(1, run.data.metrics["val/acc"])]
+    assert list(parents(workplace).values()) == [["0"]]
 
 
 def test_an_experiment_that_was_deleted_or_renamed_is_named(workplace):
@@ -95,20 +82,22 @@ def test_an_experiment_that_was_deleted_or_renamed_is_named(workplace):
     client, identifier = workplace.client, first.experiment_id
     client.delete_experiment(identifier)
     for create in (True, False):
-        with pytest.raises(UserError, match=rf"was deleted; .* restore --experiment-id {identifier}"):
+        with pytest.raises(
+            UserError, match=rf"was deleted; .* restore --experiment-id {identifier}"
+        ):
             Store(cfg, create)
     client.restore_experiment(identifier)
     assert Store(cfg).experiment_id == identifier
     client.rename_experiment(identifier, "spring")
     for create in (True, False):
-        with pytest.raises(UserError, match="has been renamed: tracking.experiment='spring' goes"):
+        with pytest.raises(UserError, match=r"has been renamed: tracking.experiment='spring' goes"):
             Store(cfg, create)
     cfg.experiment = "spring"
     assert Store(cfg).experiment_id == identifier
     client.delete_experiment(identifier)
     removed(workplace)
     cfg.experiment = "parsimony"
-    assert Store(cfg).experiment_id != identifier
+    assert Store(cfg).search("") == []
 
 
 def test_a_model_whose_run_is_gone_says_so(workplace):
