@@ -41,6 +41,7 @@ class Trained(nn.Module):
         if not (isinstance(network, nn.Module) and isinstance(loss, nn.Module)):
             raise TypeError("model or loss is not a network")
         self.normalize, self.network = Normalize(data["mean"], data["std"]), network
+        self.loss = loss
         self.probabilities = getattr(loss, "probabilities", CrossEntropy.probabilities)
         self.data = data
 

@@ -13,7 +13,7 @@ from experiments.cli.errors import UserError
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, config_hash
 from experiments.tracking.parent_runs import PARENT, judged
 from experiments.tracking.part_of_data import whole
-from experiments.tracking.store import Store
+from experiments.tracking.store import EVALUATED, Store
 
 
 class Arm(NamedTuple):
@@ -88,7 +88,8 @@ def gather(
     """The arms of runs, in the order of their steps, those without a step last.
 
     Args:
-        runs: the oldest first; parent runs, and those on part of their data, are no arms.
+        runs: the oldest first; parent runs, evaluations, and runs on part of their data among them
+            are no arms.
         metric: the accuracy to take, 0 to 1, as it was last logged; None: what runs are judged by.
         group: names of the parameters that distinguish arms; None: all but the seed.
 
@@ -96,7 +97,8 @@ def gather(
         UserError: no run has a parameter of `group`.
     """
     there = {run.info.run_id for run in runs}
-    runs = [run for run in whole(runs) if "seeds" not in run.data.metrics]
+    runs = [run for run in whole(runs) if EVALUATED not in run.data.tags]
+    runs = [run for run in runs if "seeds" not in run.data.metrics]
     parents = {run.data.tags.get(PARENT) for run in runs}
     runs = [run for run in runs if run.info.run_id not in parents]
     known = sorted({name for run in runs for name in run.data.params})

@@ -27,6 +27,7 @@ from experiments.cli.keys import select
 from experiments.cli.kinds import JUDGEMENT, LABEL, RESULT
 from experiments.tracking.store import Store, reason
 
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # of data sets, by split
 CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is loaded from
 
 log = logging.getLogger(__name__)
@@ -68,17 +69,13 @@ class TrackedRun:
 
     def use_images(self, cfg: DictConfig, digest: str) -> None:
         """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
-        held = cfg.data.holdout is not None
-        contexts = {"train": "training", "val": "validation"} | (
-            {"test": "testing"} if held else {}
-        )
-        inputs = []
-        for split, context in contexts.items():
-            source = "train" if split == "train" or (held and split == "val") else "val"
-            target = cfg.data[source]._target_
-            name = f"{target.rpartition('.')[2]} {split}"
-            data = Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
-            inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", context)]))
+        splits = ("train", "val") if cfg.data.holdout is None else ("train", "val", "test")
+        inputs = [
+            DatasetInput(
+                dataset(cfg, split, digest), [InputTag("mlflow.data.context", CONTEXTS[split])]
+            )
+            for split in splits
+        ]
         self.client.log_inputs(self.id, datasets=inputs)
 
     def log_figures(self, figures: dict[str, float], time: int) -> None:
@@ -121,12 +118,15 @@ class TrackedRun:
         run = self.client.get_run(self.id)
         if all(output.model_id != model.model_id for output in run.outputs.model_outputs):
             self.client.log_outputs(self.id, [LoggedModelOutput(model.model_id, epoch)])
-        metrics = [
-            Metric(name, each.value, each.timestamp, each.step, model.model_id)
-            for name in run.data.metrics
-            for each in self.client.get_metric_history(self.id, name)
-            if each.step in (0, epoch)
-        ]
+        used = {tag.value: each.dataset for each in run.inputs.dataset_inputs for tag in each.tags}
+        metrics = []
+        for name in run.data.metrics:
+            data = used.get(CONTEXTS.get(name.partition("/")[0]))
+            about = (data.name, data.digest) if data else (None, None)
+            for each in self.client.get_metric_history(self.id, name):
+                if each.step in (0, epoch):
+                    when = each.timestamp, each.step
+                    metrics.append(Metric(name, each.value, *when, model.model_id, *about))
         self.client.log_batch(self.id, metrics=metrics)
         self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
@@ -150,6 +150,15 @@ class TrackedRun:
         self.failed = True
         self.client.set_tag(self.id, "error", scrubbed(text)[:500])
         self.client.set_terminated(self.id, status)
+
+
+def dataset(cfg: DictConfig, split: str, digest: str) -> Dataset:
+    """The images of a split, "train", "val" or "test", as MLflow describes data."""
+    held = cfg.data.holdout is not None
+    source = "train" if split == "train" or (held and split == "val") else "val"
+    target = cfg.data[source]._target_
+    name = f"{target.rpartition('.')[2]} {split}"
+    return Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
 
 
 def parameters(cfg: DictConfig) -> dict[str, str]:

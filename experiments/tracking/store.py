@@ -26,6 +26,7 @@ from experiments.cli.errors import UserError, scrubbed
 
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
 FUSED = "fused"  # the program, if any, that trained the run together with others
+EVALUATED = "evaluated"  # the run, if any, whose network this run scores on other images
 SHOWN_AS = {  # what charts and columns of MLflow's UI begin with
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "val/acc",
@@ -178,10 +179,14 @@ class Store:
                 log.warning("the store does not answer: %s", reason(error))
                 time.sleep(1)
 
-    def url(self, run_id: str) -> str:
-        """The page of a run in MLflow's UI."""
-        server = scrubbed(self.uri) if self.uri.startswith("http") else "http://127.0.0.1:5000"
-        return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
+    @property
+    def is_server(self) -> bool:
+        return self.uri.startswith("http")
+
+    def url(self, run_id: str, port: int = 5000) -> str:
+        """The page of a run in MLflow's UI; with "", that of all runs."""
+        server = scrubbed(self.uri).rstrip("/") if self.is_server else f"http://127.0.0.1:{port}"
+        return f"{server}/#/experiments/{self.experiment_id}/runs/{run_id}".rstrip("/")
 
 
 def without_login(uri: str) -> str:
