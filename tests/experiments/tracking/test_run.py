@@ -1,5 +1,6 @@
 """The model of a run: one, whatever was interrupted, found by its figures."""
 
+import itertools
 import os
 import random
 import signal
@@ -77,18 +78,18 @@ def test_twenty_interruptions_after_the_last_epoch_leave_one_model_each(workplac
     [run] = workplace.seeds()
     [last] = workplace.client.get_metric_history(run.info.run_id, "val/acc")
     takes = (run.info.end_time - last.timestamp) / 1000
-    at = []
-    for seed in range(1, 21):
+    before = []
+    for seed in itertools.count(1):
         folder = workplace.folder / f"checkpoints/{seed}"
         settings = [*command, f"seed={seed}", *workplace.places, f"checkpoints.root={folder}"]
-        seconds = random.uniform(0, takes)
-        arguments = ["train", str(folder), str(seconds), *settings]
+        arguments = ["train", str(folder), str(random.uniform(0, takes)), *settings]
         result = warm.run("tests.killed", arguments, PROJECT, os.environ | ONE_THREAD)
-        assert result.returncode == -signal.SIGKILL, result
         [killed] = [run for run in workplace.seeds() if run.data.params["seed"] == str(seed)]
-        at.append((round(seconds, 2), killed.info.status, len(killed.outputs.model_outputs)))
-        ended = workplace.run("train", *settings)
-        assert ended.returncode == 0, (at, ended.stderr)
+        if result.returncode == -signal.SIGKILL:
+            before.append(killed.info.status)
+            assert workplace.run("train", *settings).returncode == 0
         assert_one_model(workplace.client, killed.info.run_id)
-    assert len(workplace.seeds()) == 21
-    print(at)
+        if len(before) == 20:
+            break
+    assert "RUNNING" in before
+    assert len(workplace.seeds()) == seed + 1
