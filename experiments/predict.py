@@ -21,13 +21,10 @@ FULL = "full"
 def main(cfg: DictConfig) -> None:
     check(cfg)
     from experiments.deployment import inference  # torch and MLflow: seconds
-    from experiments.deployment.find import credit, find
-    from experiments.deployment.load import load
-    from experiments.tracking.store import Store
+    from experiments.deployment.find import credit
+    from experiments.deployment.load import chosen
 
-    store = Store(cfg.tracking, create=False)
-    run = find(store, cfg.run, cfg.where)
-    trained = load(store, run, Path(cfg.checkpoints.root))
+    store, run, trained = chosen(cfg)
     names, images, labels = inference.read(Path(cfg.input), trained.data)
     probabilities = inference.predict(trained, images, cfg.batch_size)
     if cfg.output is None:

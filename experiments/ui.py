@@ -18,25 +18,22 @@ from experiments.cli.program import program
 
 @program("ui")
 def main(cfg: DictConfig) -> None:
-    from experiments.tracking.store import Store
     from experiments.tracking.view import share
 
-    store = Store(cfg.tracking)
-    link = share(store, cfg.port)
-    if store.is_server:
+    uri, link = share(cfg.tracking, cfg.port)
+    if uri.startswith("http"):
         show(link)
         return
     if answers(cfg.port):
         raise UserError(f"port={cfg.port} is in use; choose another one")
-    options = ["--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(cfg.port)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", "--workers=1", *options]
-    ) as server:
+    command = [sys.executable, "-m", "mlflow", "ui", "--workers=1", "--host=127.0.0.1"]
+    command += [f"--port={cfg.port}", f"--backend-store-uri={uri}"]
+    with subprocess.Popen(command) as server:
         try:
-            while not answers(cfg.port):
-                if server.poll() is not None:
-                    raise UserError(f"MLflow's UI does not start on port={cfg.port}")
+            while server.poll() is None and not answers(cfg.port):
                 time.sleep(0.2)
+            if server.poll() is not None:
+                raise UserError(f"MLflow's UI does not start on port={cfg.port}")
             show(link)
             server.wait()
         finally:

@@ -9,23 +9,39 @@ from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Ru
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
-from experiments.data.images import Batches, Images
-from experiments.deployment.load import Trained
+from experiments.cli.text import percent
+from experiments.data.images import Batches, Images, load
+from experiments.deployment.find import credit
+from experiments.deployment.load import Trained, chosen
 from experiments.tracking.identity import DIGEST
 from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.run import CONTEXTS, TrackedRun, dataset
-from experiments.tracking.store import EVALUATED, Store
+from experiments.tracking.store import EVALUATED, Store, answered
 from models.lightning.classifier import Classifier
 
 
-def check(trained: Trained, data: DictConfig) -> None:
-    """Raise UserError where a network does not take such images."""
-    for key in ("image_size", "in_channels", "num_classes"):
-        if data[key] != (takes := trained.data[key]):
-            raise UserError(f"data.{key} is {data[key]}, but the network is for {takes}")
+def evaluate(cfg: DictConfig) -> str:
+    """Score the network of a run on the images of `data` and `split`; the result, in two lines.
+
+    Raises:
+        UserError: there is no such run, or its network does not take such images.
+    """
+    store, run, trained = chosen(cfg)
+    for key in ("image_size", "num_classes"):
+        if cfg.data[key] != (takes := trained.data[key]):
+            raise UserError(f"data.{key} is {cfg.data[key]}, but the network is for {takes}")
+    cfg.data.in_channels = trained.data["in_channels"]  # grey images can be read with any number
+    data, digest = load(cfg)
+    images = {"train": data.train, "val": data.val, "test": data.test or data.val}[cfg.split]
+    figures = score(trained, images, cfg.data.eval_batch_size)
+    with answered(store):
+        logged = log_evaluation(store, run, cfg, digest, figures)
+    right, loss = percent(figures["test/acc"]), figures["test/loss"]
+    result = f"{right} of {len(images.labels):,} images right, loss {loss:.4f}"
+    return f"{result}: {store.url(logged)}\n{credit(store, run)}"
 
 
-def evaluate(trained: Trained, images: Images, batch_size: int) -> dict[str, float]:
+def score(trained: Trained, images: Images, batch_size: int) -> dict[str, float]:
     """test/loss and test/acc: means over all images."""
     normal = {key: trained.data[key] for key in ("mean", "std")}
     module = Classifier(trained.network, None, loss=trained.loss, **normal)

@@ -179,14 +179,11 @@ class Store:
                 log.warning("the store does not answer: %s", reason(error))
                 time.sleep(1)
 
-    @property
-    def is_server(self) -> bool:
-        return self.uri.startswith("http")
-
     def url(self, run_id: str, port: int = 5000) -> str:
         """The page of a run in MLflow's UI; with "", that of all runs."""
-        server = scrubbed(self.uri).rstrip("/") if self.is_server else f"http://127.0.0.1:{port}"
-        return f"{server}/#/experiments/{self.experiment_id}/runs/{run_id}".rstrip("/")
+        is_server = self.uri.startswith("http")
+        server = scrubbed(self.uri) if is_server else f"http://127.0.0.1:{port}"
+        return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}".rstrip("/")
 
 
 def without_login(uri: str) -> str:

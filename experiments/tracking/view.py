@@ -2,6 +2,8 @@
 
 import json
 
+from omegaconf import DictConfig
+
 from experiments.tracking.store import Store
 
 KEY = "arms"
@@ -19,8 +21,9 @@ VIEW = {
 }
 
 
-def share(store: Store, port: int) -> str:
-    """Keep the view in the experiment, as the UI itself does; return the view's address."""
+def share(tracking: DictConfig, port: int) -> tuple[str, str]:
+    """Keep the view in the experiment, as the UI itself does; the store's URI and the view's."""
+    store = Store(tracking)
     tag = f"mlflow.sharedViewState.{KEY}"
     store.client.set_experiment_tag(store.experiment_id, tag, json.dumps(VIEW))
-    return f"{store.url('', port)}?viewStateShareKey={KEY}"
+    return store.uri, f"{store.url('', port)}?viewStateShareKey={KEY}"

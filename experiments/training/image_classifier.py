@@ -18,8 +18,7 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 
 class ImageClassifier:
-    """What `mlflow.pyfunc` calls: on the CPU, so that it loads where there is no GPU, and where
-    there is one.
+    """What `mlflow.pyfunc` calls. It stays on the CPU, with or without a GPU.
 
     Args:
         network: float [N, C, H, W], 0 to 255 -> logits [N, K].
@@ -51,14 +50,13 @@ class ImageClassifier:
                 raise ValueError(f"{images.shape}")
             images = images.reshape(len(images), *self.shape)
         except (TypeError, ValueError) as error:
-            raise MlflowException.invalid_parameter_value(
-                f"images must be numbers, N of {self.shape} or N rows of {np.prod(self.shape)}: "
-                f"{error}"
-            ) from error
-        if not ((images >= 0) & (images <= 255)).all():
-            raise MlflowException.invalid_parameter_value(
+            text = f"images must be numbers, N of {self.shape} or N rows of {np.prod(self.shape)}"
+            raise MlflowException.invalid_parameter_value(f"{text}: {error}") from error
+        if not ((images >= 0) & (images <= 255)).all():  # nor are they standardised, or no numbers
+            text = (
                 "pixels must be from 0 to 255, or from 0 to 1; the network normalises them itself"
             )
+            raise MlflowException.invalid_parameter_value(text)
         highest = images.max(axis=(1, 2, 3), keepdims=True, initial=0)
         return np.where(highest <= 1, images * 255, images)
 

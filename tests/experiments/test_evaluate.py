@@ -43,7 +43,7 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     name = re.search(r"([\d.]+) % of 500 images right, loss [\d.]+: .*/runs/(\w{32})\nby", printed)
     data = IDXFolder(str(small), train=False)
     network = load(store, find(store, run.info.run_id), digits.folder / "checkpoints")
-    chances = predict(network, data.data[:, None], batch_size=500)
+    chances = predict(network, data.data[:, None].expand(-1, 3, -1, -1), batch_size=500)
     right = (chances.argmax(1) == data.targets).float().mean()
     assert float(name[1]) == pytest.approx(100 * float(right), abs=0.005)
     found = copied.client.get_run(name[2])
