@@ -110,12 +110,14 @@ class TrackedRun:
             self.store.experiment_id, "model", self.id, params=params
         )
 
-    def complete(self, model: LoggedModel, epoch: int) -> None:
+    def complete(self, model: LoggedModel, last: str) -> None:
         """Give a model, whose files are logged, its run and its figures, and declare it complete.
 
-        `epoch`: that its weights are of, from 1; figures of the whole run are of step 0.
+        `last`: the metric that says of which epoch its weights are, from 1. Figures of the whole
+        run are of step 0.
         """
         run = self.client.get_run(self.id)
+        epoch = int(run.data.metrics[last])
         if all(output.model_id != model.model_id for output in run.outputs.model_outputs):
             self.client.log_outputs(self.id, [LoggedModelOutput(model.model_id, epoch)])
         used = {tag.value: each.dataset for each in run.inputs.dataset_inputs for tag in each.tags}

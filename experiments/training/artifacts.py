@@ -72,8 +72,7 @@ def log_artifacts(
         run.store.patiently(run.client.log_artifacts, run.id, folder)
     if cfg.tracking.model:
         network = nn.Sequential(module.normalize, module.network).eval()
-        last = [row["val/acc"] for row in epochs]
-        epoch = len(last) if cfg.data.holdout is None else last.index(max(last)) + 1
+        epoch = "epochs" if cfg.data.holdout is None else "val/best_epoch"
         run.store.patiently(log_model, run, network, images[:2].float(), epoch)
 
 
@@ -102,12 +101,12 @@ def per_class(truth: Tensor, predicted: Tensor) -> str:
     return table.astype(dict.fromkeys(counts, int))[counts + shares].to_csv(float_format="%.4f")
 
 
-def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, epoch: int) -> None:
+def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, last: str) -> None:
     """Log a network as the run's model: the only one, whatever was interrupted.
 
     Args:
         network, examples: see `image_classifier.save_model`.
-        epoch: that its weights are of.
+        last: the metric that says of which epoch its weights are.
     """
     model = run.model()
     if model.status == LoggedModelStatus.READY:
@@ -118,4 +117,4 @@ def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, epoch: int)
         path = Path(folder, "model")
         image_classifier.save_model(path, about, network, examples, packages)
         run.client.log_model_artifacts(model.model_id, str(path))
-    run.complete(model, epoch)
+    run.complete(model, last)

@@ -53,14 +53,14 @@ def test_a_run_that_is_interrupted_at_any_call_has_one_model(workplace, tmp_path
     (tmp_path / "model" / "MLmodel").write_text("a model")
     for calls in range(100):
         run = TrackedRun(store, "run", {}, resume=None)
-        run.log_figures({"parameters": 5854}, time=1)
+        run.log_figures({"parameters": 5854, "epochs": 2}, time=1)
         run.log_history([{"val/acc": 0.5}, {"val/acc": 0.75}], [1, 2])
         for client in (Cut(store.client, calls), store.client):
             run.client = client
             try:
                 model = run.model()
                 run.client.log_model_artifacts(model.model_id, str(tmp_path / "model"))
-                run.complete(model, epoch=2)
+                run.complete(model, "epochs")
             except KeyboardInterrupt:
                 continue
             break
