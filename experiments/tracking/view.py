@@ -6,18 +6,15 @@ from omegaconf import DictConfig
 
 from experiments.tracking.store import Store
 
-KEY = "arms"
+KEY, VERDICT = "arms", "tags.`verdict`"
+METRICS = [f"metrics.`{name}`" for name in ("parameters", "val/acc_mean", "test/acc_mean", "seeds")]
 VIEW = {
     "searchFilter": "metrics.seeds > 0",
-    "orderByKey": "metrics.`val/acc_mean`",
+    "orderByKey": METRICS[1],
     "orderByAsc": False,
-    "selectedColumns": [
-        "metrics.`parameters`",
-        "metrics.`seeds`",
-        "metrics.`val/acc_mean`",
-        "metrics.`test/acc_mean`",
-        "tags.`verdict`",
-    ],
+    "selectedColumns": [*METRICS, VERDICT],
+    "columnOrder": [*METRICS, VERDICT],
+    "columnWidths": dict.fromkeys(METRICS, 90) | {VERDICT: 440},  # in pixels
 }
 
 

@@ -73,7 +73,7 @@ def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):
     note, script = tmp_path / "link", tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {note}\n')
     script.chmod(0o755)
-    port, page = closed_port(), browser.new_page(viewport={"width": 1600, "height": 1000})
+    port, page = closed_port(), browser.new_page(viewport={"width": 2000, "height": 1000})
     here = (f"BIN={Path(sys.executable).parent}", f"PORT={port}", f"STORE={workplace.uri}")
     desktop = os.environ | {"DISPLAY": ":0", "BROWSER": str(script)}
     with serving(["make", "--old-file=setup", "ui", *here], port, cwd=PROJECT, env=desktop):
@@ -84,7 +84,8 @@ def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):
         page.goto(note.read_text().strip())
         expect(page.get_by_text("step 12", exact=True)).to_be_visible(timeout=PATIENCE)
         for column in ("parameters", "seeds", "val/acc_mean", "verdict"):
-            expect(page.get_by_role("columnheader", name=column, exact=True)).to_be_visible()
+            header = page.get_by_role("columnheader", name=column, exact=True).first
+            expect(header).to_be_visible()
         verdict = workplace.client.get_run(parent).data.tags["verdict"]
         expect(page.get_by_text(verdict).first).to_be_visible()
         expect(page.get_by_text("step 13, seed 0", exact=True)).to_have_count(0)
