@@ -1,5 +1,7 @@
 """Runs and experiments that somebody deletes, restores, renames, or removes for good."""
 
+import time
+
 import pytest
 from click.testing import CliRunner
 from conftest import configure, quick
@@ -9,7 +11,9 @@ from mlflow.cli import cli
 from experiments.cli.errors import UserError
 from experiments.deployment.find import find
 from experiments.tracking.parent_runs import sum_up
+from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
+from experiments.training.resume import explained
 
 
 def removed(workplace) -> None:
@@ -109,3 +113,15 @@ def test_a_model_whose_run_is_gone_says_so(workplace):
     removed(workplace)
     with pytest.raises(UserError, match=f"comes from run {run.info.run_id}, which is no longer in"):
         find(store, "digits")
+
+
+def test_a_run_that_is_deleted_while_it_trains_ends_at_once_and_says_why(workplace):
+    """Waiting for the store, here for a minute, does not bring it back."""
+    store = Store(configure("train", *workplace.places[:2]).tracking)
+    run = TrackedRun(store, "run", {}, resume=None)
+    store.client.delete_run(run.id)
+    started = time.monotonic()
+    with pytest.raises(UserError) as error, explained(workplace.folder):
+        run.log_figures({"parameters": 1}, time=1)
+    assert time.monotonic() - started < 30
+    assert "Current state is deleted.; restore it in MLflow; the run's" in str(error.value)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -86,7 +87,8 @@ def test_mlflow_s_own_commands_take_the_model(workplace, small, tmp_path):
     [run] = workplace.seeds()
     [output] = run.outputs.model_outputs
     model, classes = f"models:/{output.model_id}", DATA.targets[:500].numpy()
-    environment = os.environ | {"MLFLOW_TRACKING_URI": workplace.uri}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the server is a command there
+    environment = os.environ | {"MLFLOW_TRACKING_URI": workplace.uri, "PATH": path}
     cli = [sys.executable, "-m", "mlflow", "models"]
     local = ["-m", model, "--env-manager", "local"]
     pixels = pd.DataFrame(DATA.data[:500].reshape(500, 784).numpy()).add_prefix("pixel")
