@@ -1,5 +1,5 @@
 # make step STEP=13   trains that step of the ladder      make test        runs the tests
-# make ui             shows the runs on 127.0.0.1         make test-slow   runs the tests that take minutes
+# make ui             shows the runs in a browser           make test-slow   runs the tests that take minutes
 # make gate           checks the budget of every step     make trial       a short training and its gate
 # make setup          the environment and the data, as `make step` needs them
 
@@ -44,7 +44,7 @@ trial: setup
 	@$(BIN)/python -m experiments.gate stage=evidence $(SHORT) min_accuracy=0.975 junit=$(TRIAL)/gate.xml
 
 ui: setup
-	@$(BIN)/mlflow ui --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT) --workers 1
+	@$(BIN)/python -m experiments.ui tracking.uri=$(STORE) port=$(PORT)
 
 setup: .venv/installed data/MNIST
 

@@ -12,24 +12,19 @@ from omegaconf import DictConfig
 from experiments.cli.errors import UserError
 from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
-from experiments.cli.text import percent
 from experiments.data.image_files import SUFFIXES
 
-BEST, FULL = "best", "full"
+FULL = "full"
 
 
 @program("predict")
 def main(cfg: DictConfig) -> None:
     check(cfg)
     from experiments.deployment import inference  # torch and MLflow: seconds
-    from experiments.deployment.find import best, find
-    from experiments.deployment.load import load
-    from experiments.tracking.parent_runs import TESTED, judged
-    from experiments.tracking.store import Store
+    from experiments.deployment.find import credit
+    from experiments.deployment.load import chosen
 
-    store = Store(cfg.tracking, create=False)
-    run = best(store, cfg.where) if cfg.run == BEST else find(store, cfg.run)
-    trained = load(store, run, Path(cfg.checkpoints.root))
+    store, run, trained = chosen(cfg)
     names, images, labels = inference.read(Path(cfg.input), trained.data)
     probabilities = inference.predict(trained, images, cfg.batch_size)
     if cfg.output is None:
@@ -41,9 +36,7 @@ def main(cfg: DictConfig) -> None:
     if labels is not None:
         right = int((probabilities.argmax(1) == labels).sum())
         print(f"{right:,} of {len(labels):,} right, {right / len(labels) * 100:.2f} %")
-    accuracy = percent(run.data.metrics.get(name := judged(run.data.metrics)))
-    where = "on the test images" if name == TESTED else "in validation"
-    print(f"by {run.info.run_name}, {accuracy} {where}: {store.url(run.info.run_id)}")
+    print(credit(store, run))
 
 
 def check(cfg: DictConfig) -> None:

@@ -188,6 +188,20 @@ class Predict(Section):
     tracking: Annotated[Tracking, PLACE]
 
 
+class Evaluate(Section):
+    run: Text | None
+    where: Text | None
+    data: Data
+    split: Literal["train", "val", "test"]
+    checkpoints: Annotated[Checkpoints, PLACE]
+    tracking: Annotated[Tracking, PLACE]
+
+
+class Ui(Section):
+    port: Annotated[Annotated[int, Field(ge=1, lt=2**16)], PLACE]
+    tracking: Annotated[Tracking, PLACE]
+
+
 class Competition(Section):
     data: Data
     root: Annotated[Text, PLACE]
@@ -203,6 +217,8 @@ SCHEMAS: dict[str, type[Section]] = {
     "bench": Bench,
     "compare": Compare,
     "predict": Predict,
+    "evaluate": Evaluate,
+    "ui": Ui,
     "competition": Competition,
 }
 

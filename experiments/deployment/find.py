@@ -6,32 +6,37 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from experiments.cli.errors import UserError
+from experiments.cli.text import percent
 from experiments.stats.target import reaches
 from experiments.tracking.identity import DIGEST
-from experiments.tracking.parent_runs import PARENT, judged
+from experiments.tracking.parent_runs import PARENT, TESTED, judged
 from experiments.tracking.part_of_data import whole
 from experiments.tracking.store import STUDY, Store, answered
 
+BEST = "best"
 FINISHED = "attributes.status = 'FINISHED'"
 ALL_CLASSES = "params.`data.classes` = 'None'"
 HAS_TARGET = "metrics.parameters > 0 and params.`target.val_acc` != 'None'"
 
 
-def find(store: Store, name: str) -> Run:
-    """The run with an id, or the run that a registered model comes from.
+def find(store: Store, name: str, where: str | None = None) -> Run:
+    """The run with an id, the run that a registered model comes from, or of "best", see `best`.
 
     For a parent run it is the best of its seeds.
 
     Raises:
         UserError: there is no such run, or it is not finished.
     """
+    if name == BEST:
+        return best(store, where)
+    what = f"is neither a run nor a registered model of {store.uri}; make ui shows what there is"
     try:
-        run = store.client.get_run(name if re.fullmatch(r"\w{32}", name) else _source(store, name))
+        source = name if re.fullmatch(r"\w{32}", name) else _source(store, name)
+        if source != name:
+            what = f"comes from run {source}, which is no longer in {store.uri}"
+        run = store.client.get_run(source)
     except (MlflowException, ValueError) as error:
-        raise UserError(
-            f"run={name}: is neither a run nor a registered model of {store.uri}; "
-            "make ui shows what there is"
-        ) from error
+        raise UserError(f"run={name}: {what}") from error
     if PARENT in run.data.tags:
         if run.info.status != "FINISHED":
             raise UserError(f"run={name}: is {run.info.status}; only a finished run can predict")
@@ -75,6 +80,13 @@ def best(store: Store, where: str | None = None) -> Run:
             f"one: 'where=\"{query}\"'"
         )
     return find(store, min(reached)[-1])
+
+
+def credit(store: Store, run: Run) -> str:
+    """The run behind a result: its name, its accuracy and where to look at it."""
+    accuracy = percent(run.data.metrics.get(name := judged(run.data.metrics)))
+    where = "on the test images" if name == TESTED else "in validation"
+    return f"by {run.info.run_name}, {accuracy} {where}: {store.url(run.info.run_id)}"
 
 
 def _source(store: Store, name: str) -> str:

@@ -16,11 +16,13 @@ import torch
 import yaml
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 import models
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.yaml_files import readable
+from experiments.deployment.find import find
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.run import CONFIG, WEIGHTS
 from experiments.tracking.store import Store
@@ -41,11 +43,19 @@ class Trained(nn.Module):
         if not (isinstance(network, nn.Module) and isinstance(loss, nn.Module)):
             raise TypeError("model or loss is not a network")
         self.normalize, self.network = Normalize(data["mean"], data["std"]), network
+        self.loss = loss
         self.probabilities = getattr(loss, "probabilities", CrossEntropy.probabilities)
         self.data = data
 
     def forward(self, images: Tensor) -> Tensor:
         return self.probabilities(self.network(self.normalize(images)))
+
+
+def chosen(cfg: DictConfig) -> tuple[Store, Run, Trained]:
+    """The store, and the run in it that `run` and `where` name, with its network."""
+    store = Store(cfg.tracking, create=False)
+    run = find(store, cfg.run, cfg.where)
+    return store, run, load(store, run, Path(cfg.checkpoints.root))
 
 
 def load(store: Store, run: Run, checkpoints: Path) -> Trained:

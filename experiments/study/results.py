@@ -22,10 +22,9 @@ COLUMNS = ["trial", "state", "parameters", "val_acc", "run"]
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
-    """The id of a study's MLflow run, above those of its trials; created where there is none."""
-    query = f"tags.`{STUDY_ID}` = '{identifier}' and tags.kind = 'study'"
-    found = store.client.search_runs([store.experiment_id], query)
-    if found:
+    """The id of a study's MLflow run, above those of its trials; created where there is none, and
+    restored where it was deleted."""
+    if found := store.revived({STUDY_ID: identifier, "kind": "study"}):
         return found[0].info.run_id
     tags = {STUDY: name, STUDY_ID: identifier, "kind": "study"}
     tags["mlflow.source.name"] = "experiments.search"

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from mlflow.entities import Run
@@ -13,7 +13,7 @@ from experiments.cli.errors import UserError
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, config_hash
 from experiments.tracking.parent_runs import PARENT, judged
 from experiments.tracking.part_of_data import whole
-from experiments.tracking.store import Store
+from experiments.tracking.store import EVALUATED, Store
 
 
 class Arm(NamedTuple):
@@ -83,19 +83,22 @@ def of(store: Store, cfg: DictConfig, digest: str | None) -> Arm | None:
 
 
 def gather(
-    runs: Iterable[Run], metric: str | None = None, group: Sequence[str] | None = None
+    runs: Collection[Run], metric: str | None = None, group: Sequence[str] | None = None
 ) -> list[Arm]:
     """The arms of runs, in the order of their steps, those without a step last.
 
     Args:
-        runs: the oldest first; parent runs, and those on part of their data, are left out.
+        runs: the oldest first; parent runs, evaluations, and runs on part of their data among them
+            are no arms.
         metric: the accuracy to take, 0 to 1, as it was last logged; None: what runs are judged by.
         group: names of the parameters that distinguish arms; None: all but the seed.
 
     Raises:
         UserError: no run has a parameter of `group`.
     """
-    runs = [run for run in whole(runs) if "seeds" not in run.data.metrics]
+    there = {run.info.run_id for run in runs}
+    runs = [run for run in whole(runs) if EVALUATED not in run.data.tags]
+    runs = [run for run in runs if "seeds" not in run.data.metrics]
     parents = {run.data.tags.get(PARENT) for run in runs}
     runs = [run for run in runs if run.info.run_id not in parents]
     known = sorted({name for run in runs for name in run.data.params})
@@ -118,11 +121,12 @@ def gather(
         name, (_, digest, parent) = names[key], key
         mark = (parent or digest or "")[:6]
         shown = f"{name} ({mark})" if counts[name] > 1 and mark else name
-        arms.append(_arm(shown, members, metric))
+        above = members[-1].data.tags.get(PARENT)
+        arms.append(_arm(shown, members, metric, above if above in there else None))
     return sorted(arms, key=lambda arm: (arm.step is None, arm.step or "", "," in arm.name))
 
 
-def _arm(name: str, runs: list[Run], metric: str | None) -> Arm:
+def _arm(name: str, runs: list[Run], metric: str | None, parent: str | None) -> Arm:
     metric = metric or judged({name for run in runs for name in run.data.metrics})
     latest, failed = {}, {}
     for run in runs:
@@ -154,7 +158,7 @@ def _arm(name: str, runs: list[Run], metric: str | None) -> Arm:
         failed=[run_name for key, run_name in failed.items() if key not in latest],
         device=", ".join(sorted({_device(run.data.tags) for run in kept})),
         runs=[run.info.run_id for run in kept],
-        parent=data.tags.get(PARENT),
+        parent=parent,
         digest=data.tags.get(DIGEST),
         metric=metric,
     )

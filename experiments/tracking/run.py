@@ -12,6 +12,7 @@ from mlflow.entities import (
     DatasetInput,
     InputTag,
     LoggedModel,
+    LoggedModelOutput,
     LoggedModelStatus,
     Metric,
     Param,
@@ -26,6 +27,7 @@ from experiments.cli.keys import select
 from experiments.cli.kinds import JUDGEMENT, LABEL, RESULT
 from experiments.tracking.store import Store, reason
 
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # of data sets, by split
 CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is loaded from
 
 log = logging.getLogger(__name__)
@@ -67,17 +69,13 @@ class TrackedRun:
 
     def use_images(self, cfg: DictConfig, digest: str) -> None:
         """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
-        held = cfg.data.holdout is not None
-        contexts = {"train": "training", "val": "validation"} | (
-            {"test": "testing"} if held else {}
-        )
-        inputs = []
-        for split, context in contexts.items():
-            source = "train" if split == "train" or (held and split == "val") else "val"
-            target = cfg.data[source]._target_
-            name = f"{target.rpartition('.')[2]} {split}"
-            data = Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
-            inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", context)]))
+        splits = ("train", "val") if cfg.data.holdout is None else ("train", "val", "test")
+        inputs = [
+            DatasetInput(
+                dataset(cfg, split, digest), [InputTag("mlflow.data.context", CONTEXTS[split])]
+            )
+            for split in splits
+        ]
         self.client.log_inputs(self.id, datasets=inputs)
 
     def log_figures(self, figures: dict[str, float], time: int) -> None:
@@ -100,13 +98,39 @@ class TrackedRun:
     def tag(self, name: str, value: Any) -> None:
         self.store.patiently(self.client.set_tag, self.id, name, str(value))
 
-    def models(self) -> list[LoggedModel]:
-        """The complete models that the run has logged."""
-        # a database keeps the status as a number, so that a query for READY finds nothing or fails
+    def model(self) -> LoggedModel:
+        """The logged model of the run: the one that it has, complete or not, else a new one."""
         found = self.client.search_logged_models(
             [self.store.experiment_id], f"source_run_id = '{self.id}'"
         )
-        return [model for model in found if model.status == LoggedModelStatus.READY]
+        if found:
+            return max(found, key=lambda model: model.status == LoggedModelStatus.READY)
+        params = self.client.get_run(self.id).data.params
+        return self.client.create_logged_model(
+            self.store.experiment_id, "model", self.id, params=params
+        )
+
+    def complete(self, model: LoggedModel, last: str) -> None:
+        """Give a model, whose files are logged, its run and its figures, and declare it complete.
+
+        `last`: the metric that says of which epoch its weights are, from 1. Figures of the whole
+        run are of step 0.
+        """
+        run = self.client.get_run(self.id)
+        epoch = int(run.data.metrics[last])
+        if all(output.model_id != model.model_id for output in run.outputs.model_outputs):
+            self.client.log_outputs(self.id, [LoggedModelOutput(model.model_id, epoch)])
+        used = {tag.value: each.dataset for each in run.inputs.dataset_inputs for tag in each.tags}
+        metrics = []
+        for name in run.data.metrics:
+            data = used.get(CONTEXTS.get(name.partition("/")[0]))
+            about = (data.name, data.digest) if data else (None, None)
+            for each in self.client.get_metric_history(self.id, name):
+                if each.step in (0, epoch):
+                    when = each.timestamp, each.step
+                    metrics.append(Metric(name, each.value, *when, model.model_id, *about))
+        self.client.log_batch(self.id, metrics=metrics)
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
     def __enter__(self) -> Self:
         return self
@@ -128,6 +152,15 @@ class TrackedRun:
         self.failed = True
         self.client.set_tag(self.id, "error", scrubbed(text)[:500])
         self.client.set_terminated(self.id, status)
+
+
+def dataset(cfg: DictConfig, split: str, digest: str) -> Dataset:
+    """The images of a split, "train", "val" or "test", as MLflow describes data."""
+    held = cfg.data.holdout is not None
+    source = "train" if split == "train" or (held and split == "val") else "val"
+    target = cfg.data[source]._target_
+    name = f"{target.rpartition('.')[2]} {split}"
+    return Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
 
 
 def parameters(cfg: DictConfig) -> dict[str, str]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import LifecycleStage, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -26,6 +26,7 @@ from experiments.cli.errors import UserError, scrubbed
 
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
 FUSED = "fused"  # the program, if any, that trained the run together with others
+EVALUATED = "evaluated"  # the run, if any, whose network this run scores on other images
 SHOWN_AS = {  # what charts and columns of MLflow's UI begin with
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "val/acc",
@@ -38,6 +39,8 @@ ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+BEGUN_AS = "begun.as"  # the name that an experiment had at first
+FINAL = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")  # codes of errors
 ADVICE = {  # what to do, by what an error says
     r"is full|no space left|file too large|quota exceeded|disk i/o": "free space on its disk",
     r"can't locate revision": "a newer MLflow made it: install that, or use another store",
@@ -50,6 +53,7 @@ ADVICE = {  # what to do, by what an error says
         "it is damaged, half-made or not MLflow's: move it away, or use another store"
     ),
     r"out-of-date database schema": "keep a copy and upgrade it, or use another store",
+    r"current state is deleted": "restore it in MLflow",
     r"refused|timed out|max retries|connection": "start it, or check its address",
 }
 
@@ -104,11 +108,22 @@ class Store:
     def _experiment(self, tracking: DictConfig, create: bool) -> str:
         name, client = tracking.experiment, self.client
         found = client.get_experiment_by_name(name)
+        if found and found.lifecycle_stage == LifecycleStage.DELETED:
+            raise UserError(
+                f"tracking.experiment={name} was deleted; give another one, or restore it: "
+                f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            )
+        renamed = [] if found else client.search_experiments()
+        for each in (each for each in renamed if each.tags.get(BEGUN_AS) == name):
+            raise UserError(
+                f"tracking.experiment={name} has been renamed: tracking.experiment='{each.name}' "
+                "goes on in it; another name begins anew"
+            )
         if found is None and create:
             embedded = self.uri.startswith(SQLITE)
             artifacts = Path(tracking.artifacts).absolute().as_uri() if embedded else None
             try:
-                return client.create_experiment(name, artifacts, SHOWN_AS)
+                return client.create_experiment(name, artifacts, SHOWN_AS | {BEGUN_AS: name})
             except MlflowException:
                 found = client.get_experiment_by_name(name)
                 if found is None:  # else another process created it in between
@@ -118,9 +133,13 @@ class Store:
             raise UserError(f"tracking.experiment={name} is not in {self.uri}; there: {known}")
         return found.experiment_id
 
-    def search(self, query: str | None) -> list[Run]:
+    def search(self, query: str | None, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         """All runs that match a filter, the oldest first. UserError: not a valid filter."""
-        asked = {"filter_string": query or "", "order_by": ["attributes.start_time ASC"]}
+        asked = {
+            "filter_string": query or "",
+            "run_view_type": view,
+            "order_by": ["attributes.start_time ASC"],
+        }
         runs, token = [], None
         while token != "":
             try:
@@ -133,26 +152,38 @@ class Store:
             token = page.token or ""
         return runs
 
-    def matching(self, tags: dict[str, str]) -> list[Run]:
+    def matching(self, tags: dict[str, str], view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         """All runs with some tags, the oldest first."""
-        return self.search(" and ".join(f"tags.`{key}` = '{text}'" for key, text in tags.items()))
+        query = " and ".join(f"tags.`{key}` = '{text}'" for key, text in tags.items())
+        return self.search(query, view)
+
+    def revived(self, tags: dict[str, str]) -> list[Run]:
+        """All runs with some tags; if all of them were deleted, the oldest is restored."""
+        if not (found := self.matching(tags)):
+            found = self.matching(tags, ViewType.DELETED_ONLY)[:1]
+            for run in found:
+                self.client.restore_run(run.info.run_id)
+        return found
 
     def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call the store until it answers; its error is raised after `patience` seconds."""
+        """Call the store until it answers; its error is raised after `patience` seconds, or at
+        once if waiting does not help."""
         deadline = time.monotonic() + self.patience
         while True:
             try:
                 return call(*arguments, **options)
             except (MlflowException, OSError) as error:
-                if time.monotonic() > deadline:
+                final = getattr(error, "error_code", None) in FINAL
+                if final or time.monotonic() > deadline:
                     raise
                 log.warning("the store does not answer: %s", reason(error))
                 time.sleep(1)
 
-    def url(self, run_id: str) -> str:
-        """The page of a run in MLflow's UI."""
-        server = scrubbed(self.uri) if self.uri.startswith("http") else "http://127.0.0.1:5000"
-        return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}"
+    def url(self, run_id: str, port: int = 5000) -> str:
+        """The page of a run in MLflow's UI; with "", that of all runs."""
+        is_server = self.uri.startswith("http")
+        server = scrubbed(self.uri) if is_server else f"http://127.0.0.1:{port}"
+        return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}".rstrip("/")
 
 
 def without_login(uri: str) -> str:

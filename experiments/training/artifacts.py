@@ -4,10 +4,10 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-import mlflow.pytorch
 import pandas as pd
 import torch
-from mlflow.models import Model, infer_signature
+from mlflow.entities import LoggedModelStatus
+from mlflow.models import Model
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.utils.multiclass import unique_labels
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from experiments.budget.cost import Cost
 from experiments.data.images import Images
 from experiments.tracking.run import CONFIG, WEIGHTS, TrackedRun
-from experiments.training import figures
+from experiments.training import figures, image_classifier
 from models.lightning.classifier import Classifier
 
 MISTAKES, PER_CLASS = "mistakes.csv", "per_class.csv"
@@ -70,9 +70,10 @@ def log_artifacts(
             Path(folder, name).write_text(text, encoding="utf-8")
         torch.save(module.network.state_dict(), Path(folder, WEIGHTS))
         run.store.patiently(run.client.log_artifacts, run.id, folder)
-    if cfg.tracking.model and not run.models():
-        model = nn.Sequential(module.normalize, module.network).eval()
-        run.store.patiently(log_model, run, model, images[:2].float())
+    if cfg.tracking.model:
+        network = nn.Sequential(module.normalize, module.network).eval()
+        epoch = "epochs" if cfg.data.holdout is None else "val/best_epoch"
+        run.store.patiently(log_model, run, network, images[:2].float(), epoch)
 
 
 def mistakes(truth: Tensor, predicted: Tensor) -> str:
@@ -100,23 +101,20 @@ def per_class(truth: Tensor, predicted: Tensor) -> str:
     return table.astype(dict.fromkeys(counts, int))[counts + shares].to_csv(float_format="%.4f")
 
 
-def log_model(run: TrackedRun, model: nn.Module, example: Tensor) -> None:
-    """Log a network as a graph that loads with neither this project's code nor pickle.
+def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, last: str) -> None:
+    """Log a network as the run's model: the only one, whatever was interrupted.
 
     Args:
-        model: float [N, C, H, W], 0 to 255 -> logits [N, K].
-        example: two images; with one, the graph would take one at a time.
+        network, examples: see `image_classifier.save_model`.
+        last: the metric that says of which epoch its weights are.
     """
-    mlflow.set_tracking_uri(run.store.uri)
-    mlflow.set_experiment(experiment_id=run.store.experiment_id)
-    Model.log(
-        artifact_path=None,
-        flavor=mlflow.pytorch,
-        name="model",
-        run_id=run.id,
-        pytorch_model=model,
-        signature=infer_signature(example.numpy(), model(example).detach().numpy()),
-        input_example=example.numpy(),
-        pip_requirements=[f"{name}=={version(name)}" for name in MODEL_PACKAGES],
-        serialization_format="pt2",
-    )
+    model = run.model()
+    if model.status == LoggedModelStatus.READY:
+        return
+    packages = [f"{name}=={version(name)}" for name in MODEL_PACKAGES]
+    about = Model(model_uuid=model.model_id, model_id=model.model_id, run_id=run.id)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model")
+        image_classifier.save_model(path, about, network, examples, packages)
+        run.client.log_model_artifacts(model.model_id, str(path))
+    run.complete(model, last)

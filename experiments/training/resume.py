@@ -63,7 +63,7 @@ def explained(folder: Path) -> Iterator[None]:
     except MlflowException as error:
         raise UserError(
             f"the tracking store failed: {advised(error)}; the run's checkpoints and log are in "
-            f"{folder}, and the same command goes on from there"
+            f"{folder}; once that is cured, the same command goes on from there"
         ) from error
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {advised(error)}") from error

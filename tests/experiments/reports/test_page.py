@@ -1,7 +1,9 @@
 """The report and the MLflow UI, opened in a real browser."""
 
+import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +65,31 @@ def test_the_report_needs_nothing_but_itself(browser, reported):
     expect(page.locator("tbody tr")).to_have_count(2)
     expect(page.get_by_text("cannot tell").first).to_be_visible()
     assert page.pdf().startswith(b"%PDF")
+
+
+def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):
+    """Its link is given to the desktop's browser, here a script that notes it."""
+    workplace, parent = reported
+    note, script = tmp_path / "link", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho "$1" > {note}\n')
+    script.chmod(0o755)
+    port, page = closed_port(), browser.new_page(viewport={"width": 2000, "height": 1000})
+    here = (f"BIN={Path(sys.executable).parent}", f"PORT={port}", f"STORE={workplace.uri}")
+    desktop = os.environ | {"DISPLAY": ":0", "BROWSER": str(script)}
+    with serving(["make", "--old-file=setup", "ui", *here], port, cwd=PROJECT, env=desktop):
+        deadline = time.monotonic() + 30
+        while not note.exists() or not note.read_text().endswith("\n"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        page.goto(note.read_text().strip())
+        expect(page.get_by_text("step 12", exact=True)).to_be_visible(timeout=PATIENCE)
+        for column in ("parameters", "seeds", "val/acc_mean", "verdict"):
+            header = page.get_by_role("columnheader", name=column, exact=True).first
+            expect(header).to_be_visible()
+        verdict = workplace.client.get_run(parent).data.tags["verdict"]
+        expect(page.get_by_text(verdict).first).to_be_visible()
+        expect(page.get_by_text("step 13, seed 0", exact=True)).to_have_count(0)
+    page.close()
 
 
 def test_the_ui_shows_parents_children_and_the_report(browser, reported):

@@ -112,23 +112,37 @@ def test_its_artifacts_are_there_to_look_at(run, artifacts):
 def test_its_model_loads_without_this_project(trained, run, tmp_path):
     """In a process that cannot import our code, the model scores what was logged."""
     data = IDXFolder(str(MNIST), train=False)
-    np.savez(tmp_path / "test.npz", images=data.data[:, None].float(), labels=data.targets)
+    np.savez(tmp_path / "test.npz", images=data.data, labels=data.targets)
     [model] = trained[0].client.search_logged_models([run.info.experiment_id])
     assert model.source_run_id == run.info.run_id
     script = (
-        "import sys, json, numpy, mlflow\n"
+        "import sys, json, numpy, mlflow, mlflow.pytorch, torch\n"
         "test = numpy.load('test.npz')\n"
+        "images, some = test['images'], torch.tensor(test['images'][:5, None])\n"
         "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
-        "logits = model.predict(test['images'])\n"
-        "print(json.dumps([float((logits.argmax(1) == test['labels']).mean()),\n"
-        "    model.metadata.signature.to_dict()]))"
+        "network = mlflow.pytorch.load_model(sys.argv[1])\n"
+        "logits = model.predict(images[:5], params={'logits': True})\n"
+        "print(json.dumps([float((model.predict(images) == test['labels']).mean()),\n"
+        "    torch.equal(network(some.float()), torch.tensor(logits)),\n"
+        "    [name for name in sys.modules if name.split('.')[0] in ('experiments', 'models')]]))"
     )
     output = subprocess.check_output(
         [sys.executable, "-c", script, model.artifact_location], cwd=tmp_path, text=True
     )
-    accuracy, signature = json.loads(output)
-    assert accuracy == pytest.approx(run.data.metrics["val/acc"], abs=2e-4)
-    assert json.loads(signature["inputs"])[0]["tensor-spec"]["shape"] == [-1, 1, 28, 28]
+    assert json.loads(output) == [pytest.approx(run.data.metrics["val/acc"], abs=2e-4), True, []]
+
+
+def test_its_model_says_what_it_is(trained, run):
+    query = f"metrics.`val/acc` = {run.data.metrics['val/acc']} AND params.step = 's13'"
+    [model] = trained[0].client.search_logged_models([run.info.experiment_id], query)
+    card = model.tags["mlflow.note.content"]
+    accuracy = f"{run.data.metrics['val/acc'] * 100:.2f} %"
+    assert f"{accuracy}, 1 seed." in card
+    assert model.tags["verdict"] in card
+    for part in ("step 13,", "5,854 parameters (at most 6,000)", run.data.tags["data.digest"]):
+        assert part in card
+    [data] = {metric.dataset_name for metric in model.metrics if metric.key == "val/acc"}
+    assert data == "MNIST val"
 
 
 def test_the_same_command_again_trains_nothing(trained, run):

@@ -1,0 +1,79 @@
+"""Score a trained network on any images, and keep the figures in MLflow beside its run."""
+
+import time
+import warnings
+from tempfile import TemporaryDirectory
+
+import pytorch_lightning as pl
+from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Run
+from omegaconf import DictConfig
+
+from experiments.cli.errors import UserError
+from experiments.cli.text import percent
+from experiments.data.images import Batches, Images, load
+from experiments.deployment.find import credit
+from experiments.deployment.load import Trained, chosen
+from experiments.tracking.identity import DIGEST
+from experiments.tracking.parent_runs import PARENT
+from experiments.tracking.run import CONTEXTS, TrackedRun, dataset
+from experiments.tracking.store import EVALUATED, Store, answered
+from models.lightning.classifier import Classifier
+
+
+def evaluate(cfg: DictConfig) -> str:
+    """Score the network of a run on the images of `data` and `split`; the result, in two lines.
+
+    Raises:
+        UserError: there is no such run, or its network does not take such images.
+    """
+    store, run, trained = chosen(cfg)
+    for key in ("image_size", "num_classes"):
+        if cfg.data[key] != (takes := trained.data[key]):
+            raise UserError(f"data.{key} is {cfg.data[key]}, but the network is for {takes}")
+    cfg.data.in_channels = trained.data["in_channels"]  # grey images can be read with any number
+    data, digest = load(cfg)
+    images = {"train": data.train, "val": data.val, "test": data.test or data.val}[cfg.split]
+    figures = score(trained, images, cfg.data.eval_batch_size)
+    with answered(store):
+        logged = log_evaluation(store, run, cfg, digest, figures)
+    right, loss = percent(figures["test/acc"]), figures["test/loss"]
+    result = f"{right} of {len(images.labels):,} images right, loss {loss:.4f}"
+    return f"{result}: {store.url(logged)}\n{credit(store, run)}"
+
+
+def score(trained: Trained, images: Images, batch_size: int) -> dict[str, float]:
+    """test/loss and test/acc: means over all images."""
+    normal = {key: trained.data[key] for key in ("mean", "std")}
+    module = Classifier(trained.network, None, loss=trained.loss, **normal)
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
+    # Lightning warns of PyTorch's changes to itself
+    with TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+        trainer = pl.Trainer(default_root_dir=folder, devices=1, **quiet)
+        [figures] = trainer.test(module, Batches(images, batch_size), verbose=False)
+    return figures
+
+
+def log_evaluation(
+    store: Store, run: Run, cfg: DictConfig, digest: str, figures: dict[str, float]
+) -> str:
+    """Log the figures of a run on the images of `cfg.split`: as a run below it, and to its model.
+
+    Returns the id of that run; it is the same if the same images are scored again.
+    """
+    data = dataset(cfg, cfg.split, digest)
+    tags = {EVALUATED: run.info.run_id, DIGEST: digest, "split": cfg.split}
+    before = next(iter(store.matching(tags)), None)
+    tags[PARENT] = run.info.run_id
+    name = f"{run.info.run_name}, on {data.name}"
+    models = [output.model_id for output in run.outputs.model_outputs]
+    with TrackedRun(store, name, tags, resume=before) as logged:
+        used = DatasetInput(data, [InputTag("mlflow.data.context", CONTEXTS["test"])])
+        store.client.log_inputs(logged.id, [used], [LoggedModelInput(model) for model in models])
+        when = int(time.time() * 1000)
+        metrics = [
+            Metric(key, value, when, 0, model, data.name, digest)
+            for key, value in figures.items()
+            for model in models or [None]
+        ]
+        store.client.log_batch(logged.id, metrics=metrics)
+    return logged.id

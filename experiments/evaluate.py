@@ -1,0 +1,22 @@
+"""Score a trained network on other images, and keep the figures in MLflow beside its run.
+
+python -m experiments.evaluate run=ID data=qmnist split=test
+"""
+
+from omegaconf import DictConfig
+
+from experiments.cli.errors import UserError
+from experiments.cli.program import program
+
+
+@program("evaluate")
+def main(cfg: DictConfig) -> None:
+    if cfg.run is None:
+        raise UserError("give run=ID, of a run or a registered model, or run=best")
+    from experiments.deployment.evaluate import evaluate  # torch and MLflow: seconds
+
+    print(evaluate(cfg))
+
+
+if __name__ == "__main__":
+    main()
