@@ -20,7 +20,7 @@ from torchmetrics.functional import accuracy
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from experiments.budget.network import design
+from experiments.budget.network import build_network
 from experiments.cli.config import build
 from experiments.cli.program import program
 from experiments.data.images import Batches, ImageData, Images, load
@@ -84,7 +84,7 @@ def loaders(cfg: DictConfig, data: ImageData, workers: int = 0) -> tuple[DataLoa
 def notebook(cfg: DictConfig, data: ImageData, workers: int = 0) -> Times:
     """The loop that notebooks have."""
     device = device_of(cfg)
-    network = design(cfg)[0].to(device)
+    network = build_network(cfg).to(device)
 
     def find_loss(images: Tensor, labels: Tensor) -> Tensor:
         labels = labels.to(device)
@@ -115,7 +115,7 @@ class UsualModule(pl.LightningModule):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__()
-        self.network, self.cfg = design(cfg)[0], cfg
+        self.network, self.cfg = build_network(cfg), cfg
 
     def training_step(self, batch: Batch, _: int, stage: str = "train") -> Tensor:
         images, labels = batch

@@ -23,10 +23,8 @@ COLUMNS = ["trial", "state", "parameters", "val_acc", "run"]
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
     """The id of a study's MLflow run, above those of its trials; created where there is none."""
-    query = f"tags.`{STUDY_ID}` = '{identifier}' and tags.kind = 'study'"
-    found = store.client.search_runs([store.experiment_id], query)
-    if found:
-        return found[0].info.run_id
+    for found in store.matching({STUDY_ID: identifier, "kind": "study"}):
+        return found.info.run_id
     tags = {STUDY: name, STUDY_ID: identifier, "kind": "study"}
     tags["mlflow.source.name"] = "experiments.search"
     run = store.client.create_run(store.experiment_id, tags=tags, run_name=f"search {name}")
