@@ -85,8 +85,7 @@ class Space:
             figures = price(cfg).figures()
         except (UserError, OmegaConfBaseException):
             return math.inf
-        limits = {name: limit for name, limit in cfg.budget.items() if limit}
-        return max((figures[name] / limit for name, limit in limits.items()), default=0)
+        return max(figures[name] / (limit or math.inf) for name, limit in cfg.budget.items())
 
     def configure(self, params: Params) -> DictConfig:
         """The configuration with values for all keys of the space."""
