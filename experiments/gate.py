@@ -26,7 +26,7 @@ FAILED, NO_VERDICT = 1, 2  # exit statuses
 @program("gate", failure=NO_VERDICT)
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.junit, inputs=[cfg.baseline])
-    from experiments.budget.network import design  # torch: seconds
+    from experiments.budget.network import price  # torch: seconds
     from experiments.cli import tables
     from experiments.reports import ci, targets
 
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     checks = []
     if cfg.stage != "evidence":
         for name, step in steps.items():
-            checks += targets.costs(name, step, design(step)[1])
+            checks += targets.costs(name, step, price(step))
     if cfg.stage != "budget":  # MLflow takes seconds to import
         from experiments.reports.evidence import evidence
 

@@ -7,7 +7,7 @@ from conftest import PROJECT
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from experiments.budget.network import design
+from experiments.budget.network import price
 from experiments.tracking.identity import CONFIG_HASH, config_hash, name_experiment, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.run import TrackedRun
@@ -26,7 +26,7 @@ def described(step: str, *overrides: str) -> tuple[DictConfig, dict[str, float]]
         cfg = compose("train", overrides=[f"step={step}", *overrides])
         cfg.step = step
         cfg.name = name_experiment(cfg, "train", [f"step={step}", *overrides])
-    return cfg, design(cfg)[1].figures()
+    return cfg, price(cfg).figures()
 
 
 def make(

@@ -22,7 +22,7 @@ from torchmetrics.functional import accuracy
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from experiments.budget.network import design
+from experiments.budget.network import build_network
 from experiments.cli.config import build
 from experiments.cli.program import program
 from experiments.data.images import Batches, ImageData, Images, load
@@ -91,7 +91,7 @@ def notebook(cfg: DictConfig, data: ImageData, workers: int = 0) -> Iterator[tup
     A schedule steps once an epoch, as the ladder's does.
     """
     device = device_of(cfg)
-    network = design(cfg)[0].to(device)
+    network = build_network(cfg).to(device)
     optimizer = build(cfg, "optimizer")(network.parameters())
     make = build(cfg, "scheduler")
     schedule = make and make(optimizer)
@@ -132,7 +132,7 @@ class UsualModule(pl.LightningModule):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__()
-        self.network, self.cfg = design(cfg)[0], cfg
+        self.network, self.cfg = build_network(cfg), cfg
 
     def training_step(self, batch: Batch, _: int, stage: str = "train") -> Tensor:
         images, labels = batch

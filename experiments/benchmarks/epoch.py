@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from experiments.benchmarks import baselines
 from experiments.benchmarks.results import OURS, Contender
-from experiments.budget.network import design
+from experiments.budget.network import build_network, price
 from experiments.data.images import ImageData, Images, load
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
@@ -24,7 +24,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
     """The contenders, each of which has trained a few batches before."""
     data, _ = load(cfg)
     few = first_batches(data, WARM_UP)
-    module, other = (make_module(cfg, design(cfg)[0], len(data.train.labels)) for _ in range(2))
+    module, other = (make_module(cfg, build_network(cfg), len(data.train.labels)) for _ in range(2))
     if cfg.bench.batches is not None:
         data = first_batches(data, cfg.bench.batches)
     cfg.trainer.max_epochs = 1
@@ -34,7 +34,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
         "Lightning, 0 workers": partial(baselines.lightning, cfg),
         OURS: partial(ours, cfg, module),
         "bare loop": partial(baselines.bare, cfg, other.learn),
-        "floor": partial(baselines.floor, cfg, design(cfg)[1].mult_adds),
+        "floor": partial(baselines.floor, cfg, price(cfg).mult_adds),
     }
     for train in contenders.values():
         train(few)

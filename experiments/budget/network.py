@@ -1,5 +1,7 @@
 """The network that a configuration describes, within its budget."""
 
+from functools import partial
+
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -19,20 +21,26 @@ def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
     Raises:
         UserError: the network cannot be built, or is over its budget.
     """
-    network, cost = design(cfgs[0])
-    check(cost, cfgs[0])
-    for cfg in cfgs:
+    try_out(cfgs[0])
+    for cfg in cfgs[1:]:
         rehearse(cfg)
-    return [network, *map(_build_network, cfgs[1:])], cost
+    cost = price(cfgs[0])
+    return [build_network(cfg) for cfg in cfgs], cost
 
 
-def design(cfg: DictConfig) -> tuple[nn.Module, Cost]:
-    """The network with its initial weights, and its cost; UserError if it cannot be built."""
-    network = _build_network(cfg)
-    return network, compute_cost(network, cfg.data)
+def try_out(cfg: DictConfig) -> None:
+    """Raise UserError where a network is over its budget, or its recipe has an invalid value."""
+    check(partial(build, cfg, "model"), cfg)
+    rehearse(cfg)
 
 
-def _build_network(cfg: DictConfig) -> nn.Module:
+def price(cfg: DictConfig) -> Cost:
+    """What a network costs; UserError if it cannot be built, or does not take the images."""
+    return compute_cost(partial(build, cfg, "model"), cfg.data)
+
+
+def build_network(cfg: DictConfig) -> nn.Module:
+    """A network with its initial weights."""
     torch.manual_seed(cfg.seed)
     return build(cfg, "model")
 

@@ -2,7 +2,6 @@
 
 import math
 import statistics
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +24,7 @@ from experiments.study.claims import Claims
 from experiments.tracking.identity import name_experiment, run_name
 from experiments.training.fit import train
 
-SECONDS = 2  # between looks at what others train
 NOT_A_STEP = ("step", "experiment", "seed", "launcher")  # groups and keys that it does not hold
-MISSING = object()
 
 
 class Finalist(NamedTuple):
@@ -107,7 +104,7 @@ def write_step(
     theirs = select(reference, RESULT, JUDGEMENT)
     changes = OmegaConf.create()
     for key, value in select(cfg, RESULT, JUDGEMENT).items():
-        if key not in NOT_A_STEP and value != theirs.get(key, MISSING):
+        if key not in NOT_A_STEP and (key, value) not in theirs.items():
             OmegaConf.update(changes, key, value)
     entries = OmegaConf.to_container(changes)
     lines = (
@@ -138,16 +135,13 @@ def train_finalists(
     Returns:
         The finalists, the best first.
     """
-    missing = [(step, seed) for seed in range(seeds) for _, step in found]
+    runs = [(step, seed) for seed in range(seeds) for _, step in found]
     accuracies: dict[tuple[str, int], float | None] = {}
-    while missing:
-        for step, seed in missing:
-            with claims.take(f"final-{step.replace('/', '-')}-{seed}") as ours:
+    for wait in (False, True):  # what is free, and then what others train
+        for step, seed in [run for run in runs if run not in accuracies]:
+            with claims.take(f"final-{step.replace('/', '-')}-{seed}", wait) as ours:
                 if ours:
                     accuracies[step, seed] = final_accuracy(step, seed)
-        missing = [run for run in missing if run not in accuracies]
-        if missing:
-            time.sleep(SECONDS)
     finalists = []
     for trial, step in found:
         values = [accuracies[step, seed] for seed in range(seeds)]

@@ -31,8 +31,8 @@ def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space, digest: 
     settings = json.loads(json.dumps(settings))  # as the storage gives them back
     before = study.user_attrs.get(SETTINGS)
     if before is None:
-        if start := space.start():
-            study.enqueue_trial(start, skip_if_exists=True)
+        if space.start:
+            study.enqueue_trial(space.start, skip_if_exists=True)
         study.set_user_attr(ID, uuid.uuid4().hex[:12])
         study.set_user_attr(SETTINGS, settings)
         return

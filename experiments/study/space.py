@@ -1,11 +1,10 @@
 """The space of a search: the keys that vary, their values, and which of these can be trained."""
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import (
@@ -16,9 +15,9 @@ from optuna.distributions import (
 )
 from optuna.trial import create_trial
 
-from experiments.budget.cost import exceeded_limits
-from experiments.budget.network import rehearse
-from experiments.cli.config import build, flatten
+from experiments.budget.network import price, try_out
+from experiments.cli.checks import unknown
+from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line
 
 RANGE = {"low", "high", "step", "log"}
@@ -49,19 +48,44 @@ class Space:
             raise UserError("space is empty; choose one, such as search=blocks")
         for key in self.distributions:
             if OmegaConf.select(cfg, key, default=NOT_FOUND) is NOT_FOUND:
-                near = difflib.get_close_matches(key, flatten(cfg), n=1)
-                hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
-                raise UserError(f"space: there is no key {key} in the configuration; {hint}")
+                raise UserError(f"space: {unknown(key, flatten(cfg))}")
 
+    @cached_property
     def start(self) -> Params | None:
         """The configuration's own values, for a first trial; None where they are infeasible or
-        outside the space."""
+        outside the space.
+
+        Raises:
+            UserError: they are over budget, and so is the smallest network found in the space.
+        """
         params = {key: OmegaConf.select(self.cfg, key) for key in self.distributions}
+        if self.why_infeasible(params):
+            if 1 < self.share(smallest := self.smallest(params)) < math.inf:
+                reason = self.why_infeasible(smallest)
+                raise UserError(f"space: even the smallest network found in it is {reason}")
+            return None
         try:
             create_trial(params=params, distributions=self.distributions, value=0)
         except ValueError:
             return None
-        return None if self.why_infeasible(params) else params
+        return params
+
+    def smallest(self, params: Params) -> Params:
+        """A small network: each key in turn gets the value that costs the least."""
+        for key in filter(lambda key: key.startswith("model."), self.distributions):
+            one = self.distributions[key]
+            values = getattr(one, "choices", None) or (one.low, one.high)
+            params = min(({**params, key: value} for value in values), key=self.share)
+        return params
+
+    def share(self, params: Params) -> float:
+        """The largest share of a limit of the budget that a network takes; infinite for none."""
+        try:
+            cfg = self.configure(params)
+            figures = price(cfg).figures()
+        except (UserError, OmegaConfBaseException):
+            return math.inf
+        return max(figures[name] / (limit or math.inf) for name, limit in cfg.budget.items())
 
     def configure(self, params: Params) -> DictConfig:
         """The configuration with values for all keys of the space."""
@@ -74,15 +98,10 @@ class Space:
         """Why values cannot be trained: over budget, no valid network, or refused by the
         optimizer or its schedule; None where they can."""
         try:
-            cfg = self.configure(params)
-            with torch.device("meta"):  # shapes only: nothing is computed
-                network = build(cfg, "model")
-            excess = exceeded_limits(network, cfg)
-            if not excess:
-                rehearse(cfg)
+            try_out(self.configure(params))
         except (UserError, OmegaConfBaseException) as error:
             return str(error)
-        return "; ".join(excess) or None
+        return None
 
 
 def leaves(space: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,8 +12,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.budget.cost import check
-from experiments.budget.network import design
+from experiments.budget.network import prepare, price
 from experiments.cli.config import build
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import percent
@@ -54,8 +53,9 @@ class Worker:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         base = OmegaConf.masked_copy(cfg, list(compose("train")))
         base.step = base.experiment = None  # a trial is no evidence for either
-        design(base)  # refuses values out of range
+        price(base)  # refuses values out of range
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
+        _ = self.space.start  # refuses a space where nothing fits the budget
         try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
         digest = known_digest(base) or load(base)[1]
@@ -134,20 +134,13 @@ class Worker:
     def train(self, trial: optuna.Trial) -> None:
         """Train a trial from its last checkpoint, if any, and tell the study its result."""
         cfg = self.configure(trial)
-        network, cost = design(cfg)
-        check(cost, cfg)
+        [network], cost = prepare([cfg])
         trial.set_user_attr("parameters", cost.parameters)
-        tags = {
-            PARENT: self.parent,
-            STUDY: self.name,
-            STUDY_ID: self.id,
-            TRIAL: trial.number,
-            "mlflow.source.name": "experiments.search",
-        }
-        query = f"tags.`{STUDY_ID}` = '{self.id}' and tags.{TRIAL} = '{trial.number}'"
-        found = self.store.client.search_runs([self.store.experiment_id], query)
+        mark = {STUDY_ID: self.id, TRIAL: str(trial.number)}
+        tags = {PARENT: self.parent, STUDY: self.name, "mlflow.source.name": "experiments.search"}
+        found = next(iter(self.store.matching(mark)), None)
         folder = self.claims.folder / self.place(trial.number)
-        member = Member(cfg.name, cfg, network, cost, folder, tags, next(iter(found), None))
+        member = Member(cfg.name, cfg, network, cost, folder, tags | mark, found)
         reports = Reports(trial, self.claims, self.cfg.smallest_above)
         fit([member], self.store, folder, callbacks=[reports], artifacts=False)
         self.claims.check()

@@ -271,7 +271,7 @@ def test_a_pruner_stops_trials_early(place, monkeypatch, capsys):
         (["storage=postgresql://me:secret@host/db"], "storage=postgresql://me:***@host/db: a pass"),
         (["storage=sqlite:////dev/null/a.db"], "/dev/null"),
         (["storage=oracle://host/db"], "storage=oracle://host/db"),
-        (["budget.parameters=100"], "none of 100 proposals can be trained"),
+        (["budget.parameters=100"], "space: even the smallest network found in it is over budget"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

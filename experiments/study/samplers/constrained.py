@@ -32,7 +32,7 @@ class ConstrainedSampler(BaseSampler):
         self.before_trial, self.after_trial = sampler.before_trial, sampler.after_trial
 
     def infer_relative_search_space(self, *_: Any) -> dict[str, BaseDistribution]:
-        return self.space.distributions
+        return dict(self.space.distributions)  # a copy: PartialFixedSampler takes its own out
 
     def sample_independent(self, *arguments: Any) -> Any:
         return self.sampler.sample_independent(*arguments)
@@ -40,20 +40,24 @@ class ConstrainedSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Values for the whole space; those that the trial has already stay.
+        """Values for `search_space`. Those that the trial has already stay, and where a sampler
+        around this one fixes others, as PartialFixedSampler does, they are trained with these.
 
         Raises:
             UserError: none of `LIMIT` proposals can be trained.
         """
         inner = self.sampler.infer_relative_search_space(study, trial)
+        inner = {name: inner[name] for name in inner if name in search_space}
         for _ in range(self.LIMIT):
             params = self.sampler.sample_relative(study, trial, inner) | trial.params
-            for name, distribution in search_space.items():
+            for name, distribution in (self.space.distributions | search_space).items():
                 if name not in params:
-                    params[name] = self.sample_independent(study, trial, name, distribution)
+                    params[name] = study.sampler.sample_independent(
+                        study, trial, name, distribution
+                    )
             reason = self.space.why_infeasible(params)
             if reason is None:
-                return params
+                return {name: params[name] for name in search_space}
             self.rejected += 1
         raise UserError(
             f"none of {self.LIMIT:,} proposals can be trained; the last: {reason}. "

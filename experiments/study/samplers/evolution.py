@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.search_space import intersection_search_space
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 
-class Evolution(BaseSampler):
+class Evolution(RandomSampler):
     """Regularized evolution: the best of a few recent trials, with one or more values changed.
 
     Real, Aggarwal, Huang and Le, "Regularized Evolution for Image Classifier
@@ -36,35 +36,33 @@ class Evolution(BaseSampler):
         if not 1 <= tournament <= population:
             raise ValueError(f"tournament must be from 1 to population, not {tournament}")
         self.population, self.tournament, self.changes = population, tournament, changes
-        self.generator, self.random_sampler = np.random.default_rng(seed), RandomSampler(seed)
+        super().__init__(seed)
+        self.generator = np.random.default_rng(seed)
 
     def infer_relative_search_space(self, study: Study, _: Any) -> dict[str, BaseDistribution]:
-        space = intersection_search_space(study.get_trials(deepcopy=False))
-        return {name: one for name, one in space.items() if varies(one)}
+        return intersection_search_space(study.get_trials(deepcopy=False))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The parent's values, one or more of them changed; none before a population exists."""
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if len(trials) < self.population or not search_space:
+        if len(trials) < self.population:
             return {}
         latest = sorted(trials, key=lambda one: one.datetime_complete)[-self.population :]
         drawn = self.generator.choice(len(latest), self.tournament, replace=False)
         best = max if study.direction == StudyDirection.MAXIMIZE else min
-        parent = best((latest[i] for i in drawn), key=lambda one: one.value)
-        params = {name: parent.params[name] for name in search_space}
-        names = sorted(params)
+        parent = best((latest[i] for i in drawn), key=lambda one: one.value).params
+        params = {name: parent[name] for name in search_space if name in parent}
+        names = sorted(name for name in params if varies(search_space[name]))
+        if not names:
+            return params
         change = self.generator.random(len(names)) < (self.changes - 1) / max(1, len(names) - 1)
         change[self.generator.integers(len(names))] = True
         for name in compress(names, change):
-            before = params[name]
-            while params[name] == before:
+            while params[name] == parent[name]:
                 params[name] = self.sample_independent(study, trial, name, search_space[name])
         return params
-
-    def sample_independent(self, *arguments: Any) -> Any:
-        return self.random_sampler.sample_independent(*arguments)
 
 
 def varies(distribution: BaseDistribution) -> bool:

@@ -11,7 +11,7 @@ import torch
 import yaml
 from conftest import configure, trainer_of
 
-from experiments.budget.network import design
+from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data import images
 from experiments.deployment.load import load
@@ -154,7 +154,7 @@ def test_an_untrusted_checkpoint_runs_no_code(workplace, small, capsys):
     short = ("trainer.accelerator=cpu", "trainer.max_epochs=1")
     cfg = configure("train", "data=idx", f"data.root={small}", *short)
     data, _ = images.load(cfg)
-    module = make_module(cfg, design(cfg)[0], len(data.train.labels))
+    module = make_module(cfg, build_network(cfg), len(data.train.labels))
     fit_from(last, trainer_of(cfg, workplace), module, data)
     assert "last.ckpt: damaged, or holds more than figures" in capsys.readouterr().err
     assert not marker.exists()

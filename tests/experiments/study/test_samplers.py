@@ -9,8 +9,7 @@ from conftest import configure
 from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.budget.cost import check
-from experiments.budget.network import design
+from experiments.budget.network import try_out
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.study.samplers.constrained import ConstrainedSampler
@@ -43,8 +42,7 @@ def test_no_trial_is_over_budget(sampler):
     params, rejected = propose(cfg, space, 40)
     assert rejected > 20  # else this shows nothing
     for one in params:  # by the budget that a run is held to
-        trained = space.configure(one)
-        check(design(trained)[1], trained)
+        try_out(space.configure(one))
 
 
 def test_a_space_that_does_not_fit_is_reported(monkeypatch):
@@ -124,6 +122,35 @@ def test_evolution_draws_what_some_trials_lack():
         trial = study.ask(values)
         assert trial.params.keys() == values.keys()
         study.tell(trial, 0.0)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_values_that_a_sampler_around_ours_fixes():
+    """As PartialFixedSampler: they stay, in networks that fit the budget with them."""
+    cfg = configure("search", "search=plain", "sampler=evolution", "budget.parameters=6000")
+    cfg.sampler.population = cfg.sampler.tournament = 2
+    space = Space(cfg, cfg.space)
+    study = optuna.create_study(direction="maximize")
+    fixed = {"model.widths.4": 16, "model.head": 3}
+    ours = ConstrainedSampler(build(cfg, "sampler", seed=0), space)
+    for sampler in (ours, *[optuna.samplers.PartialFixedSampler(fixed, ours)] * 4):
+        study.sampler = sampler
+        trial = study.ask(space.distributions)
+        assert space.why_infeasible(trial.params) is None
+        study.tell(trial, trial.params["model.widths.0"])
+        if sampler is not ours:
+            assert fixed.items() <= trial.params.items()
+    assert fixed.keys() <= space.distributions.keys()
+
+
+@pytest.mark.parametrize("choices", [[True, True], [0, 0.0], [1]])
+def test_evolution_of_a_given_space_without_a_choice(choices):
+    """Nor does it need a value in every trial."""
+    study = optuna.create_study(sampler=Evolution(1, 1, seed=0))
+    given = {"one": CategoricalDistribution(choices)}
+    study.tell(study.ask(given), 0.0)
+    trial = optuna.create_trial(state=optuna.trial.TrialState.RUNNING)
+    assert study.sampler.sample_relative(study, trial, given | VALUES) == {"one": choices[0]}
 
 
 def test_a_tournament_larger_than_its_population():

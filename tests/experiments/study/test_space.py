@@ -4,7 +4,7 @@ from conftest import configure
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.budget.network import design
+from experiments.budget.network import price
 from experiments.cli.errors import UserError
 from experiments.study.space import Space
 
@@ -24,18 +24,21 @@ def test_values_are_counted_as_the_network_will_be():
         if space.why_infeasible(params):
             continue  # not a network
         counted += 1
-        parameters = design(space.configure(params))[1].parameters
+        parameters = price(space.configure(params)).parameters
         space.cfg.budget.parameters = parameters
         assert space.why_infeasible(params) is None
         space.cfg.budget.parameters = parameters - 1
-        assert space.why_infeasible(params).endswith(f"allows {parameters - 1:,}, 1 too many")
+        assert space.why_infeasible(params).startswith(
+            f"over budget: {parameters:,} parameters, budget.parameters allows "
+            f"{parameters - 1:,}, 1 too many"
+        )
 
 
 def test_multiply_adds_and_bytes_have_limits_too():
     space = space_of("search=plain")
-    start = space.start()
+    start = space.start
     assert start["model.widths.0"] == 8
-    cost = design(space.configure(start))[1]
+    cost = price(space.configure(start))
     for name in ("mult_adds", "bytes"):
         space.cfg.budget[name] = getattr(cost, name)
         assert space.why_infeasible(start) is None
@@ -46,13 +49,34 @@ def test_multiply_adds_and_bytes_have_limits_too():
 
 def test_a_recipe_that_cannot_be_trained_is_infeasible():
     space = space_of("search=plain", "+space.scheduler.pct_start=[0.3,2.0]")
-    start = space.start()
+    start = space.start
     assert space.why_infeasible(start | {"scheduler.pct_start": 2.0}).startswith("scheduler: ")
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["budget.parameters=100", pytest.param("budget.mult_adds=1000", marks=pytest.mark.slow)],
+)
+def test_a_space_where_nothing_fits_is_refused_at_once(limit):
+    with pytest.raises(
+        UserError, match=r"the smallest network found in it is over budget: .* allows 1"
+    ):
+        _ = space_of("search=plain", limit).start
+
+
+def test_a_space_where_little_fits_is_not_refused():
+    smallest = {"model.widths.0": 4, "model.widths.1": 4}
+    smallest |= {f"model.widths.{i}": 6 for i in (2, 3, 4)} | {"model.head": 1}
+    smallest |= {f"model.blocks.{i}": "shared" for i in (1, 2, 3, 4)}
+    space = space_of("search=plain")
+    space.cfg.budget.parameters = price(space.configure(smallest)).parameters
+    assert space.start is None
+    assert space.why_infeasible(smallest) is None
 
 
 @pytest.mark.parametrize("value", ["model.widths.0=3", "model.widths.0=null", "model.head=2"])
 def test_a_configuration_outside_its_space_is_no_first_trial(value):
-    assert space_of("search=plain", value).start() is None
+    assert space_of("search=plain", value).start is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import configure, trainer_of
 
-from experiments.budget.network import design
+from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data import images
 from experiments.training.checkpoints import BEFORE, LAST, WholeFiles, find_whole
@@ -37,7 +37,7 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(workplace, sm
         overrides = (f"data.root={small}", f"trainer.max_epochs={epochs}")
         cfg = configure("train", "data=idx", "trainer.accelerator=cpu", *overrides)
         data, _ = images.load(cfg)
-        module, trainer = make_module(cfg, design(cfg)[0], 2000), trainer_of(cfg, workplace)
+        module, trainer = make_module(cfg, build_network(cfg), 2000), trainer_of(cfg, workplace)
         fit_from(folder / LAST, trainer, module, data)
 
     train(2)

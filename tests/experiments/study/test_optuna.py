@@ -1,0 +1,88 @@
+"""Optuna's own suites, for our samplers and for the storages that we open.
+
+Evolution is held to neither of the suites for several objectives, nor for samplers that refuse
+them: a search has one objective, and Optuna itself refuses to say the direction of several.
+"""
+
+from collections.abc import Callable, Iterator
+
+import optuna
+import pytest
+from conftest import configure
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
+from optuna.testing.pytest_storages import StorageTestCase
+
+from experiments.cli.config import build
+from experiments.study.samplers.constrained import ConstrainedSampler
+from experiments.study.samplers.evolution import Evolution
+from experiments.study.storage import open_storage
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+pytestmark = pytest.mark.slow
+
+EVOLUTION = ("evolution", "sampler.population=1", "sampler.tournament=1")  # learns from the first
+SEVERAL = [("random",), ("tpe", "sampler.n_startup_trials=1"), ("nsga2",)]
+
+
+class AnySpace:
+    """One in which everything can be trained; the suites bring distributions of their own."""
+
+    distributions: dict = {}  # noqa: RUF012
+
+    def why_infeasible(self, params: dict) -> None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def make(request) -> Callable[[], BaseSampler]:
+    """A sampler of `conf/sampler` as a worker has it, by its name and overrides."""
+    name, *overrides = request.param
+    cfg = configure("search", f"sampler={name}", *overrides)
+    return lambda: ConstrainedSampler(build(cfg, "sampler", seed=0), AnySpace())
+
+
+@pytest.mark.parametrize("make", [*SEVERAL, EVOLUTION], indirect=True, ids=lambda one: one[0])
+class TestConstrained(BasicSamplerTestCase, RelativeSamplerTestCase):
+    @pytest.fixture
+    def sampler(self, make):
+        return make
+
+
+@pytest.mark.parametrize("make", SEVERAL, indirect=True, ids=lambda one: one[0])
+class TestConstrainedOfSeveralObjectives(MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self, make):
+        return make
+
+
+class TestEvolution(BasicSamplerTestCase, RelativeSamplerTestCase):
+    @pytest.fixture
+    def sampler(self):
+        return lambda: Evolution(1, 1, seed=0)
+
+
+PLACES = {"journal": "{}/some/search.journal", "sqlite": "sqlite:///{}/some/search.db"}
+
+
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+def storage(request, tmp_path) -> Iterator[BaseStorage]:
+    if place := PLACES.get(request.param):
+        opened = open_storage(place.format(tmp_path))
+    else:
+        opened = open_storage(request.getfixturevalue("postgresql"))
+    for study in opened.get_all_studies():  # of the test before, where they share a database
+        opened.delete_study(opened.get_study_id_from_name(study.study_name))
+    yield opened
+    if isinstance(opened, RDBStorage):
+        opened.engine.dispose()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+class TestStorages(StorageTestCase):
+    pass
