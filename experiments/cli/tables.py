@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import html
 import io
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Task, TextColumn
 from rich.table import Table
@@ -22,7 +24,14 @@ from experiments.cli.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH = 260  # characters, where the output is not a terminal
+WIDTH = 260  # characters, where the output is not a terminal and COLUMNS does not say
+GAP = 2  # characters between columns
+WORD = 30  # characters; longer words are broken where there is no room
+COLOURS = {  # of cells that are a verdict
+    **dict.fromkeys(("better", "holds", "finished"), "green"),
+    **dict.fromkeys(("worse", "fails", "missed", "failed"), "red"),
+    **dict.fromkeys(("cannot tell", "no verdict"), "yellow"),
+}
 FORMULA = re.compile(r"^(?='*[=+\-@\t\r])")
 
 
@@ -31,10 +40,27 @@ def show(
     rows: Iterable[Sequence[str]],
     right: Collection[str] = (),
     bold: Collection[str] = (),
+    lesser: Iterable[str] = (),
 ) -> None:
-    """Print a table. For the columns of `right` and `bold` see `to_text`."""
-    width = None if sys.stdout.isatty() else WIDTH
-    Console(width=width, highlight=False).print(_rich(header, rows, right, bold))
+    """Print a table that fits the terminal.
+
+    Args:
+        header, rows, right: as for `to_text`.
+        bold: columns in bold.
+        lesser: columns that are left out where there is no room, the first of them first.
+    """
+    console = _console()
+    console.print(_rich(header, rows, right, bold, lesser, console.width))
+
+
+def say(text: str) -> None:
+    """Print a text, folded between words where the terminal ends."""
+    _console().print(Text(text), soft_wrap=not sys.stdout.isatty())
+
+
+def _console() -> Console:
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else WIDTH, highlight=False)
 
 
 def to_text(
@@ -45,7 +71,7 @@ def to_text(
     Args:
         header: a name for each column; may be empty.
         rows: as many texts as the header has.
-        right: columns aligned to the right; their texts are never folded.
+        right: columns aligned to the right; their texts are folded ahead of a bracket only.
     """
     console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
     console.print(_rich(header, rows, right))
@@ -90,11 +116,40 @@ def _rich(
     rows: Iterable[Sequence[str]],
     right: Collection[str],
     bold: Collection[str] = (),
+    lesser: Iterable[str] = (),
+    width: int = WIDTH,
 ) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in header:
-        side = {"justify": "right", "no_wrap": True} if column in right else {}
-        table.add_column(Text(printable(column)), style="bold" if column in bold else None, **side)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))  # not markup
+    """The table in that many characters: texts are folded where they must, then columns go."""
+    texts = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]
+    least = [
+        _least(*column, right=name in right) for name, column in zip(header, texts, strict=True)
+    ]
+    shown, left_out = [*range(len(header))], []
+    for name in lesser:
+        if sum(least[place] + GAP for place in shown) - GAP > width:
+            shown.remove(header.index(name))
+            left_out.append(name)
+    widths = {place: max(map(cell_len, texts[place])) for place in shown}
+    while sum(widths.values()) + GAP * (len(shown) - 1) > width:
+        widest = max(shown, key=lambda place: widths[place] - least[place])
+        widths[widest] -= 1
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, caption_justify="left")
+    table.caption = Text(f"no room here for: {'; '.join(left_out)}") if left_out else None
+    for place, size in widths.items():
+        column = header[place]
+        side = "right" if column in right else "left"
+        style = "bold" if column in bold else None
+        name, *cells = texts[place]
+        if side == "right" and size < max(map(cell_len, cells)):
+            texts[place][1:] = [cell.replace(" (", "\n(") for cell in cells]
+        table.add_column(Text(name), style=style, justify=side, width=size, overflow="fold")
+    for row in zip(*(texts[place][1:] for place in shown), strict=True):
+        table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in row))  # not markup
     return table
+
+
+def _least(name: str, *cells: str, right: bool) -> int:
+    """The characters that a column takes at least: its longest word, figures whole."""
+    parts = (part for cell in cells for part in (cell.split(" (") if right else cell.split()))
+    sizes = [cell_len(part) + right for part in parts]  # a bracket goes with its figure
+    return max([min(size, WORD) for size in (*sizes, *map(cell_len, name.split()))], default=0)

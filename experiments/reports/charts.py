@@ -1,153 +1,241 @@
-"""The charts of reports: accuracies of arms with their intervals, the Pareto front, curves."""
+"""The charts of reports, drawn by Vega as SVG or PNG: of arms, of sizes, of learning curves."""
 
-import base64
-import io
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
+import altair as alt
 import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+import vl_convert
+from markupsafe import Markup
 
+from experiments.cli import text
 from experiments.reports.comparison import Row
 from experiments.stats.intervals import Interval
-from experiments.stats.verdict import BETTER, CANNOT_TELL, WORSE
+from experiments.stats.verdict import BETTER, WORSE
 
-BLUE, GREY, ORANGE, GREEN, RED = "#1f5fa8", "#9aa3ad", "#d97706", "#15803d", "#b91c1c"
-VERDICTS = {  # the colour of a mean, and its label
-    CANNOT_TELL: (BLUE, "mean, 95 % interval if three runs or more"),
-    BETTER: (GREEN, "better than the arm it is compared with"),
-    WORSE: (RED, "worse"),
+COLOURS = {  # light, and dark
+    "ink": ("#1b2430", "#e6e9ee"),
+    "muted": ("#566170", "#a3adba"),
+    "line": ("#dde2e8", "#343c47"),
+    "paper": ("#ffffff", "#14181e"),
+    "blue": ("#1f5fa8", "#6fa8e8"),
+    "better": ("#15803d", "#4cc27a"),
+    "worse": ("#b91c1c", "#f28b82"),
+    "orange": ("#b45309", "#f0a95a"),
 }
-PUBLISHED = (
-    ("published_last", "o", "published, last epoch"),
-    ("published_best", "D", "published, best epoch"),
-)
-styled = rc_context(
-    {
-        "svg.fonttype": "none",  # text stays text
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-    }
-)
-COLUMNS = 5  # learning curves side by side
-NAMED = 25  # points in a chart that can have their names beside them
+BAR = "M-0.12,-1H0.12V1H-0.12Z"
+CROSS = "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z"
+MEAN, RUN, TARGET = "mean: cannot tell, or not compared", "one run", "target"
+LAST, BEST = "published, last epoch", "published, best epoch"
+ARMS = {  # what a point is: its colour, its shape, and its area in pixels
+    BETTER: ("better", "triangle-up", 100),
+    WORSE: ("worse", "triangle-down", 100),
+    MEAN: ("blue", "circle", 70),
+    RUN: ("muted", "circle", 18),
+    LAST: ("orange", "square", 26),
+    BEST: ("orange", "diamond", 26),
+    TARGET: ("ink", BAR, 130),
+}
+NETWORK, FRONT, FINALIST = "network", "Pareto front", "finalist"
+SIZES = {
+    NETWORK: ("muted", "circle", 45),
+    FRONT: ("blue", "circle", 80),
+    FINALIST: ("orange", CROSS, 90),
+}
+BLUE = "var(--blue)"
+FONT = 14.5  # pixels that a label has room for; pages draw 12, as fonts differ in width
+AROUND = ["right", "left", "top", "bottom", "top-right", "bottom-right", "top-left", "bottom-left"]
+FIT = alt.AutoSizeParams(type="fit-x", contains="padding")
+PHONE = 600  # pixels; narrower pages have less side by side
+
+Chart = alt.LayerChart | alt.FacetChart
 
 
 class Point(NamedTuple):
-    """A network in the Pareto chart: its parameters and its accuracy, 0 to 1."""
+    """A network in the Pareto chart: its parameters, its accuracy, 0 to 1, and its page."""
 
     parameters: int
     accuracy: Interval
     name: str = ""
+    url: str = ""
 
 
-@styled
-def data_uri(figure: Figure) -> str:
-    """A figure as an image inside an HTML page."""
-    svg = io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode()
+def svg(chart: Chart, name: str) -> Markup:
+    """A chart for a page that has COLOURS as CSS variables; `name` is unique on that page."""
+    drawn = vl_convert.vega_to_svg(_vega(chart))
+    drawn = re.sub(r'<text [^>]*opacity="0"[^>]*>[^<]*</text>', "", drawn)  # there was no room
+    return Markup(re.sub(r"clip(?=\d)", f"{name}-clip", drawn))
 
 
-@styled
-def ladder(rows: Sequence[Row]) -> Figure:
-    """Accuracy of each arm in percent: its runs, the mean with its interval, published figures."""
-    figure = Figure(figsize=(max(7, 0.75 * len(rows) + 1), 4.6), layout="constrained")
-    axes = figure.subplots()
-    arms = pd.DataFrame([row.arm for row in rows])
-    verdicts = [row.difference.verdict if row.difference else CANNOT_TELL for row in rows]
-    for verdict, (colour, label) in VERDICTS.items():
-        chosen = [x for x in arms.index if verdicts[x] == verdict]
-        _means(axes, chosen, [rows[x].accuracy for x in chosen], colour, label)
-    runs = arms.scores.map(dict.values).explode()
-    axes.plot(runs.index + 0.12, 100 * runs, ".", color=GREY, markersize=4, label="one run")
-    for column, marker, label in PUBLISHED:
-        y = 100 * arms[column].astype(float)
-        axes.plot(arms.index - 0.2, y, marker, mfc="none", mec=ORANGE, ms=5, label=label)
-    targets = 100 * arms.target.astype(float)
-    ends = arms.index - 0.4, arms.index + 0.4
-    axes.hlines(targets, *ends, color="#444", lw=0.8, ls=":", label="target")
-    figure.legend(fontsize=8, ncols=4, loc="outside upper center", frameon=False)
-    axes.set_xticks(arms.index, arms.name, rotation=35, ha="right")
-    axes.set_ylabel("accuracy, %")
-    return figure
+def png(chart: Chart) -> bytes:
+    """A chart as a picture, in the light colours."""
+    drawn = json.dumps(_vega(chart))
+    return vl_convert.vega_to_png(re.sub(r"var\(--(\w+)\)", lambda c: COLOURS[c[1]][0], drawn), 1.5)
 
 
-@styled
-def pareto(points: Sequence[Point], stars: Sequence[Point] = (), title: str = "") -> Figure:
-    """Accuracy in percent against parameters, with the front that no other point beats in both.
+def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
+    """Accuracy of each arm: its runs, the mean with its interval, target and published figures.
 
     Args:
-        points: at least one. Those with names that have the same size stand a little apart.
+        width: of the chart in pixels.
+        url: where MLflow shows the run of an id.
+    """
+    points, intervals = [], []
+    for row in rows:
+        arm, found, kind = row.arm, row.accuracy, MEAN
+        words = f"{text.measured(found)}, n = {found.n}"
+        if row.difference:
+            verdict = row.difference.verdict
+            kind = verdict if verdict in ARMS else MEAN
+            words += f"; {verdict}, {text.points(row.difference)} against {row.against}"
+        link = {"url": url(arm.parent)} if arm.parent else {}
+        points.append(_point(kind, arm.name, found.mean, words, lane="1", **link))
+        if found.n > 2 and math.isfinite(found.low):  # those of two runs would squeeze the others
+            ends = {"low": 100 * found.low, "high": 100 * min(found.high, 1)}
+            intervals.append({"name": arm.name, "kind": kind, "lane": "1", **ends})
+        for (seed, score), run in zip(arm.scores.items(), arm.runs, strict=True):
+            words = f"seed {seed}, {text.percent(score)}"
+            points.append(_point(RUN, arm.name, score, words, lane="2", url=url(run)))
+        given = {TARGET: arm.target, LAST: arm.published_last, BEST: arm.published_best}
+        for kind, score in given.items():
+            if score is not None:
+                words = f"{kind}, {text.percent(score)}"
+                points.append(_point(kind, arm.name, score, words, lane="0"))
+    lines = max(row.arm.name.count(", ") for row in rows) + 1
+    lanes = {"grid": True, "tickBand": "extent", "ticks": False, "labelOverlap": False}
+    axis = alt.Axis(labelExpr="split(datum.label, ', ')", labelLimit=0.4 * width, **lanes)
+    y = alt.Y("name:N", sort=None, title=None, axis=axis)
+    symbols = _symbols(points, ARMS, width).encode(_accuracy(alt.X, "value"), y)
+    rules = alt.Chart(alt.Data(values=intervals)).mark_rule(strokeWidth=2, aria=False)
+    rules = rules.encode(_accuracy(alt.X, "low"), alt.X2("high:Q"), y, symbols.encoding.color)
+    chart = alt.layer(rules, symbols).encode(yOffset=alt.YOffset("lane:N"))
+    height = alt.Step(max(36, 18 * lines), **{"for": "position"})
+    return chart.properties(width=width, height=height, autosize=FIT)
+
+
+def pareto(
+    points: Sequence[Point], width: int, stars: Sequence[Point] = (), title: str = ""
+) -> Chart:
+    """Accuracy against parameters, with the front that no other point beats in both.
+
+    Args:
+        points: at least one.
         stars: points to show beside them, which take no part in the front.
     """
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    axes = figure.subplots()
-    named = len(points) <= NAMED and all(point.name for point in points)
-    table = pd.DataFrame(points).assign(mean=[100 * point.accuracy.mean for point in points])
-    table = table.sort_values(["parameters", "mean"], ascending=[True, False])
-    apart = 1 + 0.008 * named * table.groupby("parameters").cumcount()
-    _means(axes, table.parameters * apart, table.accuracy, GREY)
-    tops = table.drop_duplicates("parameters")
-    front = tops[tops["mean"] > tops["mean"].cummax().shift(fill_value=-1)]
-    _means(axes, front.parameters, front.accuracy, BLUE)
-    line = {"drawstyle": "steps-post", "color": BLUE, "lw": 1, "alpha": 0.6}
-    axes.plot(front.parameters, front["mean"], **line)
-    for size, same in table.groupby("parameters") if named else ():
-        first, *others = same["name"]
-        text = ", ".join((first, *(name.removeprefix("step ") for name in others)))
-        top = size, same["mean"].max()
-        axes.annotate(text, top, (6, 5), textcoords="offset points", fontsize=8)
-    for star in stars:
-        axes.plot(star.parameters, 100 * star.accuracy.mean, "*", color=ORANGE, markersize=12)
-    axes.set(xscale="log", xlabel="parameters", ylabel="accuracy, %", title=title)
-    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 4, 6, 8)))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("{x:,.0f}")
-    return figure
+    best, data = -math.inf, []
+    for point in sorted(points, key=lambda point: (point.parameters, -point.accuracy.mean)):
+        data.append((FRONT if point.accuracy.mean > best else NETWORK, point))
+        best = max(best, point.accuracy.mean)
+    data.sort(key=lambda each: each[0] != FRONT)  # these get their labels first
+    data = [
+        _point(
+            kind, name, found.mean, f"{size:,} parameters, {text.measured(found)}", url, size=size
+        )
+        for kind, (size, found, name, url) in [*data, *((FINALIST, star) for star in stars)]
+    ]
+    x = alt.X("size:Q", title="parameters", axis=alt.Axis(format=","))
+    x = x.scale(type="log", nice=False, padding=24)
+    y = _accuracy(alt.Y, "value")
+    symbols = _symbols(data, SIZES, width).encode(x, y)
+    front = alt.Data(values=[each for each in data if each["kind"] == FRONT])
+    line = alt.Chart(front).mark_line(interpolate="step-after", strokeWidth=1, aria=False)
+    line = line.encode(x, y, symbols.encoding.color)
+    names = alt.Chart(front if width < PHONE else alt.Data(values=data))
+    names = names.mark_text(aria=False).encode(x, y, text="name:N")
+    return alt.layer(line, symbols, names, title=title).properties(
+        width=width, height=330, autosize=FIT
+    )
 
 
-@styled
-def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Accuracy by epoch, a small chart for each arm: the mean of its runs, and their range.
+def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str], str]) -> Chart:
+    """Accuracy by epoch, a small chart for each arm: its runs, and their mean and range.
 
     Args:
         histories: by the name of an arm, accuracies (0 to 1): a row for each epoch, from 1 on,
-            and a column for each run. At least two epochs.
+            and a column for each run, named (seed, id).
     """
-    columns = min(COLUMNS, len(histories))
-    rows = math.ceil(len(histories) / columns)
-    figure = Figure(figsize=(2.2 * columns + 0.6, 1.9 * rows + 0.4), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
-    means = pd.DataFrame({name: 100 * runs.mean(axis=1) for name, runs in histories.items()})
-    for axes, (name, runs) in zip(grid, histories.items(), strict=False):
-        axes.plot(means, color=GREY, lw=0.4)
-        low, high = 100 * runs.min(axis=1), 100 * runs.max(axis=1)
-        axes.fill_between(runs.index, low, high, color=BLUE, alpha=0.25, lw=0)
-        axes.plot(means[name], color=BLUE, lw=1.4)
-        axes.set_title(f"{name} (n = {runs.shape[1]})", fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-    for axes in grid[len(histories) :]:
-        axes.set_visible(False)
-    # the first epoch is far below the others
-    grid[0].set_ylim(means.iloc[1].min() - 0.1, means.max().max() + 0.15)
-    figure.supylabel("accuracy, %", fontsize=9)
-    figure.supxlabel("epoch", fontsize=9)
-    return figure
+    data = []
+    for name, runs in histories.items():
+        for (seed, run), scores in runs.items():
+            for epoch, score in scores.items():
+                words = f"seed {seed}, epoch {epoch}, {text.percent(score)}"
+                data.append(_point(RUN, name, score, words, epoch=epoch, run=run, url=url(run)))
+            data[-1]["last"] = True
+    means = pd.DataFrame({name: runs.mean(axis=1) for name, runs in histories.items()})
+    later = means if len(means) == 1 else means.iloc[1:]  # the first is far below the others
+    low, high = 100 * later.min().min() - 0.1, min(100, 100 * means.max().max() + 0.15)
+    columns = min(len(histories), 2 if width < PHONE else 5)
+    every = math.ceil(len(means) / 4)
+    axis = alt.Axis(values=[*range(every, len(means) + 1, every)], format="d")
+    epochs = alt.X("epoch:Q", title=None, axis=axis).scale(zero=False, nice=False, padding=6)
+    base = alt.Chart().encode(epochs)
+    y = _accuracy(alt.Y, "value").scale(domain=(low, high)).title(None)
+    area = base.mark_area(opacity=0.25, color=BLUE, clip=True, aria=False)
+    line = base.mark_line(color=BLUE, clip=True, aria=False)
+    last = base.transform_filter("datum.last").mark_circle(size=30, color=BLUE, opacity=1)
+    chart = alt.layer(
+        area.encode(y.aggregate("min"), alt.Y2("max(value):Q")),
+        line.encode(y.aggregate("mean")),
+        last.encode(y, href="url:N", description="text:N"),
+        data=alt.Data(values=data),
+    ).properties(width=(width - 70) / columns - 14, height=110)
+    header = alt.Header(labelExpr="split(datum.label, ', ')", labelLimit=width / columns)
+    facet = alt.Facet("name:N", sort=list(histories), title=None, header=header)
+    return chart.facet(facet, columns=columns, spacing=14)
 
 
-def _means(
-    axes: Axes, x: Iterable[float], found: Iterable[Interval], colour: str, label: str = ""
-) -> None:
-    """Draw means in percent with their intervals; those of two runs would squeeze the others."""
-    mean, low, high, n = np.array(list(found)).reshape(-1, 4).T
-    ends = np.where((n > 2) & np.isfinite(low), (mean - low, high - mean), np.nan)
-    look = {"fmt": "o", "color": colour, "ms": 5, "capsize": 3, "lw": 1.5}
-    axes.errorbar(x, 100 * mean, 100 * ends, **look, label=label)
+def _point(
+    kind: str, name: str, accuracy: float, words: str, url: str = "", **others: Any
+) -> dict[str, Any]:
+    """The data of a point; `words` are shown where one points at it."""
+    shown = {"kind": kind, "name": name, "text": f"{name}: {words}" if name else words}
+    return {**shown, "value": 100 * accuracy, "url": url, **others}
+
+
+def _symbols(data: list[dict], kinds: Mapping[str, tuple], width: int) -> alt.Chart:
+    """Points that look like their kind, with a legend, and lead to where MLflow shows them."""
+    data = [each | {"area": kinds[each["kind"]][2]} for each in data]
+    used = [kind for kind in kinds if any(each["kind"] == kind for each in data)]
+    colours = [f"var(--{kinds[kind][0]})" for kind in used]
+    shapes = [kinds[kind][1] for kind in used]
+    legend = alt.Legend(title=None, orient="top", columns=1 if width < PHONE else 4)
+    marks = alt.Chart(alt.Data(values=data)).mark_point(filled=True, opacity=1)
+    return marks.encode(
+        alt.Color("kind:N", legend=legend).scale(domain=used, range=colours),
+        alt.Shape("kind:N", legend=legend).scale(domain=used, range=shapes),
+        alt.Size("area:Q", scale=None, legend=None),
+        href="url:N",
+        description="text:N",
+    )
+
+
+def _accuracy(channel: type, field: str) -> Any:
+    return channel(f"{field}:Q", title="accuracy, %").scale(zero=False, padding=8)
+
+
+def _vega(chart: Chart) -> dict[str, Any]:
+    """The chart for Vega; of texts that would overlap only the first is drawn."""
+    ink, muted, line = "var(--ink)", "var(--muted)", "var(--line)"
+    label = {"labelColor": ink, "labelFontSize": FONT}
+    lines = {"gridColor": line, "domainColor": line, "tickColor": line}
+    title = {"titleColor": muted, "titleFontSize": FONT, "titleFontWeight": "normal"}
+    spec = chart.configure(
+        background="var(--paper)",
+        axis={**label, **lines, **title, "labelOverlap": "greedy", "labelSeparation": 8},
+        legend={**label, "labelLimit": 0, "symbolStrokeWidth": 0},
+        header=label,
+        title={"color": ink},
+        view={"stroke": None},
+        text={"color": ink, "fontSize": FONT},
+    ).to_dict()
+    vega = vl_convert.vegalite_to_vega(spec)
+    for mark in vega["marks"]:
+        if mark["type"] == "text":
+            size = {"signal": "[width, height]"}
+            mark["transform"] = [
+                {"type": "label", "size": size, "anchor": AROUND, "offset": [5], "padding": 12}
+            ]
+    return vega
