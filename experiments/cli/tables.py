@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 WIDTH = 260  # characters, where the output is not a terminal and COLUMNS does not say
 GAP = 2  # characters between columns
 WORD = 30  # characters; longer words are broken where there is no room
-COLOURS = {  # of cells that are a verdict
-    **dict.fromkeys(("better", "holds", "finished"), "green"),
-    **dict.fromkeys(("worse", "fails", "missed", "failed"), "red"),
-    **dict.fromkeys(("cannot tell", "no verdict"), "yellow"),
+VERDICTS = {  # how they begin, by their colour
+    "green": ("better", "holds", "reaches", "finished"),
+    "red": ("worse", "fails", "missed", "misses", "failed"),
+    "yellow": ("cannot tell", "no verdict"),
 }
 FORMULA = re.compile(r"^(?='*[=+\-@\t\r])")
 
@@ -55,7 +55,8 @@ def show(
 
 def say(text: str) -> None:
     """Print a text, folded between words where the terminal ends."""
-    _console().print(Text(text), soft_wrap=not sys.stdout.isatty())
+    console = _console()
+    console.print(Text(text), soft_wrap=console.width == WIDTH)
 
 
 def _console() -> Console:
@@ -120,36 +121,42 @@ def _rich(
     width: int = WIDTH,
 ) -> Table:
     """The table in that many characters: texts are folded where they must, then columns go."""
-    texts = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]
-    least = [
-        _least(*column, right=name in right) for name, column in zip(header, texts, strict=True)
-    ]
+    columns = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]
+    least = [_least(column, name in right) for name, column in zip(header, columns, strict=True)]
     shown, left_out = [*range(len(header))], []
     for name in lesser:
         if sum(least[place] + GAP for place in shown) - GAP > width:
             shown.remove(header.index(name))
             left_out.append(name)
-    widths = {place: max(map(cell_len, texts[place])) for place in shown}
-    while sum(widths.values()) + GAP * (len(shown) - 1) > width:
-        widest = max(shown, key=lambda place: widths[place] - least[place])
+    widths = {place: max(map(cell_len, columns[place])) for place in shown}
+    room = max(width, 2 * GAP * len(shown)) - GAP * (len(shown) - 1)
+    for place in shown if sum(widths.values()) > room else ():
+        if header[place] in right:
+            widths[place] = least[place]
+            columns[place] = [text.replace(" (", "\n(") for text in columns[place]]
+    while sum(widths.values()) > room:
+        widest = max(shown, key=lambda place: (widths[place] - least[place], widths[place]))
         widths[widest] -= 1
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, caption_justify="left")
     table.caption = Text(f"no room here for: {'; '.join(left_out)}") if left_out else None
     for place, size in widths.items():
-        column = header[place]
-        side = "right" if column in right else "left"
-        style = "bold" if column in bold else None
-        name, *cells = texts[place]
-        if side == "right" and size < max(map(cell_len, cells)):
-            texts[place][1:] = [cell.replace(" (", "\n(") for cell in cells]
-        table.add_column(Text(name), style=style, justify=side, width=size, overflow="fold")
-    for row in zip(*(texts[place][1:] for place in shown), strict=True):
-        table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in row))  # not markup
+        style = "bold" if header[place] in bold else None
+        side = "right" if header[place] in right else "left"
+        name = Text(columns[place][0])
+        table.add_column(name, style=style, justify=side, width=size, overflow="fold")
+    for row in zip(*(columns[place][1:] for place in shown), strict=True):
+        table.add_row(*map(_cell, row))
     return table
 
 
-def _least(name: str, *cells: str, right: bool) -> int:
-    """The characters that a column takes at least: its longest word, figures whole."""
-    parts = (part for cell in cells for part in (cell.split(" (") if right else cell.split()))
-    sizes = [cell_len(part) + right for part in parts]  # a bracket goes with its figure
-    return max([min(size, WORD) for size in (*sizes, *map(cell_len, name.split()))], default=0)
+def _least(column: Sequence[str], right: bool) -> int:
+    """The characters that a column takes at least: its longest word; figures up to a bracket."""
+    name, *cells = column
+    words = [word for cell in cells for word in re.split(r" (?=\()" if right else " ", cell)]
+    return max(min(cell_len(word), WORD) for word in (*words, *name.split(" ")))
+
+
+def _cell(text: str) -> Text:
+    """A cell, which is not markup, in the colour of its verdict."""
+    colours = (colour for colour, words in VERDICTS.items() if text.startswith(words))
+    return Text(text, next(colours, ""))

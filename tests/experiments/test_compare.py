@@ -59,6 +59,12 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     assert result.stderr.splitlines() == ["step 13, seed 5 failed, and is not counted"]
 
 
+def test_the_screen_is_as_kept(store, run_here, screen):
+    status, output, _ = run_here("compare", f"tracking.uri={store.uri}")
+    assert status == 0
+    screen("compare", output)
+
+
 def test_the_csv_has_every_figure_and_can_be_read_again(compared, tmp_path):
     _, files = compared
     rows = {row["name"]: row for row in csv.DictReader(io.StringIO(files["csv"]))}
