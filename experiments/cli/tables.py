@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WIDTH = 260  # characters, where the output is not a terminal and COLUMNS does not say
 GAP = 2  # characters between columns
-WORD = 30  # characters; longer words are broken where there is no room
+WORD, TEXT = 30, 10  # characters; longer words are broken, longer texts folded, where they must be
 VERDICTS = {  # how they begin, by their colour
     "green": ("better", "holds", "reaches", "finished"),
     "red": ("worse", "fails", "missed", "misses", "failed"),
@@ -153,7 +153,8 @@ def _least(column: Sequence[str], right: bool) -> int:
     """The characters that a column takes at least: its longest word; figures up to a bracket."""
     name, *cells = column
     words = [word for cell in cells for word in re.split(r" (?=\()" if right else " ", cell)]
-    return max(min(cell_len(word), WORD) for word in (*words, *name.split(" ")))
+    least = 0 if right else min(max(map(cell_len, column)), TEXT)
+    return max(least, *(min(cell_len(word), WORD) for word in (*words, *name.split(" "))))
 
 
 def _cell(text: str) -> Text:

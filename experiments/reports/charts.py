@@ -1,5 +1,6 @@
 """The charts of reports, drawn by Vega from charts.yaml: of arms, of sizes, of learning curves."""
 
+import copy
 import json
 import math
 import re
@@ -17,16 +18,8 @@ from experiments.reports.comparison import Row
 from experiments.stats.intervals import Interval
 from experiments.stats.verdict import CANNOT_TELL
 
-COLOURS = {  # light, and dark
-    "ink": ("#1b2430", "#e6e9ee"),
-    "muted": ("#566170", "#a3adba"),
-    "line": ("#dde2e8", "#343c47"),
-    "paper": ("#ffffff", "#14181e"),
-    "blue": ("#1f5fa8", "#6fa8e8"),
-    "better": ("#15803d", "#4cc27a"),
-    "worse": ("#b91c1c", "#f28b82"),
-    "orange": ("#b45309", "#f0a95a"),
-}
+CHARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+COLOURS: dict[str, tuple[str, str]] = CHARTS["colours"]  # light, and dark
 MEAN, RUN, NETWORK, FRONT = (
     "mean: cannot tell, or not compared",
     "one run",
@@ -34,7 +27,7 @@ MEAN, RUN, NETWORK, FRONT = (
     "Pareto front",
 )
 AROUND = ["right", "left", "top", "bottom", "top-right", "bottom-right", "top-left", "bottom-left"]
-CHARTS = Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+NAMED = 40  # networks that have their names beside them
 PHONE = 600  # pixels; narrower charts have less side by side
 
 Chart = dict[str, Any]  # for Vega-Lite
@@ -114,9 +107,11 @@ def pareto(
     for point in sorted(networks, key=lambda point: (point.parameters, -point.accuracy.mean)):
         found.append((FRONT if point.accuracy.mean > best else NETWORK, point))
         best = max(best, point.accuracy.mean)
-    found.sort(key=lambda each: each[0] != FRONT)  # these get their labels first
+    found.sort(key=lambda each: each[0] != FRONT)  # these get their names first, or only these
+    named = width >= PHONE and len(found) <= NAMED
     data = [
         _point(kind, name, each.mean, f"{size:,} parameters, {measured(each)}", size=size, url=url)
+        | {"label": name if named or kind == FRONT else ""}
         for kind, (size, each, name, url) in [*found, *(("finalist", star) for star in stars)]
     ]
     return _chart("pareto", width, points=data) | {"title": title}
@@ -156,11 +151,10 @@ def _point(kind: str, name: str, accuracy: float, words: str, **others: Any) -> 
 
 
 def _chart(name: str, width: int, **data: list[dict]) -> Chart:
-    charts = yaml.safe_load(CHARTS)
     kinds = [*dict.fromkeys(each["kind"] for each in data["points"])]
     params = {"kinds": kinds, "phone": width < PHONE}
-    return charts[name] | {
-        "config": charts["config"],
+    return copy.deepcopy(CHARTS[name]) | {
+        "config": CHARTS["config"],
         "datasets": data,
         "params": [{"name": key, "value": value} for key, value in params.items()],
         "width": width,

@@ -23,12 +23,9 @@ from experiments.tracking.arms import Arm
 from experiments.tracking.store import Store
 from experiments.tracking.wrong import read_wrong
 
-# why an arm is compared with none
-OTHER_IMAGES = "none: judged on other images"
-ITSELF = "none: the others are compared with it"
-NO_STEP = "none: it is no step; choose with against="
-FIRST = "none: the first on these images"
-NAMED = 3  # networks in a sentence
+# in place of a name: why an arm is compared with none
+OTHER_IMAGES, ITSELF = "none: other images", "none: it itself"
+NO_STEP, FIRST = "none: it is no step", "none before it"
 
 
 class Row(NamedTuple):
@@ -92,7 +89,7 @@ def _previous(arms: Sequence[Arm]) -> Iterator[Arm | str]:
         if arm.step or "=" in step:  # the value of a key that arms were grouped by is one, too
             steps = before[arm.judged_on, overrides]
             found = next((steps[name] for name in reversed(steps) if name != step), None)
-            reason = f"none: no step before it with {overrides}" if overrides else FIRST
+            reason = f"{FIRST} with {overrides}" if overrides else FIRST
             steps[step] = arm
         yield found or plain.get((arm.judged_on, step if overrides else None)) or reason
 
@@ -142,9 +139,9 @@ def smallest(rows: Sequence[Row]) -> str:
     if holding := judged[REACHES]:
         found = holding[0]
         text = f" is {_reached(found)}."
-        open_ = [row for row in judged[UNKNOWN] if row.arm.parameters < found.arm.parameters]
-        if open_:
-            text += f" Of smaller ones, more seeds may tell: {_named(open_)}."
+        smaller = [row for row in judged[UNKNOWN] if row.arm.parameters < found.arm.parameters]
+        more = f" {len(smaller)} smaller may hold theirs, too: more seeds would tell."
+        text += more if smaller else ""
     elif sizes:
         nearest = max(sizes, key=lambda row: row.accuracy.mean - row.arm.target)
         counts = f"{len(judged[MISSES])} miss theirs and {len(judged[UNKNOWN])} cannot tell yet"
@@ -155,13 +152,9 @@ def smallest(rows: Sequence[Row]) -> str:
 
 
 def _reached(row: Row) -> str:
-    of = f"{measured(row.accuracy)} of {percent(row.arm.target)}"
-    return f"{row.arm.name}, with {row.arm.parameters:,} parameters: {of}, {row.accuracy.n} seeds"
-
-
-def _named(rows: Sequence[Row]) -> str:
-    more = f" and {len(rows) - NAMED} others" if len(rows) > NAMED else ""
-    return "; ".join(row.arm.name for row in rows[:NAMED]) + more
+    found, target = measured(row.accuracy), percent(row.arm.target)
+    size = f"{row.arm.parameters:,} parameters"
+    return f"{row.arm.name}, with {size}: {found}, n = {row.accuracy.n}, of a target of {target}"
 
 
 def with_images(rows: Sequence[Row], store: Store) -> list[Row]:

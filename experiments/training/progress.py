@@ -31,16 +31,19 @@ class ProgressLine(pl.Callback):
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_) -> None:
-        if time.monotonic() - self.updated < SECONDS:
-            return
+        if time.monotonic() - self.updated >= SECONDS:
+            self.show(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validated = f"  val {module.progress('val')[1]:.2%}"
+        self.show(trainer, module)  # the last line that it shows has the figures of the last epoch
+
+    def show(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.updated = time.monotonic()
         loss, accuracy = module.progress()
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         figures = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}{self.validated}"
         self.bar.update(self.task, completed=trainer.global_step, figures=figures)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.validated = f"  val {module.progress('val')[1]:.2%}"
 
     def on_train_end(self, *_) -> None:
         self.bar.stop()

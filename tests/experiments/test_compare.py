@@ -44,12 +44,11 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     assert first == (
         "The smallest network that holds its target: none yet, because 2 miss theirs and 2 cannot "
         "tell yet. The nearest is step 13, optimizer.lr=0.03, with 5,854 parameters: "
-        "99.42 % (99.35 to 99.48) of 99.40 %, 3 seeds."
+        "99.42 % (99.35 to 99.48), n = 3, of a target of 99.40 %."
     )
     rows = [" ".join(line.split()) for line in lines[:4]]
     assert rows[0] == (
-        "step 10 5,854 99.31 % (99.28 to 99.33) 4 none: the first on these images "
-        "99.17 to 99.42 99.38 % 1,284,088"
+        "step 10 5,854 99.31 % (99.28 to 99.33) 4 none before it 99.17 to 99.42 99.38 % 1,284,088"
     )
     assert "4 -0.30 (-0.35 to -0.24) worse step 10 worse" in rows[1]
     assert rows[1].endswith("model.widths=[10,11,12,12,12]")

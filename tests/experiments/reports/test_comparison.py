@@ -57,7 +57,7 @@ def test_the_one_before_is_the_step_before_with_the_same_overrides_or_else_the_s
         ("step 2", "s02", "step 1"),
         ("step 2, lr=2", "s02", "step 1, lr=2"),
         ("step 2, lr=3", "s02", "step 2"),
-        ("step 4, lr=4", "s04", "none: no step before it with lr=4"),
+        ("step 4, lr=4", "s04", "none before it with lr=4"),
         ("scratch_mlp", None, NO_STEP),
         ("scratch_mlp, lr=2", None, "scratch_mlp"),
     ]
@@ -103,11 +103,12 @@ def test_one_sentence_names_the_smallest_network_that_holds_its_target_or_says_w
     ]
     assert smallest(compare(arms)) == (
         "The smallest network that holds its target is middle, with 800 parameters: "
-        "99.31 % (99.29 to 99.33) of 99.00 %, 3 seeds. Of smaller ones, more seeds may tell: small."
+        "99.31 % (99.29 to 99.33), n = 3, of a target of 99.00 %. "
+        "1 smaller may hold theirs, too: more seeds would tell."
     )
     assert smallest(compare(arms[2:])) == (
         "The smallest network that holds its target: none yet, because 1 miss theirs and 1 "
         "cannot tell yet. The nearest is small, with 700 parameters: "
-        "99.00 % (97.76 to 100.00) of 99.00 %, 3 seeds."
+        "99.00 % (97.76 to 100.00), n = 3, of a target of 99.00 %."
     )
     assert "because no network has a target" in smallest(compare(ARMS))
