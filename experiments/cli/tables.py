@@ -50,7 +50,7 @@ def show(
         lesser: columns that are left out where there is no room, the first of them first.
     """
     console = _console()
-    console.print(_rich(header, rows, right, bold, lesser, console.width))
+    console.print(_rich(header, rows, right, bold, lesser, width=console.width))
 
 
 def say(text: str) -> None:
@@ -67,15 +67,16 @@ def _console() -> Console:
 def to_text(
     header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()
 ) -> str:
-    """The table as aligned plain text.
+    """The table as aligned plain text that fits the terminal.
 
     Args:
         header: a name for each column; may be empty.
         rows: as many texts as the header has.
         right: columns aligned to the right; their texts are folded ahead of a bracket only.
     """
-    console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
-    console.print(_rich(header, rows, right))
+    width = _console().width
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(_rich(header, rows, right, width=width))
     return console.file.getvalue()
 
 
@@ -118,7 +119,8 @@ def _rich(
     right: Collection[str],
     bold: Collection[str] = (),
     lesser: Iterable[str] = (),
-    width: int = WIDTH,
+    *,
+    width: int,
 ) -> Table:
     """The table in that many characters: texts are folded where they must, then columns go."""
     columns = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]

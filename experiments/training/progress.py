@@ -5,6 +5,7 @@ import time
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from rich.table import Column
 
 from experiments.cli.tables import Plain
 
@@ -16,7 +17,7 @@ class ProgressLine(pl.Callback):
 
     def __init__(self, name: str) -> None:
         columns = (
-            Plain("{task.description}"),
+            Plain("{task.description}", table_column=Column()),  # shortened where there is no room
             BarColumn(10),
             TimeRemainingColumn(),
             Plain("{task.fields[figures]}"),

@@ -77,3 +77,16 @@ def test_a_table_fits_and_loses_no_text_but_the_columns_that_it_names(columns, m
 def test_verdicts_have_colours_in_a_terminal():
     cells = ("better", "misses 99.40 % by 0.05", "cannot tell", "step 13")
     assert [str(tables._cell(cell).style) for cell in cells] == ["green", "red", "yellow", ""]
+
+
+def test_a_progress_bar_shortens_a_long_name_and_not_its_figures(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    line, figures = (
+        ProgressLine("step 13, " * 20),
+        "epoch 2/14  loss 0.0385  acc 98.11%  val 99.36%",
+    )
+    line.bar.update(line.task, total=10, completed=3, figures=figures)
+    with line.bar.console.capture() as found:
+        line.bar.console.print(line.bar.get_renderable())
+    assert figures in found.get()
+    assert found.get().startswith("step 13")
