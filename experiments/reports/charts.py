@@ -20,15 +20,11 @@ from experiments.stats.verdict import CANNOT_TELL
 
 CHARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 COLOURS: dict[str, tuple[str, str]] = CHARTS["colours"]  # light, and dark
-MEAN, RUN, NETWORK, FRONT = (
-    "mean: cannot tell, or not compared",
-    "one run",
-    "network",
-    "Pareto front",
-)
+MEAN, RUN = "mean: cannot tell, or not compared", "one run"
+NETWORK, FRONT = "network", "Pareto front"
 AROUND = ["right", "left", "top", "bottom", "top-right", "bottom-right", "top-left", "bottom-left"]
 NAMED = 40  # networks that have their names beside them
-PHONE = 600  # pixels; narrower charts have less side by side
+NARROW = 600  # pixels; narrower charts have less side by side
 
 Chart = dict[str, Any]  # for Vega-Lite
 
@@ -46,7 +42,7 @@ def svg(chart: Chart, name: str) -> Markup:
     """A chart for a page that has COLOURS as CSS variables; `name` is unique on that page."""
     drawn = vl_convert.vega_to_svg(_vega(chart))
     drawn = re.sub(r'<text [^>]*opacity="0"[^>]*>[^<]*</text>', "", drawn)  # there was no room
-    return Markup(re.sub(r"clip(?=\d)", f"{name}-clip", drawn))
+    return Markup(re.sub(r'(?<=[#"])clip(?=\d)', f"{name}-clip", drawn))
 
 
 def png(chart: Chart) -> bytes:
@@ -108,7 +104,7 @@ def pareto(
         found.append((FRONT if point.accuracy.mean > best else NETWORK, point))
         best = max(best, point.accuracy.mean)
     found.sort(key=lambda each: each[0] != FRONT)  # these get their names first, or only these
-    named = width >= PHONE and len(found) <= NAMED
+    named = width >= NARROW and len(found) <= NAMED
     data = [
         _point(kind, name, each.mean, f"{size:,} parameters, {measured(each)}", size=size, url=url)
         | {"label": name if named or kind == FRONT else ""}
@@ -133,7 +129,7 @@ def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str
     ]
     chart = _chart("curves", width, points=data)
     chart["facet"]["sort"] = list(histories)
-    chart["columns"] = columns = min(len(histories), 2 if width < PHONE else 5)
+    chart["columns"] = columns = min(len(histories), 2 if width < NARROW else 5)
     chart["spec"]["width"] = (width - 70) / columns - chart["spacing"]
     means = pd.DataFrame({name: 100 * runs.mean(axis=1) for name, runs in histories.items()})
     later = means if len(means) == 1 else means.iloc[1:]  # the first is far below the others
@@ -152,7 +148,7 @@ def _point(kind: str, name: str, accuracy: float, words: str, **others: Any) -> 
 
 def _chart(name: str, width: int, **data: list[dict]) -> Chart:
     kinds = [*dict.fromkeys(each["kind"] for each in data["points"])]
-    params = {"kinds": kinds, "phone": width < PHONE}
+    params = {"kinds": kinds, "phone": width < NARROW}
     return copy.deepcopy(CHARTS[name]) | {
         "config": CHARTS["config"],
         "datasets": data,
