@@ -19,7 +19,7 @@ from experiments.tracking.part_of_data import whole
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.csv, cfg.markdown, cfg.html)
     from experiments.cli import tables
-    from experiments.reports import comparison
+    from experiments.reports import comparison, table
     from experiments.tracking.arms import gather
     from experiments.tracking.store import STUDY, Store, answered
 
@@ -45,14 +45,17 @@ def main(cfg: DictConfig) -> None:
     rows = comparison.compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
     with answered(store):
         rows = comparison.with_images(rows, store)
-    table = comparison.HEADER, list(map(comparison.cells, rows)), comparison.RIGHT
-    notes = printable(comparison.notes(rows, cfg.margin, cfg.smallest_difference))
-    tables.show(*table)
-    print(f"\n{notes}")
+    shown = table.HEADER, [*map(table.cells, rows)], table.RIGHT
+    first = printable(comparison.smallest(rows))
+    notes = printable(table.notes(rows, cfg.margin, cfg.smallest_difference))
+    tables.say(f"{first}\n")
+    tables.show(*shown, lesser=table.LESSER)
+    tables.say(f"\n{notes}")
     if cfg.csv:
-        write(Path(cfg.csv), comparison.to_csv(rows))
+        write(Path(cfg.csv), table.to_csv(rows))
     if cfg.markdown:
-        write(Path(cfg.markdown), f"{tables.to_markdown(*table)}\n{tables.markdown(notes)}\n")
+        texts = tables.markdown(first), tables.to_markdown(*shown), tables.markdown(notes)
+        write(Path(cfg.markdown), "{}\n\n{}\n{}\n".format(*texts))
     if cfg.html:
         from experiments.reports.page import attach, page  # draws, and reads the data
 

@@ -201,6 +201,25 @@ def run_predict(digits, run_here):
     return functools.partial(run_here, "predict", *places)
 
 
+@pytest.fixture(params=[80, 110])
+def screen(request, monkeypatch):
+    """A terminal that many columns wide, and the check that a text on it is as kept in
+    screens/NAME-COLUMNS.txt; where there is no such file, it is written, to be looked at."""
+    columns = request.param
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    def check(name: str, text: str) -> None:
+        lines = [line.rstrip() for line in text.splitlines()]
+        assert max(map(len, lines)) <= columns
+        path, shown = PROJECT / f"tests/screens/{name}-{columns}.txt", "\n".join(lines) + "\n"
+        if not path.exists():
+            path.write_text(shown, encoding="utf-8")
+            pytest.fail(f"{path} is new: look at it, and test again")
+        assert shown == path.read_text(encoding="utf-8")
+
+    return check
+
+
 def wait_for_epoch(workplace: Workplace, epoch: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

@@ -59,8 +59,9 @@ def make(
         }
         with TrackedRun(store, run_name(cfg), tags, resume=None) as run:
             run.describe(cfg, figures)
-            curve = [accuracy - 0.01 * (EPOCHS - epoch) for epoch in range(1, EPOCHS + 1)]
-            run.log_history([{"val/acc": value} for value in curve], [run.started] * EPOCHS)
+            epochs = min(EPOCHS, cfg.trainer.max_epochs)
+            curve = [accuracy - 0.01 * (epochs - epoch) for epoch in range(1, epochs + 1)]
+            run.log_history([{"val/acc": value} for value in curve], [run.started] * epochs)
             store.client.log_text(run.id, mistakes, MISTAKES)
             if keeps:  # which images it got wrong, half of them those of every seed
                 count = round(10_000 * (1 - accuracy))

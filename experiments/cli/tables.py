@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import html
 import io
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import Task, TextColumn
 from rich.table import Table
@@ -22,7 +24,14 @@ from experiments.cli.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH = 260  # characters, where the output is not a terminal
+WIDTH = 260  # characters, where the output is not a terminal and COLUMNS does not say
+GAP = 2  # characters between columns
+WORD, TEXT = 30, 10  # characters; longer words are broken, longer texts folded, where they must be
+VERDICTS = {  # how they begin, by their colour
+    "green": ("better", "holds", "reaches", "finished"),
+    "red": ("worse", "fails", "missed", "misses", "failed"),
+    "yellow": ("cannot tell", "no verdict"),
+}
 FORMULA = re.compile(r"^(?='*[=+\-@\t\r])")
 
 
@@ -31,24 +40,43 @@ def show(
     rows: Iterable[Sequence[str]],
     right: Collection[str] = (),
     bold: Collection[str] = (),
+    lesser: Iterable[str] = (),
 ) -> None:
-    """Print a table. For the columns of `right` and `bold` see `to_text`."""
-    width = None if sys.stdout.isatty() else WIDTH
-    Console(width=width, highlight=False).print(_rich(header, rows, right, bold))
+    """Print a table that fits the terminal.
+
+    Args:
+        header, rows, right: as for `to_text`.
+        bold: columns in bold.
+        lesser: columns that are left out where there is no room, the first of them first.
+    """
+    console = _console()
+    console.print(_rich(header, rows, right, bold, lesser, width=console.width))
+
+
+def say(text: str) -> None:
+    """Print a text, folded between words where the terminal ends."""
+    console = _console()
+    console.print(Text(text), soft_wrap=console.width == WIDTH)
+
+
+def _console() -> Console:
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else WIDTH, highlight=False)
 
 
 def to_text(
     header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()
 ) -> str:
-    """The table as aligned plain text.
+    """The table as aligned plain text that fits the terminal.
 
     Args:
         header: a name for each column; may be empty.
         rows: as many texts as the header has.
-        right: columns aligned to the right; their texts are never folded.
+        right: columns aligned to the right; their texts are folded ahead of a bracket only.
     """
-    console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
-    console.print(_rich(header, rows, right))
+    width = _console().width
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(_rich(header, rows, right, width=width))
     return console.file.getvalue()
 
 
@@ -90,11 +118,48 @@ def _rich(
     rows: Iterable[Sequence[str]],
     right: Collection[str],
     bold: Collection[str] = (),
+    lesser: Iterable[str] = (),
+    *,
+    width: int,
 ) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in header:
-        side = {"justify": "right", "no_wrap": True} if column in right else {}
-        table.add_column(Text(printable(column)), style="bold" if column in bold else None, **side)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))  # not markup
+    """The table in that many characters: texts are folded where they must, then columns go."""
+    columns = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]
+    least = [_least(column, name in right) for name, column in zip(header, columns, strict=True)]
+    shown, left_out = [*range(len(header))], []
+    for name in lesser:
+        if sum(least[place] + GAP for place in shown) - GAP > width:
+            shown.remove(header.index(name))
+            left_out.append(name)
+    widths = {place: max(map(cell_len, columns[place])) for place in shown}
+    room = max(width, 2 * GAP * len(shown)) - GAP * (len(shown) - 1)
+    for place in shown if sum(widths.values()) > room else ():
+        if header[place] in right:
+            widths[place] = least[place]
+            columns[place] = [text.replace(" (", "\n(") for text in columns[place]]
+    while sum(widths.values()) > room:
+        widest = max(shown, key=lambda place: (widths[place] - least[place], widths[place]))
+        widths[widest] -= 1
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, caption_justify="left")
+    table.caption = Text(f"no room here for: {'; '.join(left_out)}") if left_out else None
+    for place, size in widths.items():
+        style = "bold" if header[place] in bold else None
+        side = "right" if header[place] in right else "left"
+        name = Text(columns[place][0])
+        table.add_column(name, style=style, justify=side, width=size, overflow="fold")
+    for row in zip(*(columns[place][1:] for place in shown), strict=True):
+        table.add_row(*map(_cell, row))
     return table
+
+
+def _least(column: Sequence[str], right: bool) -> int:
+    """The characters that a column takes at least: its longest word; figures up to a bracket."""
+    name, *cells = column
+    words = [word for cell in cells for word in re.split(r" (?=\()" if right else " ", cell)]
+    least = 0 if right else min(max(map(cell_len, column)), TEXT)
+    return max(least, *(min(cell_len(word), WORD) for word in (*words, *name.split(" "))))
+
+
+def _cell(text: str) -> Text:
+    """A cell, which is not markup, in the colour of its verdict."""
+    colours = (colour for colour, words in VERDICTS.items() if text.startswith(words))
+    return Text(text, next(colours, ""))

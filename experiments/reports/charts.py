@@ -1,153 +1,167 @@
-"""The charts of reports: accuracies of arms with their intervals, the Pareto front, curves."""
+"""The charts of reports, drawn by Vega from charts.yaml: of arms, of sizes, of learning curves."""
 
-import base64
-import io
+import copy
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+import vl_convert
+import yaml
+from markupsafe import Markup
 
+from experiments.cli.text import measured, percent, points
 from experiments.reports.comparison import Row
 from experiments.stats.intervals import Interval
-from experiments.stats.verdict import BETTER, CANNOT_TELL, WORSE
+from experiments.stats.verdict import CANNOT_TELL
 
-BLUE, GREY, ORANGE, GREEN, RED = "#1f5fa8", "#9aa3ad", "#d97706", "#15803d", "#b91c1c"
-VERDICTS = {  # the colour of a mean, and its label
-    CANNOT_TELL: (BLUE, "mean, 95 % interval if three runs or more"),
-    BETTER: (GREEN, "better than the arm it is compared with"),
-    WORSE: (RED, "worse"),
-}
-PUBLISHED = (
-    ("published_last", "o", "published, last epoch"),
-    ("published_best", "D", "published, best epoch"),
-)
-styled = rc_context(
-    {
-        "svg.fonttype": "none",  # text stays text
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-    }
-)
-COLUMNS = 5  # learning curves side by side
-NAMED = 25  # points in a chart that can have their names beside them
+CHARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+COLOURS: dict[str, tuple[str, str]] = CHARTS["colours"]  # light, and dark
+MEAN, RUN = "mean: cannot tell, or not compared", "one run"
+NETWORK, FRONT = "network", "Pareto front"
+AROUND = ["right", "left", "top", "bottom", "top-right", "bottom-right", "top-left", "bottom-left"]
+NAMED = 40  # networks that have their names beside them
+NARROW = 600  # pixels; narrower charts have less side by side
+
+Chart = dict[str, Any]  # for Vega-Lite
 
 
 class Point(NamedTuple):
-    """A network in the Pareto chart: its parameters and its accuracy, 0 to 1."""
+    """A network in the Pareto chart: its parameters, its accuracy, 0 to 1, and its page."""
 
     parameters: int
     accuracy: Interval
     name: str = ""
+    url: str = ""
 
 
-@styled
-def data_uri(figure: Figure) -> str:
-    """A figure as an image inside an HTML page."""
-    svg = io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode()
+def svg(chart: Chart, name: str) -> Markup:
+    """A chart for a page that has COLOURS as CSS variables; `name` is unique on that page."""
+    drawn = vl_convert.vega_to_svg(_vega(chart))
+    drawn = re.sub(r'<text [^>]*opacity="0"[^>]*>[^<]*</text>', "", drawn)  # there was no room
+    return Markup(re.sub(r'(?<=[#"])clip(?=\d)', f"{name}-clip", drawn))
 
 
-@styled
-def ladder(rows: Sequence[Row]) -> Figure:
-    """Accuracy of each arm in percent: its runs, the mean with its interval, published figures."""
-    figure = Figure(figsize=(max(7, 0.75 * len(rows) + 1), 4.6), layout="constrained")
-    axes = figure.subplots()
-    arms = pd.DataFrame([row.arm for row in rows])
-    verdicts = [row.difference.verdict if row.difference else CANNOT_TELL for row in rows]
-    for verdict, (colour, label) in VERDICTS.items():
-        chosen = [x for x in arms.index if verdicts[x] == verdict]
-        _means(axes, chosen, [rows[x].accuracy for x in chosen], colour, label)
-    runs = arms.scores.map(dict.values).explode()
-    axes.plot(runs.index + 0.12, 100 * runs, ".", color=GREY, markersize=4, label="one run")
-    for column, marker, label in PUBLISHED:
-        y = 100 * arms[column].astype(float)
-        axes.plot(arms.index - 0.2, y, marker, mfc="none", mec=ORANGE, ms=5, label=label)
-    targets = 100 * arms.target.astype(float)
-    ends = arms.index - 0.4, arms.index + 0.4
-    axes.hlines(targets, *ends, color="#444", lw=0.8, ls=":", label="target")
-    figure.legend(fontsize=8, ncols=4, loc="outside upper center", frameon=False)
-    axes.set_xticks(arms.index, arms.name, rotation=35, ha="right")
-    axes.set_ylabel("accuracy, %")
-    return figure
+def png(chart: Chart) -> bytes:
+    """A chart as a picture, in the light colours."""
+    drawn = json.dumps(_vega(chart))
+    return vl_convert.vega_to_png(re.sub(r"var\(--(\w+)\)", lambda c: COLOURS[c[1]][0], drawn), 1.5)
 
 
-@styled
-def pareto(points: Sequence[Point], stars: Sequence[Point] = (), title: str = "") -> Figure:
-    """Accuracy in percent against parameters, with the front that no other point beats in both.
+def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
+    """Accuracy of each arm: its runs, the mean with its interval, target and published figures.
 
     Args:
-        points: at least one. Those with names that have the same size stand a little apart.
-        stars: points to show beside them, which take no part in the front.
+        width: of the chart in pixels.
+        url: where MLflow shows the run of an id.
     """
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    axes = figure.subplots()
-    named = len(points) <= NAMED and all(point.name for point in points)
-    table = pd.DataFrame(points).assign(mean=[100 * point.accuracy.mean for point in points])
-    table = table.sort_values(["parameters", "mean"], ascending=[True, False])
-    apart = 1 + 0.008 * named * table.groupby("parameters").cumcount()
-    _means(axes, table.parameters * apart, table.accuracy, GREY)
-    tops = table.drop_duplicates("parameters")
-    front = tops[tops["mean"] > tops["mean"].cummax().shift(fill_value=-1)]
-    _means(axes, front.parameters, front.accuracy, BLUE)
-    line = {"drawstyle": "steps-post", "color": BLUE, "lw": 1, "alpha": 0.6}
-    axes.plot(front.parameters, front["mean"], **line)
-    for size, same in table.groupby("parameters") if named else ():
-        first, *others = same["name"]
-        text = ", ".join((first, *(name.removeprefix("step ") for name in others)))
-        top = size, same["mean"].max()
-        axes.annotate(text, top, (6, 5), textcoords="offset points", fontsize=8)
-    for star in stars:
-        axes.plot(star.parameters, 100 * star.accuracy.mean, "*", color=ORANGE, markersize=12)
-    axes.set(xscale="log", xlabel="parameters", ylabel="accuracy, %", title=title)
-    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 4, 6, 8)))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("{x:,.0f}")
-    return figure
+    data, intervals = [], []
+    for row in rows:
+        arm, found, kind = row.arm, row.accuracy, MEAN
+        words = f"{measured(found)}, n = {found.n}"
+        if row.difference:
+            verdict = row.difference.verdict
+            kind = MEAN if verdict == CANNOT_TELL else verdict
+            words += f"; {verdict}, {points(row.difference)} against {row.against}"
+        place = {"lane": "mean", "url": url(arm.parent) if arm.parent else ""}
+        data.append(_point(kind, arm.name, found.mean, words, **place))
+        if found.n > 2 and math.isfinite(found.low):  # those of two runs would squeeze the others
+            ends = {"value": 100 * found.low, "high": 100 * min(found.high, 1)}
+            intervals.append(data[-1] | ends)
+        for (seed, score), run in zip(arm.scores.items(), arm.runs, strict=True):
+            place = {"lane": "run", "url": url(run)}
+            data.append(_point(RUN, arm.name, score, f"seed {seed}, {percent(score)}", **place))
+        given = {
+            "target": arm.target,
+            "published, last epoch": arm.published_last,
+            "published, best epoch": arm.published_best,
+        }
+        data += [
+            _point(kind, arm.name, score, f"{kind}, {percent(score)}", lane="given")
+            for kind, score in given.items()
+            if score is not None
+        ]
+    chart = _chart("ladder", width, points=data, intervals=intervals)
+    lines = max(row.arm.name.count(", ") for row in rows) + 1
+    chart["height"]["step"] = max(36, 18 * lines)
+    return chart
 
 
-@styled
-def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Accuracy by epoch, a small chart for each arm: the mean of its runs, and their range.
+def pareto(
+    networks: Iterable[Point], width: int, stars: Sequence[Point] = (), title: str = ""
+) -> Chart:
+    """Accuracy against parameters, with the front that no other point beats in both.
+
+    Args:
+        networks: at least one.
+        stars: finalists, which take no part in the front.
+    """
+    best, found = -math.inf, []
+    for point in sorted(networks, key=lambda point: (point.parameters, -point.accuracy.mean)):
+        found.append((FRONT if point.accuracy.mean > best else NETWORK, point))
+        best = max(best, point.accuracy.mean)
+    found.sort(key=lambda each: each[0] != FRONT)  # these get their names first, or only these
+    named = width >= NARROW and len(found) <= NAMED
+    data = [
+        _point(kind, name, each.mean, f"{size:,} parameters, {measured(each)}", size=size, url=url)
+        | {"label": name if named or kind == FRONT else ""}
+        for kind, (size, each, name, url) in [*found, *(("finalist", star) for star in stars)]
+    ]
+    return _chart("pareto", width, points=data) | {"title": title}
+
+
+def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str], str]) -> Chart:
+    """Accuracy by epoch, a small chart for each arm: its runs, and their mean and range.
 
     Args:
         histories: by the name of an arm, accuracies (0 to 1): a row for each epoch, from 1 on,
-            and a column for each run. At least two epochs.
+            and a column for each run, named (seed, id).
     """
-    columns = min(COLUMNS, len(histories))
-    rows = math.ceil(len(histories) / columns)
-    figure = Figure(figsize=(2.2 * columns + 0.6, 1.9 * rows + 0.4), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    data = [
+        _point(RUN, name, score, f"seed {seed}, epoch {epoch}, {percent(score)}", epoch=epoch)
+        | {"last": bool(epoch == runs.index[-1]), "url": url(run)}
+        for name, runs in histories.items()
+        for (seed, run), scores in runs.items()
+        for epoch, score in scores.items()
+    ]
+    chart = _chart("curves", width, points=data)
+    chart["facet"]["sort"] = list(histories)
+    chart["columns"] = columns = min(len(histories), 2 if width < NARROW else 5)
+    chart["spec"]["width"] = (width - 70) / columns - chart["spacing"]
     means = pd.DataFrame({name: 100 * runs.mean(axis=1) for name, runs in histories.items()})
-    for axes, (name, runs) in zip(grid, histories.items(), strict=False):
-        axes.plot(means, color=GREY, lw=0.4)
-        low, high = 100 * runs.min(axis=1), 100 * runs.max(axis=1)
-        axes.fill_between(runs.index, low, high, color=BLUE, alpha=0.25, lw=0)
-        axes.plot(means[name], color=BLUE, lw=1.4)
-        axes.set_title(f"{name} (n = {runs.shape[1]})", fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-    for axes in grid[len(histories) :]:
-        axes.set_visible(False)
-    # the first epoch is far below the others
-    grid[0].set_ylim(means.iloc[1].min() - 0.1, means.max().max() + 0.15)
-    figure.supylabel("accuracy, %", fontsize=9)
-    figure.supxlabel("epoch", fontsize=9)
-    return figure
+    later = means if len(means) == 1 else means.iloc[1:]  # the first is far below the others
+    x, y = (chart["spec"]["encoding"][axis] for axis in "xy")
+    y["scale"]["domain"] = [later.min().min() - 0.1, min(100, means.max().max() + 0.15)]
+    every = math.ceil(len(means) / 4)
+    x["axis"]["values"] = [*range(every, len(means) + 1, every)]
+    return chart
 
 
-def _means(
-    axes: Axes, x: Iterable[float], found: Iterable[Interval], colour: str, label: str = ""
-) -> None:
-    """Draw means in percent with their intervals; those of two runs would squeeze the others."""
-    mean, low, high, n = np.array(list(found)).reshape(-1, 4).T
-    ends = np.where((n > 2) & np.isfinite(low), (mean - low, high - mean), np.nan)
-    look = {"fmt": "o", "color": colour, "ms": 5, "capsize": 3, "lw": 1.5}
-    axes.errorbar(x, 100 * mean, 100 * ends, **look, label=label)
+def _point(kind: str, name: str, accuracy: float, words: str, **others: Any) -> dict[str, Any]:
+    """The data of a point; `words` are shown where one points at it."""
+    text = f"{name}: {words}" if name else words
+    return {"kind": kind, "name": name, "text": text, "value": 100 * accuracy, "url": ""} | others
+
+
+def _chart(name: str, width: int, **data: list[dict]) -> Chart:
+    kinds = [*dict.fromkeys(each["kind"] for each in data["points"])]
+    params = {"kinds": kinds, "phone": width < NARROW}
+    return copy.deepcopy(CHARTS[name]) | {
+        "config": CHARTS["config"],
+        "datasets": data,
+        "params": [{"name": key, "value": value} for key, value in params.items()],
+        "width": width,
+    }
+
+
+def _vega(chart: Chart) -> dict[str, Any]:
+    """The chart for Vega; of texts that would overlap only the first is drawn."""
+    vega = vl_convert.vegalite_to_vega(chart)
+    label = {"type": "label", "size": {"signal": "[width, height]"}, "anchor": AROUND}
+    for mark in vega["marks"]:
+        if mark["type"] == "text":
+            mark["transform"] = [label | {"offset": [5], "padding": 12}]
+    return vega

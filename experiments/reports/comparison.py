@@ -1,56 +1,39 @@
-"""Arms compared with each other: a row for each, for the terminal, Markdown and CSV."""
+"""Arms compared with each other, and which is the smallest network that holds its target."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from experiments.cli.errors import UserError
-from experiments.cli.tables import without_formulas
-from experiments.cli.text import limits, measured, percent, points
-from experiments.stats.intervals import Interval, interval, over_images
+from experiments.cli.text import measured, percent
+from experiments.stats.intervals import (
+    MISSES,
+    REACHES,
+    UNKNOWN,
+    Interval,
+    interval,
+    judge,
+    over_images,
+)
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
 from experiments.tracking.arms import Arm
 from experiments.tracking.store import Store
 from experiments.tracking.wrong import read_wrong
 
-RIGHT = (
-    *("parameters", "multiply-adds", "published", "accuracy, 95 % interval", "on new images"),
-    *("n", "difference, 95 % interval", "more seeds"),
-)
-VERDICTS = ("verdict", "of all, by Holm", "no worse")
-HEADER = ("", "what changed", *RIGHT[:6], "against", RIGHT[6], *VERDICTS, RIGHT[7])
-DIFFERENCE = ("difference", "difference_low", "difference_high", "verdict", "more_seeds")
-COLUMNS = (  # of the CSV
-    *("name", "step", "changed", "parameters", "mult_adds", "published_best", "published_last"),
-    *("n", "mean", "low", "high", "against", *DIFFERENCE, "seeds", "accuracies", "device"),
-    *("p", "p_holm", "no_worse", "images_low", "images_high"),
-)
-NOTES = (
-    "Accuracies, published ones too, are those of the last epoch; with data.holdout, those on the "
-    "test images by the epoch that was best on the images held out. Differences are in points. "
-    "Verdicts follow from 95 % t intervals of the difference: paired if both arms have the same "
-    "seeds, Welch's otherwise. Where there is no difference, 5 % of comparisons still get a "
-    "verdict; with Holm's correction, 5 % of whole tables. "
-)
-CHOSEN = (
-    "No worse: by more than {:.2f} points, one-sided at 95 %. More seeds: how many each arm needs "
-    "to show a difference of {:.2f} points with a power of about 80 %; a verdict counts once "
-    "these are trained. "
-)
-NEW_IMAGES = (
-    "The accuracy's interval is for new seeds on these test images; on new images: for new seeds "
-    "and new images. "
-)
-OTHER_IMAGES = "none: judged on other images"
+# in place of a name: why an arm is compared with none
+OTHER_IMAGES, ITSELF = "none: other images", "none: it itself"
+NO_STEP, FIRST = "none: it is no step", "none before it"
 
 
 class Row(NamedTuple):
-    """An arm, its accuracy, the name of the arm that it is compared with, and the difference.
+    """An arm, its accuracy, and its difference to another arm.
 
     Attributes:
+        against: the name of the other arm, or why there is none.
+        changed: the keys, with their values, in which it differs from the other arm.
         p_holm: of the difference, corrected for all differences of the table.
         no_worse: whether it is worse by no more than the margin.
         more: seeds that each arm needs beyond those it has; None if unknown or over 1,000.
@@ -59,7 +42,8 @@ class Row(NamedTuple):
 
     arm: Arm
     accuracy: Interval
-    against: str = ""
+    against: str
+    changed: str = ""
     difference: Difference | None = None
     p_holm: float = math.nan
     no_worse: str = ""
@@ -77,8 +61,8 @@ def compare(
 
     Args:
         arms: at least one; all have scores.
-        against: "previous": the step before, or for a variation of a step the step
-            itself; "first"; or the name of an arm.
+        against: "previous": the step before with the same overrides, or else the same step
+            without them; "first"; or the name of an arm.
         margin: by how much an arm may be lower and still be no worse; 0 to 1.
         smallest: the difference that more seeds should show; 0 to 1.
 
@@ -88,22 +72,89 @@ def compare(
     others = {"previous": None, "first": arms[0], **{arm.name: arm for arm in arms}}
     if against not in others:
         raise UserError(f"against={against}: choose one of {'; '.join(others)}")
-    rows = []
-    previous: dict[tuple, Arm] = {}  # by the images that arms were judged on
-    for arm in arms:
-        other = previous.get(arm.judged_on) if against == "previous" else others[against]
-        row = Row(arm, interval(arm.values))
-        if other not in (None, arm):
-            row = row._replace(against=OTHER_IMAGES)
-            if other.judged_on == arm.judged_on:
-                found = difference(other.scores, arm.scores)
-                row = Row(*row[:2], other.name, found, no_worse=found.no_worse(margin))
-                row = row._replace(more=more_seeds(found, smallest))
-        rows.append(row)
-        if arm.step is None or "," not in arm.name:  # no variation
-            previous[arm.judged_on] = arm
+    chosen = _previous(arms) if against == "previous" else [others[against]] * len(arms)
+    rows = [_row(arm, other, margin, smallest) for arm, other in zip(arms, chosen, strict=True)]
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
     return [row._replace(p_holm=p) for row, p in zip(rows, corrected, strict=True)]
+
+
+def _previous(arms: Sequence[Arm]) -> Iterator[Arm | str]:
+    """For each arm the step before with the same overrides, or else the same step without them;
+    or why there is neither."""
+    plain = {(arm.judged_on, arm.title): arm for arm in arms}
+    before: dict[tuple, dict[str, Arm]] = defaultdict(dict)  # by images and overrides: steps
+    for arm in arms:
+        step, _, overrides = arm.title.partition(", ")
+        found, reason = None, NO_STEP
+        if arm.step or "=" in step:  # the value of a key that arms were grouped by is one, too
+            steps = before[arm.judged_on, overrides]
+            found = next((steps[name] for name in reversed(steps) if name != step), None)
+            reason = f"{FIRST} with {overrides}" if overrides else FIRST
+            steps[step] = arm
+        yield found or plain.get((arm.judged_on, step if overrides else None)) or reason
+
+
+def _row(arm: Arm, other: Arm | str, margin: float, smallest: float) -> Row:
+    row = Row(arm, interval(arm.values), other if isinstance(other, str) else other.name)
+    if isinstance(other, str):
+        return row
+    if other is arm:
+        return row._replace(against=ITSELF)
+    if other.judged_on != arm.judged_on:
+        return row._replace(against=OTHER_IMAGES)
+    found = difference(other.scores, arm.scores)
+    return row._replace(
+        changed=changes(other.settings, arm.settings),
+        difference=found,
+        no_worse=found.no_worse(margin),
+        more=more_seeds(found, smallest),
+    )
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """The keys whose values differ, with those of `after`: "model.dropout=0.1, augmentation=null".
+
+    An object is named by its class, without the module; one that is gone has no other keys.
+    """
+    texts = {}
+    for key in sorted(before.keys() | after.keys()):
+        owner, _, last = key.rpartition(".")
+        gone = texts.get(owner) == "null"
+        if before.get(key) == after.get(key) or gone or last == "_partial_":
+            continue
+        value = after.get(key, "null")
+        if last == "_target_":
+            texts[owner] = value.rpartition(".")[2]
+        else:
+            texts[key] = value.replace(", ", ",")
+    return ", ".join(f"{key}={value}" for key, value in texts.items())
+
+
+def smallest(rows: Sequence[Row]) -> str:
+    """Which network is the smallest that holds its target; or that none does yet, and why."""
+    judged = defaultdict(list)
+    sizes = [row for row in rows if row.arm.target is not None and row.arm.parameters is not None]
+    for row in sorted(sizes, key=lambda row: row.arm.parameters):
+        judged[judge(row.accuracy, row.arm.target)].append(row)
+    if holding := judged[REACHES]:
+        found = holding[0]
+        text = f" is {_reached(found)}."
+        smaller = [row for row in judged[UNKNOWN] if row.arm.parameters < found.arm.parameters]
+        more = f" {len(smaller)} smaller may hold theirs, too: more seeds would tell."
+        text += more if smaller else ""
+    elif sizes:
+        nearest = max(sizes, key=lambda row: row.accuracy.mean - row.arm.target)
+        counts = f"{len(judged[MISSES])} miss theirs and {len(judged[UNKNOWN])} cannot tell yet"
+        text = f": none yet, because {counts}. The nearest is {_reached(nearest)}."
+    else:
+        text = ": none yet, because no network has a target (target.val_acc)."
+    return f"The smallest network that holds its target{text}"
+
+
+def _reached(row: Row) -> str:
+    found, target = measured(row.accuracy), percent(row.arm.target)
+    size = f"{row.arm.parameters:,} parameters"
+    return f"{row.arm.name}, with {size}: {found}, n = {row.accuracy.n}, of a target of {target}"
 
 
 def with_images(rows: Sequence[Row], store: Store) -> list[Row]:
@@ -120,50 +171,3 @@ def _on_new_images(arm: Arm, store: Store) -> Interval | None:
         table.append(np.bincount(kept.wrong, minlength=kept.images).astype(bool))
     same = len({len(wrong) for wrong in table}) == 1
     return over_images(np.array(table)) if same else None
-
-
-def cells(row: Row) -> tuple[str, ...]:
-    """The texts of a row, in the order of HEADER."""
-    arm, found = row.arm, row.difference
-    texts = ("",) * 5
-    if found:
-        more = "over 1,000" if row.more is None else f"{row.more:,}"
-        verdicts = (found.verdict, found.corrected(row.p_holm), row.no_worse)
-        texts = (points(found), *verdicts, "unknown" if math.isnan(found.deviation) else more)
-    return (
-        arm.name,
-        arm.changed,
-        *("" if count is None else f"{count:,}" for count in (arm.parameters, arm.mult_adds)),
-        percent(arm.published_last),
-        measured(row.accuracy),
-        limits(row.images) if row.images else "",
-        str(row.accuracy.n),
-        row.against,
-        *texts,
-    )
-
-
-def notes(rows: Sequence[Row], margin: float, smallest: float) -> str:
-    """How to read the table, and what the runs were trained on."""
-    text = NOTES + CHOSEN.format(100 * margin, 100 * smallest)
-    text += NEW_IMAGES if any(row.images for row in rows) else ""
-    return f"{text}Trained on {' and '.join(sorted({row.arm.device for row in rows}))}."
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """A line for each arm, accuracies from 0 to 1; seeds and scores are separated by spaces."""
-    records = []
-    for row in rows:
-        arm, found = row.arm, row.difference
-        record = {**arm._asdict(), **row.accuracy._asdict(), "against": row.against}
-        record["seeds"] = " ".join(arm.scores)
-        record["accuracies"] = " ".join(f"{score:.6f}".rstrip("0") for score in arm.values)
-        if found:
-            figures = (*found[:3], found.verdict, row.more)
-            record |= dict(zip(DIFFERENCE, figures, strict=True))
-            record |= {"p": found.p, "p_holm": row.p_holm, "no_worse": row.no_worse}
-        if row.images:
-            record |= {"images_low": row.images.low, "images_high": row.images.high}
-        records.append(record)
-    table = pd.DataFrame(records, columns=COLUMNS).replace([-math.inf, math.inf], math.nan)
-    return without_formulas(table).convert_dtypes().to_csv(index=False, float_format="%.6f")

@@ -1,28 +1,32 @@
 """A comparison as an HTML page that stands alone: no other file, no server."""
 
+import base64
+import io
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
-from matplotlib.figure import Figure
+from markupsafe import Markup
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import points
 from experiments.data.images import load
-from experiments.reports import charts, comparison
-from experiments.reports.comparison import Row
+from experiments.reports import charts, table
+from experiments.reports.comparison import Row, smallest
 from experiments.tracking.store import Store
 from experiments.training.artifacts import MISTAKES
-from experiments.training.figures import wall
 
-CURVES = 40  # arms whose learning curves are shown at most
-IMAGES = 40  # misclassified images shown at most
+WIDE, PHONE = 1110, 350  # pixels of a chart
+MOST = 40  # arms, and misclassified images, shown at most
 
 
 def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
@@ -31,20 +35,31 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
     Args:
         cfg: of compare: what was asked for, and the data with the images to show.
     """
-    points = [charts.Point(arm.parameters, found, arm.name) for arm, found, *_ in rows]
-    networks = [point for point in points if point.parameters]
-    histories = _histories(rows[:CURVES], cfg.metric or "val/acc", store)
+
+    def drawn(name: str, draw: Callable[..., charts.Chart], data: Any, *url: Any) -> list[Markup]:
+        sizes = (WIDE, PHONE) if data else ()
+        return [charts.svg(draw(data, width, *url), f"{name}{width}") for width in sizes]
+
+    sizes = [
+        charts.Point(arm.parameters, found, arm.name, store.url(arm.parent) if arm.parent else "")
+        for arm, found, *_ in rows
+        if arm.parameters
+    ]
+    histories = _histories(rows[:MOST], cfg.metric or "val/acc", store)
     environment = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
-    environment.filters["uri"] = charts.data_uri
     return environment.get_template("page.html").render(
         cfg=cfg,
         rows=rows,
+        most=MOST,
         today=date.today(),
-        table=comparison,
-        ladder=charts.ladder(rows),
-        pareto=charts.pareto(networks) if networks else None,
-        curves=charts.curves(histories) if histories else None,
-        misclassified=_misclassified(cfg, rows, store),
+        first=smallest(rows),
+        colours=charts.COLOURS,
+        url=store.url,
+        table=table,
+        ladder=drawn("ladder", charts.ladder, rows[:MOST], store.url),
+        pareto=drawn("pareto", charts.pareto, sizes),
+        curves=drawn("curves", charts.curves, histories, store.url),
+        hardest=_hardest(cfg, rows, store),
     )
 
 
@@ -60,16 +75,17 @@ def attach(html: str, rows: Sequence[Row], store: Store) -> None:
 
 
 def _histories(rows: Sequence[Row], metric: str, store: Store) -> dict[str, pd.DataFrame]:
-    """The epochs that all runs of an arm have, a column for each run; none of single epochs."""
+    """The epochs that all runs of an arm have, a column for each run: its seed and its id."""
     histories = {}
     for row in rows:
-        runs = {run: store.client.get_metric_history(run, metric) for run in row.arm.runs}
-        epochs = {run: {each.step: each.value for each in found} for run, found in runs.items()}
+        runs = list(zip(row.arm.scores, row.arm.runs, strict=True))
+        found = {key: store.client.get_metric_history(key[1], metric) for key in runs}
+        epochs = {key: {each.step: each.value for each in found[key]} for key in runs}
         histories[row.arm.name] = pd.DataFrame(epochs).sort_index().dropna()
-    return {name: epochs for name, epochs in histories.items() if len(epochs) > 1}
+    return {name: epochs for name, epochs in histories.items() if len(epochs)}
 
 
-def _misclassified(cfg: DictConfig, rows: Sequence[Row], store: Store) -> Figure | None:
+def _hardest(cfg: DictConfig, rows: Sequence[Row], store: Store) -> dict[str, Any] | None:
     """The images that most runs classify wrongly; none if the runs used other data."""
     try:
         data, digest = load(cfg)
@@ -97,8 +113,14 @@ def _misclassified(cfg: DictConfig, rows: Sequence[Row], store: Store) -> Figure
     )
     if images.empty:
         return None
-    hardest = images.sort_values(["runs", "image"], ascending=[False, True])[:IMAGES]
-    captions = [f"{image.true} → {image.answer}: {image.runs}" for image in hardest.itertuples()]
-    title = f"of {len(tables) - 1} runs"
-    judged = data.test or data.val
-    return wall(judged.images[hardest.index.tolist()].cpu(), captions, title)
+    hardest = images.sort_values(["runs", "image"], ascending=[False, True])[:MOST]
+    judged = (data.test or data.val).images
+    uris = [_uri(judged[index].cpu()) for index in hardest.index]
+    return {"images": hardest.assign(uri=uris).itertuples(), "of": len(tables) - 1}
+
+
+def _uri(image: Tensor) -> str:
+    """An image, uint8 (C, H, W), inside an HTML page."""
+    file = io.BytesIO()
+    to_pil_image(image).save(file, "png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

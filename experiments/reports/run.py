@@ -48,7 +48,9 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     if part:
         print(f"part of the data only ({part}): compare, gate and predict leave this run out")
     elif test is None:
-        print("validated on the test images; they chose nothing: the weights are of the last epoch")
+        tables.say(
+            "validated on the test images; they chose nothing: the weights are of the last epoch"
+        )
 
 
 def show_fused(members: list["Member"], store: "Store") -> None:

@@ -10,6 +10,7 @@ from scipy import special, stats
 from experiments.stats.target import ROUNDING, reaches
 
 CONFIDENCE = 0.95
+REACHES, MISSES, UNKNOWN = "reaches", "misses", "cannot tell whether it reaches"
 
 
 class Interval(NamedTuple):
@@ -68,5 +69,5 @@ def over_images(wrong: np.ndarray) -> Interval:
 def judge(found: Interval, target: float) -> str:
     """Whether a mean is known to reach its target, by both ends of its interval."""
     if reaches(found.low, target):
-        return "reaches"
-    return "cannot tell whether it reaches" if reaches(found.high, target) else "misses"
+        return REACHES
+    return UNKNOWN if reaches(found.high, target) else MISSES

@@ -37,7 +37,7 @@ def draw(study: Study, trained: DataFrame, finalists: Sequence[Finalist], folder
     title = "trials on images held out, but for the worst fifth"
     if stars:
         title += "; stars: means of finalists on test images"
-    charts.pareto(points, stars, title).savefig(folder / "pareto.png", dpi=120)
+    (folder / "pareto.png").write_bytes(charts.png(charts.pareto(points, 900, stars, title)))
     pyplot.switch_backend("agg")
     with rc_context():  # Optuna changes the style
         figures = {"history": plot_optimization_history(study, target_name="score")}

@@ -10,7 +10,9 @@ from mlflow.entities import Run
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
-from experiments.tracking.identity import CONFIG_HASH, DIGEST, config_hash
+from experiments.cli.keys import kind
+from experiments.cli.kinds import RESULT
+from experiments.tracking.identity import CONFIG_HASH, DIGEST, FILES, config_hash
 from experiments.tracking.parent_runs import PARENT, judged
 from experiments.tracking.part_of_data import whole
 from experiments.tracking.store import EVALUATED, Store
@@ -22,8 +24,10 @@ class Arm(NamedTuple):
     Accuracies are from 0 to 1.
 
     Attributes:
+        name: what it is called; no two arms have the same name.
+        title: the same without the mark that tells arms of one name apart.
         step: the file that describes it, if any.
-        changed: what it changes, in a line, and why.
+        settings: parameters that change the result, but for the seed; "several" where runs differ.
         parameters, mult_adds: of the network; None where runs differ or do not have them.
         scores: the accuracy of each run by its seed; the latest where one was trained
             again, "SEED/HASH" where a seed has several configurations.
@@ -35,8 +39,9 @@ class Arm(NamedTuple):
     """
 
     name: str
+    title: str
     step: str | None
-    changed: str
+    settings: dict[str, str]
     parameters: int | None
     mult_adds: int | None
     published_best: float | None
@@ -122,11 +127,11 @@ def gather(
         mark = (parent or digest or "")[:6]
         shown = f"{name} ({mark})" if counts[name] > 1 and mark else name
         above = members[-1].data.tags.get(PARENT)
-        arms.append(_arm(shown, members, metric, above if above in there else None))
+        arms.append(_arm(shown, name, members, metric, above if above in there else None))
     return sorted(arms, key=lambda arm: (arm.step is None, arm.step or "", "," in arm.name))
 
 
-def _arm(name: str, runs: list[Run], metric: str | None, parent: str | None) -> Arm:
+def _arm(name: str, title: str, runs: list[Run], metric: str | None, parent: str | None) -> Arm:
     metric = metric or judged({name for run in runs for name in run.data.metrics})
     latest, failed = {}, {}
     for run in runs:
@@ -143,12 +148,13 @@ def _arm(name: str, runs: list[Run], metric: str | None, parent: str | None) -> 
     data = runs[-1].data
     params = {key: value for key, value in data.params.items() if value not in ("None", "")}
     step = params.get("step")
-    unchanged = step is not None and "," not in name and params.get("published.step") == step
+    unchanged = step is not None and "," not in title and params.get("published.step") == step
     published = params if unchanged else {}
     return Arm(
         name=name,
+        title=title,
         step=step,
-        changed=data.tags.get("mlflow.note.content", ""),
+        settings=_settings(kept),
         parameters=_common(kept, "parameters"),
         mult_adds=_common(kept, "mult_adds"),
         published_best=_number(published, "published.best_val_acc"),
@@ -189,6 +195,17 @@ def _name(run: Run) -> str:
 def _device(tags: dict[str, str]) -> str:
     known = {"device", "device.name"} <= tags.keys()
     return f"{tags['device']} ({tags['device.name']})" if known else "unknown"
+
+
+def _settings(runs: list[Run]) -> dict[str, str]:
+    params = [run.data.params for run in runs]
+    keys = dict.fromkeys(key for each in params for key in each)
+    values = {key: {each.get(key, "None") for each in params} for key in keys}
+    return {
+        key: found.pop() if len(found) == 1 else "several"
+        for key, found in values.items()
+        if kind(key) == RESULT and key not in FILES and found != {"None"}
+    }
 
 
 def _common(runs: list[Run], metric: str) -> int | None:

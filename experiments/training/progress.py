@@ -5,6 +5,7 @@ import time
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from rich.table import Column
 
 from experiments.cli.tables import Plain
 
@@ -16,7 +17,7 @@ class ProgressLine(pl.Callback):
 
     def __init__(self, name: str) -> None:
         columns = (
-            Plain("{task.description}"),
+            Plain("{task.description}", table_column=Column()),  # shortened where there is no room
             BarColumn(10),
             TimeRemainingColumn(),
             Plain("{task.fields[figures]}"),
@@ -31,16 +32,19 @@ class ProgressLine(pl.Callback):
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_) -> None:
-        if time.monotonic() - self.updated < SECONDS:
-            return
+        if time.monotonic() - self.updated >= SECONDS:
+            self.show(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validated = f"  val {module.progress('val')[1]:.2%}"
+        self.show(trainer, module)  # the last line that it shows has the figures of the last epoch
+
+    def show(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.updated = time.monotonic()
         loss, accuracy = module.progress()
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         figures = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}{self.validated}"
         self.bar.update(self.task, completed=trainer.global_step, figures=figures)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.validated = f"  val {module.progress('val')[1]:.2%}"
 
     def on_train_end(self, *_) -> None:
         self.bar.stop()

@@ -96,6 +96,12 @@ def test_evidence_that_reaches_every_target_passes(store, gate):
     assert "99.42 % (99.38 to 99.45)" in output
 
 
+def test_the_screen_is_as_kept(store, gate, screen):
+    status, output, _ = gate("stage=evidence", f"baseline={store.folder}/baseline.csv")
+    assert status == 1
+    screen("gate", output)
+
+
 def test_the_ladder_in_evidence_is_a_baseline(gate):
     """Its step 13 has other seeds, with a mean of 99.29 %; its step 11 is better than here."""
     baseline = f"baseline={PROJECT}/evidence/ladder.csv"

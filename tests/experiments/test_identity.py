@@ -2,12 +2,9 @@
 
 import shutil
 
-import pytest
 from conftest import one_line, quick
 
 from experiments.data.digest import KEPT
-from experiments.reports.comparison import OTHER_IMAGES, compare
-from experiments.tracking.arms import Arm
 
 EPOCH = "trainer.max_epochs=1"
 
@@ -72,37 +69,3 @@ def test_a_run_that_another_machine_trains_is_not_gone_on_with(workplace, small,
     ours, same = workplace.seeds()
     assert (ours.info.status, same.info.status) == ("FINISHED", "RUNNING")
     assert len(workplace.history(same.info.run_id, "val/acc")) == 1
-
-
-def arm(name: str, step: str, digest: str, *scores: float) -> Arm:
-    by_seed = {str(seed): score for seed, score in enumerate(scores)}
-    facts = dict.fromkeys(("parameters", "mult_adds", "published_best", "published_last", "target"))
-    others = {"changed": "", "failed": [], "device": "cpu", "runs": [], "parent": None}
-    return Arm(name=name, step=step, scores=by_seed, digest=digest, **facts, **others)
-
-
-ARMS = [
-    arm("step 1", "s01", "digits", 0.98, 0.981, 0.982),
-    arm("step 1 (other)", "s01", "clothes", 0.88, 0.881, 0.882),
-    arm("step 2", "s02", "digits", 0.99, 0.991, 0.992),
-    arm("step 2 (other)", "s02", "clothes", 0.89, 0.891, 0.892),
-]
-
-
-def test_arms_are_compared_with_the_one_before_on_the_same_images():
-    rows = compare(ARMS)
-    assert [row.against for row in rows] == ["", "", "step 1", "step 1 (other)"]
-    assert [bool(row.difference) for row in rows] == [False, False, True, True]
-
-
-def test_arms_judged_on_test_images_and_on_images_held_out_are_not_compared():
-    trial = arm("step 2", "s02", "digits", 0.99, 0.991, 0.992)
-    rows = compare([ARMS[0]._replace(metric="test/acc"), trial], "first")
-    assert (rows[1].against, rows[1].difference) == (OTHER_IMAGES, None)
-
-
-@pytest.mark.parametrize("against", ["first", "step 1"])
-def test_arms_on_other_images_have_no_verdict_and_say_why(against):
-    rows = compare(ARMS, against)
-    assert [row.against for row in rows] == ["", OTHER_IMAGES, "step 1", OTHER_IMAGES]
-    assert [bool(row.difference) for row in rows] == [False, False, True, False]

@@ -56,3 +56,37 @@ def test_csv_has_no_formulas_and_keeps_numbers():
 def test_junit_with_control_characters_is_xml(tmp_path):
     junit([Check(NASTY, "seeds", "", "\x00", "", "\x1b\ufffe")], tmp_path / "junit.xml")
     assert ElementTree.parse(tmp_path / "junit.xml").find(".//failure").get("message")
+
+
+@pytest.mark.parametrize("columns", [20, 60, 110, 200])
+def test_a_table_fits_and_loses_no_text_but_the_columns_that_it_names(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    header = ("network", "accuracy", "verdict", "much", "more")
+    name = "step 13, model.widths=[10,10,12,12,12], optimizer.lr=0.03"
+    rows = [(name, "99.31 % (99.28 to 99.33)", "cannot tell", "words " * 9, "words " * 9)]
+    tables.show(header, rows, right=("accuracy",), lesser=("more", "much"))
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= columns
+    assert "…" not in output
+    assert ("no room here for: more" in " ".join(output.split())) == (columns < 100)
+    if columns > 20:  # that is narrower than its longest words
+        assert "(99.28 to 99.33)" in output
+        assert all(part in output for part in name.split())
+
+
+def test_verdicts_have_colours_in_a_terminal():
+    cells = ("better", "misses 99.40 % by 0.05", "cannot tell", "step 13")
+    assert [str(tables._cell(cell).style) for cell in cells] == ["green", "red", "yellow", ""]
+
+
+def test_a_progress_bar_shortens_a_long_name_and_not_its_figures(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    line, figures = (
+        ProgressLine("step 13, " * 20),
+        "epoch 2/14  loss 0.0385  acc 98.11%  val 99.36%",
+    )
+    line.bar.update(line.task, total=10, completed=3, figures=figures)
+    with line.bar.console.capture() as found:
+        line.bar.console.print(line.bar.get_renderable())
+    assert figures in found.get()
+    assert found.get().startswith("step 13")

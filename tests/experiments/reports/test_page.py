@@ -1,6 +1,7 @@
 """The report and the MLflow UI, opened in a real browser."""
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import PROJECT, Workplace, closed_port, serving
 from made import make
 from playwright.sync_api import Browser, expect, sync_playwright
@@ -32,9 +34,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory) -> tuple[Workplace, str]:
-    """A store with two steps and their report, and the parent run of step 13."""
+    """A store with two steps, two variations, and their report; and the parent run of step 13."""
     workplace = Workplace(tmp_path_factory.mktemp("pages"))
-    make(workplace.folder, "s12", [0.9931, 0.9929, 0.9933])
+    make(workplace.folder, "s12", [0.9931, 0.9929, 0.9943])
+    make(workplace.folder, "s12", [0.99], "trainer.max_epochs=1")
+    make(workplace.folder, "s13", [0.9931, 0.9929, 0.9930], "optimizer.lr=0.03")
     parent = make(workplace.folder, "s13", [0.9932, 0.9928, 0.9935])
     page = f"html={workplace.folder / 'report.html'}"
     result = workplace.run("compare", f"tracking.uri={workplace.uri}", page)
@@ -47,24 +51,83 @@ def test_the_report_needs_nothing_but_itself(browser, reported):
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: errors.append(message.text))
     page.on("pageerror", lambda error: errors.append(str(error)))
-    address = (reported[0].folder / "report.html").as_uri()
-    page.goto(address)
+    report = reported[0].folder / "report.html"
+    page.goto(report.as_uri())
     assert errors == []
-    assert [url for url in requests if not url.startswith("data:")] == [address]
-    plots = page.locator("img")
-    assert plots.evaluate_all("plots => plots.every(plot => plot.naturalWidth > 100)")
+    assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
+    assert report.stat().st_size < 1_500_000
     headings = page.locator("h2").all_inner_texts()
     assert headings == [
+        "Accuracy of each network",
         "Verdicts",
         "Accuracy against size",
         "Learning curves",
         "Images that most runs classify wrongly",
         "How this page was created",
     ]
-    assert plots.count() == 4
-    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("tbody tr")).to_have_count(4)
     expect(page.get_by_text("cannot tell").first).to_be_visible()
     assert page.pdf().startswith(b"%PDF")
+    page.close()
+
+
+OVERLAPS = """() => [...document.querySelectorAll("figure svg")].flatMap(chart => {
+  const texts = [...chart.querySelectorAll("text")]
+    .map(text => ({ text: text.textContent, box: text.getBoundingClientRect() }))
+    .filter(({ box }) => box.width);
+  return texts.flatMap((one, place) => texts.slice(0, place).filter(({ box }) =>
+    box.left < one.box.right && one.box.left < box.right &&
+    box.top < one.box.bottom && one.box.top < box.bottom
+  ).map(other => `${one.text} on ${other.text}`));
+})"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_the_report_fits_its_window_and_is_accessible(browser, reported, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.goto((reported[0].folder / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    texts = page.locator("figure text:visible").all_text_contents()
+    assert {"step 12", "step 13", "accuracy, %", "parameters"} <= set(texts)
+    assert page.evaluate(OVERLAPS) == []
+    assert Axe().run(page).response["violations"] == []
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (scheme == "dark")
+    page.close()
+
+
+def test_the_charts_tell_run_value_and_seed_and_lead_to_mlflow(browser, reported):
+    workplace, parent = reported
+    page = browser.new_page()
+    page.goto((workplace.folder / "report.html").as_uri())
+    tip = page.locator("#tip")
+    run = page.locator("a:visible", has=page.get_by_label("step 13: seed 1, 99.28 %", exact=True))
+    run.hover()
+    expect(tip).to_have_text("step 13: seed 1, 99.28 %")
+    ids = {each.info.run_name: each.info.run_id for each in workplace.runs()}
+    link = run.evaluate("link => link.href.baseVal")
+    assert link.endswith(f"/runs/{ids['step 13, seed 1']}")
+    page.locator("a:visible", has=page.get_by_label("step 13: 99.32 %")).first.focus()
+    expect(tip).to_contain_text("n = 3; cannot tell, -0.03")
+    expect(page.locator("tbody a", has_text="step 13").first).to_have_attribute(
+        "href", re.compile(parent)
+    )
+    single = page.get_by_label("step 12, trainer.max_epochs=1: seed 0, epoch 1, 99.00 %")
+    expect(single.locator("visible=true")).to_have_count(1)
+    page.close()
+
+
+def test_the_table_sorts_by_a_column_from_the_keyboard(browser, reported):
+    page = browser.new_page()
+    page.goto((reported[0].folder / "report.html").as_uri())
+    names, column = page.locator("tbody th"), page.get_by_role("button", name="accuracy, 95 %")
+    assert names.all_inner_texts()[0] == "step 12"
+    for order, first in (("ascending", "step 12, trainer.max_epochs=1"), ("descending", "step 12")):
+        column.press("Enter")
+        expect(page.locator(f"th[aria-sort={order}]")).to_have_text("accuracy, 95 % interval")
+        assert names.all_inner_texts()[0] == first
+    page.close()
 
 
 def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):

@@ -1,0 +1,114 @@
+"""What an arm is compared with, what is said to differ, and which network is the smallest."""
+
+import pytest
+
+from experiments.reports.comparison import (
+    FIRST,
+    ITSELF,
+    NO_STEP,
+    OTHER_IMAGES,
+    changes,
+    compare,
+    smallest,
+)
+from experiments.tracking.arms import Arm
+
+
+def arm(name: str, step: str | None, digest: str, *scores: float, **others) -> Arm:
+    by_seed = {str(seed): score for seed, score in enumerate(scores)}
+    facts = dict.fromkeys(("parameters", "mult_adds", "published_best", "published_last", "target"))
+    facts |= {"settings": {}, "failed": [], "device": "cpu", "runs": [], "parent": None} | others
+    return Arm(
+        name=name, title=name.partition(" (")[0], step=step, scores=by_seed, digest=digest, **facts
+    )
+
+
+ARMS = [
+    arm("step 1", "s01", "digits", 0.98, 0.981, 0.982),
+    arm("step 1 (other)", "s01", "clothes", 0.88, 0.881, 0.882),
+    arm("step 2", "s02", "digits", 0.99, 0.991, 0.992),
+    arm("step 2 (other)", "s02", "clothes", 0.89, 0.891, 0.892),
+]
+
+
+def test_arms_are_compared_with_the_one_before_on_the_same_images():
+    rows = compare(ARMS)
+    assert [row.against for row in rows] == [FIRST, FIRST, "step 1", "step 1 (other)"]
+    assert [bool(row.difference) for row in rows] == [False, False, True, True]
+
+
+def test_arms_judged_on_test_images_and_on_images_held_out_are_not_compared():
+    trial = arm("step 2", "s02", "digits", 0.99, 0.991, 0.992)
+    rows = compare([ARMS[0]._replace(metric="test/acc"), trial], "first")
+    assert (rows[1].against, rows[1].difference) == (OTHER_IMAGES, None)
+
+
+@pytest.mark.parametrize("against", ["first", "step 1"])
+def test_arms_on_other_images_have_no_verdict_and_say_why(against):
+    rows = compare(ARMS, against)
+    assert [row.against for row in rows] == [ITSELF, OTHER_IMAGES, "step 1", OTHER_IMAGES]
+    assert [bool(row.difference) for row in rows] == [False, False, True, False]
+
+
+def test_the_one_before_is_the_step_before_with_the_same_overrides_or_else_the_step_itself():
+    names = [
+        ("step 1", "s01", FIRST),
+        ("step 1, lr=2", "s01", "step 1"),
+        ("step 2", "s02", "step 1"),
+        ("step 2, lr=2", "s02", "step 1, lr=2"),
+        ("step 2, lr=3", "s02", "step 2"),
+        ("step 4, lr=4", "s04", "none before it with lr=4"),
+        ("scratch_mlp", None, NO_STEP),
+        ("scratch_mlp, lr=2", None, "scratch_mlp"),
+    ]
+    rows = compare([arm(name, step, "digits", 0.98, 0.981) for name, step, _ in names])
+    assert [row.against for row in rows] == [against for *_, against in names]
+    grouped = [
+        arm(f"lr={rate}, width={width}", "s01", "", 0.9, 0.8) for rate in (1, 2) for width in (5, 6)
+    ]
+    assert [row.against for row in compare(grouped)][2:] == ["lr=1, width=5", "lr=1, width=6"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"lr": "1"}, {"lr": "2"}, "lr=2"),
+        (
+            {"model.widths": "[1, 2]"},
+            {"model.widths": "[1, 3]", "loss": "x"},
+            "loss=x, model.widths=[1,3]",
+        ),
+        (
+            {},
+            {"scheduler._target_": "torch.StepLR", "scheduler.gamma": "1"},
+            "scheduler=StepLR, scheduler.gamma=1",
+        ),
+        ({"scheduler._target_": "torch.StepLR", "scheduler.gamma": "1"}, {}, "scheduler=null"),
+        ({"lr": "1"}, {"lr": "1"}, ""),
+    ],
+)
+def test_what_changed_is_what_differs_with_its_values(before, after, expected):
+    assert changes(before, after) == expected
+
+
+def test_one_sentence_names_the_smallest_network_that_holds_its_target_or_says_why_none_does():
+    def sized(name: str, parameters: int, *scores: float) -> Arm:
+        return arm(name, "s", "digits", *scores, parameters=parameters, target=0.99)
+
+    arms = [
+        sized("large", 900, 0.9950, 0.9951, 0.9952),
+        sized("middle", 800, 0.9930, 0.9931, 0.9932),
+        sized("small", 700, 0.985, 0.995, 0.990),
+        sized("tiny", 600, 0.9801, 0.9802, 0.9803),
+    ]
+    assert smallest(compare(arms)) == (
+        "The smallest network that holds its target is middle, with 800 parameters: "
+        "99.31 % (99.29 to 99.33), n = 3, of a target of 99.00 %. "
+        "1 smaller may hold theirs, too: more seeds would tell."
+    )
+    assert smallest(compare(arms[2:])) == (
+        "The smallest network that holds its target: none yet, because 1 miss theirs and 1 "
+        "cannot tell yet. The nearest is small, with 700 parameters: "
+        "99.00 % (97.76 to 100.00), n = 3, of a target of 99.00 %."
+    )
+    assert "because no network has a target" in smallest(compare(ARMS))
