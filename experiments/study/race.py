@@ -1,0 +1,203 @@
+"""The race of a search: which runs come next, and which network wins. Numbers only.
+
+Networks compete in rounds. All runs of a round have the same seeds, so that networks are compared
+in pairs. After each round a forecast (stats/forecast.py) says how likely each network is the
+answer; the next runs go to those that may be, the others drop out.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.stats.forecast import Runs, Stage, draw
+from experiments.stats.sequential import Decision, decide
+from experiments.stats.verdict import FAILS, HOLDS
+
+SHORT, FULL, FINAL = range(3)  # a trial; all epochs; all epochs and images, tested
+STAGES = Stage(100, 2, 1), Stage(4, 0, 0.3), Stage(0, 0, 0)
+FIRST = 8  # networks that are trained in short and in full: they say where a target is crossed
+WIDTH = 4  # full runs in a round
+UNLIKELY = 0.05  # a chance to be the answer that is not worth a run
+
+
+class Network(NamedTuple):
+    """A network as the race knows it; features: about -1 to 1, as many for each network."""
+
+    parameters: int
+    features: Sequence[float]
+
+
+class Run(NamedTuple):
+    network: int
+    stage: int
+    seed: int
+
+
+Results = Mapping[Run, float | None]  # accuracies, 0 to 1; None where training diverged
+
+
+class Rules(NamedTuple):
+    """What is searched, and how much may be trained.
+
+    Attributes:
+        target: the smallest network that reaches it is wanted; None: the highest accuracy.
+        networks: that are tried.
+        full: full runs on training images, all together.
+        finalists: networks that are trained on all images, at most.
+        seeds: of a finalist, at most.
+        margin: no target: finalists that are this close are equal.
+    """
+
+    target: float | None
+    networks: int
+    full: int
+    finalists: int
+    seeds: int
+    margin: float = 0.0005
+
+
+class Answer(NamedTuple):
+    """The networks that the last round leaves.
+
+    Attributes:
+        winner: the smallest known to hold, or without a target the best; None: there is none.
+        possible: the smallest finalist that is not ruled out.
+    """
+
+    winner: int | None
+    possible: int | None
+    decisions: dict[int, Decision]
+
+
+def chances(networks: Sequence[Network], results: Results, target: float | None) -> np.ndarray:
+    """The probability of each network to be the answer: the smallest that reaches the target, or
+    the most accurate one. Networks that diverged have none."""
+    if not networks:
+        return np.zeros(0)
+    diverged = {run.network for run, accuracy in results.items() if accuracy is None}
+    known = {run: accuracy for run, accuracy in results.items() if run.network not in diverged}
+    parameters = np.array([network.parameters for network in networks])
+    features = np.array([network.features for network in networks], dtype=float)
+    runs = Runs(*np.array(list(known), dtype=int).reshape(-1, 3).T, list(known.values()))
+    accuracies = draw(parameters, features, STAGES, runs)
+    accuracies[:, list(diverged)] = 0
+    if target is None:
+        best = accuracies.argmax(axis=1)
+    else:
+        reach = accuracies >= target
+        best = np.where(reach, parameters, np.inf).argmin(axis=1)[reach.any(axis=1)]
+    found = np.bincount(best, minlength=len(networks)) / len(accuracies)
+    # where chances are equal, such as none, the forecast decides
+    near = accuracies.mean(axis=0) if target is None else (accuracies >= target).mean(axis=0)
+    return np.where(found + near > 0, found + 1e-6 * near, 0)
+
+
+def propose(
+    networks: Sequence[Network], results: Results, pool: Sequence[Network], target: float | None
+) -> int:
+    """Which of a pool of untried networks is most likely to be the answer."""
+    together = chances([*networks, *pool], results, target)
+    return int(together[len(networks) :].argmax())
+
+
+def wanted(networks: Sequence[Network], results: Results, rules: Rules) -> list[Run | None]:
+    """The next runs, the most urgent first; None: a new network. Empty: the race is over.
+
+    It depends on nothing but the results, so that whoever has them can go on. Several workers
+    each take the first that nobody else works on.
+    """
+    first = [Run(n, SHORT, 0) for n in range(len(networks))]
+    first += [Run(n, FULL, 0) for n in range(min(FIRST, len(networks)))]
+    missing: list[Run | None] = sorted(run for run in first if run not in results)
+    if len(networks) < rules.networks:
+        return [*missing, None]
+    if missing:
+        return missing
+    known = {run: results[run] for run in first}
+    left = rules.full - min(FIRST, len(networks))
+    while left > 0:
+        field = best(chances(networks, known, rules.target), min(WIDTH, left))
+        if not field:
+            break
+        runs = [Run(n, FULL, seeds(known, n, FULL)) for n in field]
+        if missing := [run for run in runs if run not in results]:
+            return missing
+        known |= {run: results[run] for run in runs}
+        left -= len(runs)
+    finals = {run: value for run, value in results.items() if run.stage == FINAL}
+    return last_round(networks, known | finals, rules)
+
+
+def last_round(networks: Sequence[Network], results: Results, rules: Rules) -> list[Run | None]:
+    """The next runs of finalists, one seed after the other, until every verdict is certain."""
+    winner, _, decisions = answer(networks, results, rules)
+    chance = chances(networks, results, rules.target)
+    still = {n for n, decision in decisions.items() if decision.open}
+    if rules.target is not None:
+        smaller = {
+            n
+            for n, network in enumerate(networks)
+            if winner is None or network.parameters < networks[winner].parameters
+        }
+        still &= smaller
+    elif still and len(decisions) == rules.finalists:
+        still.add(winner)  # the others are compared with it, seed by seed
+    if len(decisions) < rules.finalists:
+        new = {n for n in best(chance, len(networks)) if n not in decisions}
+        if rules.target is None:
+            still = new or still
+        else:
+            still |= {n for n in new & smaller if chance[n] >= UNLIKELY}
+    entered = {n: len(finals(results, n)) for n in still}
+    if rules.target is None:
+        field = sorted(still, key=lambda n: (entered[n], -chance[n]))
+    else:
+        field = sorted(still, key=lambda n: (-chance[n], n))
+    field = field[: rules.finalists]
+    ahead = itertools.product(range(rules.seeds), field)
+    following = [Run(n, FINAL, entered[n] + more) for more, n in ahead]
+    return [run for run in following if run.seed < rules.seeds and run not in results]
+
+
+def answer(networks: Sequence[Network], results: Results, rules: Rules) -> Answer:
+    """What the finalists' runs say. With a target, each is judged against it, and all verdicts
+    together are right with 95 %. Else each is compared with the most accurate one: it holds that
+    this one is worse by no more than the margin."""
+    values = {run.network: finals(results, run.network) for run in results if run.stage == FINAL}
+    values = {n: values[n] for n in sorted(values)}
+    good = {n: found for n, found in values.items() if found and None not in found}
+    decisions = dict.fromkeys(values, Decision(FAILS, 1, open=False))  # those that diverged
+    if rules.target is not None:
+        for n, found in good.items():
+            decisions[n] = decide(found, rules.target, rules.seeds, rules.finalists)
+        verdicts = {n: decision.verdict for n, decision in decisions.items()}
+        held = [n for n in verdicts if verdicts[n] == HOLDS]
+        left = [n for n in verdicts if verdicts[n] != FAILS]
+        size = lambda n: networks[n].parameters
+        return Answer(min(held, key=size, default=None), min(left, key=size, default=None), decisions)
+    winner = max(good, key=lambda n: np.mean(good[n]), default=None)
+    pairs = rules.finalists * (rules.finalists - 1) // 2
+    for n, found in good.items():
+        above = [a - b for a, b in zip(good[winner], found, strict=False)]
+        decisions[n] = decide(above, -rules.margin, rules.seeds, max(pairs, 1))
+    if winner is not None:
+        decisions[winner] = Decision(HOLDS, len(good[winner]), open=False)
+    return Answer(winner, winner, decisions)
+
+
+def best(chance: np.ndarray, count: int) -> list[int]:
+    """The networks with the highest chances, the highest first; those without any are left out."""
+    order = np.argsort(-chance, kind="stable")
+    return [int(n) for n in order[:count] if chance[n] > 0]
+
+
+def seeds(results: Iterable[Run], network: int, stage: int) -> int:
+    return sum(run.network == network and run.stage == stage for run in results)
+
+
+def finals(results: Results, network: int) -> list[float | None]:
+    """The results of a finalist from seed 0 up to the first one that is missing."""
+    every = (Run(network, FINAL, seed) for seed in itertools.count())
+    return [results[run] for run in itertools.takewhile(results.__contains__, every)]
