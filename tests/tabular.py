@@ -120,7 +120,11 @@ def train(cfg: DictConfig, data: ImageData) -> tuple[int, list[float]]:
 def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    known = {(row.shape, row.scale, row.seed, row.epochs) for row in read()} if TABLE.exists() else set()
+    known = (
+        {(row.shape, row.scale, row.seed, row.epochs) for row in read()}
+        if TABLE.exists()
+        else set()
+    )
     with TABLE.open("a", newline="", buffering=1) as file:
         writer = csv.writer(file, lineterminator="\n")
         if not known:

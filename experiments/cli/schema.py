@@ -129,10 +129,10 @@ class Search(Train):
     data: HeldOut
     study: Annotated[Annotated[str, AfterValidator(file_name)] | None, LABEL]
     trials: Positive
+    full: Count
     smallest_above: Accuracy | None
     space: Object
     sampler: Object
-    pruner: Object
     final: Final
     worker: Annotated[Count, PLACE]
     storage: Annotated[Text, PLACE]

@@ -1,4 +1,4 @@
-"""What the runs of a search say of each network: a regression of errors on sizes, by Bayes' rule."""
+"""What the runs of a search say of each network: a regression of errors on sizes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

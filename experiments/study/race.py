@@ -173,10 +173,9 @@ def answer(networks: Sequence[Network], results: Results, rules: Rules) -> Answe
         for n, found in good.items():
             decisions[n] = decide(found, rules.target, rules.seeds, rules.finalists)
         verdicts = {n: decision.verdict for n, decision in decisions.items()}
-        held = [n for n in verdicts if verdicts[n] == HOLDS]
-        left = [n for n in verdicts if verdicts[n] != FAILS]
-        size = lambda n: networks[n].parameters
-        return Answer(min(held, key=size, default=None), min(left, key=size, default=None), decisions)
+        held = _smallest(networks, (n for n in verdicts if verdicts[n] == HOLDS))
+        left = _smallest(networks, (n for n in verdicts if verdicts[n] != FAILS))
+        return Answer(held, left, decisions)
     winner = max(good, key=lambda n: np.mean(good[n]), default=None)
     pairs = rules.finalists * (rules.finalists - 1) // 2
     for n, found in good.items():
@@ -191,6 +190,10 @@ def best(chance: np.ndarray, count: int) -> list[int]:
     """The networks with the highest chances, the highest first; those without any are left out."""
     order = np.argsort(-chance, kind="stable")
     return [int(n) for n in order[:count] if chance[n] > 0]
+
+
+def _smallest(networks: Sequence[Network], some: Iterable[int]) -> int | None:
+    return min(some, key=lambda n: networks[n].parameters, default=None)
 
 
 def seeds(results: Iterable[Run], network: int, stage: int) -> int:

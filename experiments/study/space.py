@@ -17,7 +17,7 @@ from optuna.distributions import (
 from optuna.trial import create_trial
 
 from experiments.budget.cost import exceeded_limits
-from experiments.budget.network import rehearse
+from experiments.budget.network import design, rehearse
 from experiments.cli.config import build, flatten
 from experiments.cli.errors import UserError, one_line
 
@@ -69,6 +69,23 @@ class Space:
         for key, value in params.items():
             OmegaConf.update(cfg, key, value)
         return cfg
+
+    def count(self, params: Params) -> int:
+        """The parameters of the network that values describe."""
+        return design(self.configure(params))[1].parameters
+
+    def features(self, params: Params) -> list[float]:
+        """Values as numbers from -1 to 1; one number for each choice."""
+        found: list[float] = []
+        for key, one in self.distributions.items():
+            if isinstance(one, CategoricalDistribution):
+                found += [float(params[key] == each) for each in one.choices]
+            elif not one.single():
+                ends = low, high, value = one.low, one.high, params[key]
+                if one.log:
+                    low, high, value = map(math.log, ends)
+                found.append((2 * value - low - high) / (high - low))
+        return found
 
     def why_infeasible(self, params: Params) -> str | None:
         """Why values cannot be trained: over budget, no valid network, or refused by the
