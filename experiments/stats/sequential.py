@@ -42,15 +42,28 @@ def decide(values: Sequence[float], bound: float, most: int, arms: int = 1) -> D
     Returns:
         HOLDS where the mean is above the bound, FAILS where it is below, else CANNOT_TELL.
     """
-    level = nominal_level((1 - CONFIDENCE) / arms, most)
-    for n in range(FIRST, min(len(values), most) + 1):
-        seen = np.asarray(values[:n])
-        if np.std(seen) < ROUNDING:  # equal values say nothing about the noise
-            continue
-        p = stats.ttest_1samp(seen, bound, alternative="greater").pvalue
-        if min(p, 1 - p) < level:
-            return Decision(HOLDS if p < level else FAILS, n, open=False)
+    if len(values) >= FIRST <= most:
+        level = nominal_level((1 - CONFIDENCE) / arms, most)
+        p = p_values(np.asarray(values[:most]) - bound)
+        certain = np.flatnonzero((p < level) | (p > 1 - level))
+        if len(certain):
+            first = certain[0]
+            verdict = HOLDS if p[first] < level else FAILS
+            return Decision(verdict, int(first) + FIRST, open=False)
     return Decision(CANNOT_TELL, min(len(values), most), open=len(values) < most)
+
+
+def p_values(above: np.ndarray) -> np.ndarray:
+    """That the mean is above 0, by a one-sided t test at each look: [..., n] -> [..., n - 2].
+
+    NaN where the values so far are equal within rounding: they say nothing about the noise.
+    """
+    n = np.arange(1, above.shape[-1] + 1)
+    mean = above.cumsum(axis=-1) / n
+    squares = np.maximum((above**2).cumsum(axis=-1) - n * mean**2, 0)
+    squares[squares < n * ROUNDING**2] = np.nan
+    n, mean, squares = n[FIRST - 1 :], mean[..., FIRST - 1 :], squares[..., FIRST - 1 :]
+    return stats.t.sf(mean * np.sqrt(n * (n - 1) / squares), n - 1)
 
 
 @cache
@@ -60,10 +73,5 @@ def nominal_level(alpha: float, most: int) -> float:
     The t statistics of the looks depend on neither mean nor deviation, so that their least
     p value can be drawn: the level is its quantile, right to some 2 % of itself.
     """
-    looks = np.arange(1, most + 1)
-    values = np.random.default_rng(0).standard_normal((PATHS, most))
-    mean = values.cumsum(axis=1) / looks
-    squares = (values**2).cumsum(axis=1) - looks * mean**2
-    looks, mean, squares = looks[FIRST - 1 :], mean[:, FIRST - 1 :], squares[:, FIRST - 1 :]
-    p = stats.t.sf(mean * np.sqrt(looks * (looks - 1) / squares), looks - 1)
+    p = p_values(np.random.default_rng(0).standard_normal((PATHS, most)))
     return float(np.quantile(np.concatenate([p.min(axis=1), 1 - p.max(axis=1)]), alpha))

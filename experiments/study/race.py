@@ -7,6 +7,7 @@ answer; the next runs go to those that may be, the others drop out.
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from experiments.stats.sequential import Decision, decide
 from experiments.stats.verdict import FAILS, HOLDS
 
 SHORT, FULL, FINAL = range(3)  # a trial; all epochs; all epochs and images, tested
-STAGES = Stage(100, 2, 1), Stage(4, 0, 0.3), Stage(0, 0, 0)
+STAGES = Stage(100, 2, 1), Stage(2, 0, 0.3), Stage(0, 0, 0)
 FIRST = 8  # networks that are trained in short and in full: they say where a target is crossed
 WIDTH = 4  # full runs in a round
 UNLIKELY = 0.05  # a chance to be the answer that is not worth a run
@@ -26,7 +27,7 @@ class Network(NamedTuple):
     """A network as the race knows it; features: about -1 to 1, as many for each network."""
 
     parameters: int
-    features: Sequence[float]
+    features: tuple[float, ...]
 
 
 class Run(NamedTuple):
@@ -74,14 +75,21 @@ class Answer(NamedTuple):
 def chances(networks: Sequence[Network], results: Results, target: float | None) -> np.ndarray:
     """The probability of each network to be the answer: the smallest that reaches the target, or
     the most accurate one. Networks that diverged have none."""
-    if not networks:
-        return np.zeros(0)
-    diverged = {run.network for run, accuracy in results.items() if accuracy is None}
-    known = {run: accuracy for run, accuracy in results.items() if run.network not in diverged}
+    return _chances(tuple(networks), tuple(sorted(results.items())), target).copy()
+
+
+@lru_cache(64)  # every look goes through all rounds
+def _chances(
+    networks: tuple[Network, ...],
+    results: tuple[tuple[Run, float | None], ...],
+    target: float | None,
+) -> np.ndarray:
+    diverged = {run.network for run, accuracy in results if accuracy is None}
+    known = [(run, accuracy) for run, accuracy in results if run.network not in diverged]
     parameters = np.array([network.parameters for network in networks])
     features = np.array([network.features for network in networks], dtype=float)
-    runs = Runs(*np.array(list(known), dtype=int).reshape(-1, 3).T, list(known.values()))
-    accuracies = draw(parameters, features, STAGES, runs)
+    numbers = np.array([run for run, _ in known], dtype=int).reshape(-1, 3)
+    accuracies = draw(parameters, features, STAGES, Runs(*numbers.T, [one for _, one in known]))
     accuracies[:, list(diverged)] = 0
     if target is None:
         best = accuracies.argmax(axis=1)
@@ -154,7 +162,8 @@ def last_round(networks: Sequence[Network], results: Results, rules: Rules) -> l
     if rules.target is None:
         field = sorted(still, key=lambda n: (entered[n], -chance[n]))
     else:
-        field = sorted(still, key=lambda n: (-chance[n], n))
+        inside = middle(networks, chance)
+        field = sorted(still, key=lambda n: (n not in inside, -chance[n], n))
     field = field[: rules.finalists]
     ahead = itertools.product(range(rules.seeds), field)
     following = [Run(n, FINAL, entered[n] + more) for more, n in ahead]
@@ -190,6 +199,15 @@ def best(chance: np.ndarray, count: int) -> list[int]:
     """The networks with the highest chances, the highest first; those without any are left out."""
     order = np.argsort(-chance, kind="stable")
     return [int(n) for n in order[:count] if chance[n] > 0]
+
+
+def middle(networks: Sequence[Network], chance: np.ndarray) -> set[int]:
+    """The networks in the middle half of the answer's sizes: where it is in doubt, one of them
+    tells more than the likeliest, which may be at an end."""
+    order = np.argsort([network.parameters for network in networks], kind="stable")
+    after = chance[order].cumsum() / chance.sum() if chance.any() else np.zeros(len(order))
+    inside = (after >= 0.25) & (after - chance[order] / max(chance.sum(), 1e-9) <= 0.75)
+    return set(order[inside].tolist())
 
 
 def _smallest(networks: Sequence[Network], some: Iterable[int]) -> int | None:

@@ -74,7 +74,7 @@ class Space:
         """The parameters of the network that values describe."""
         return design(self.configure(params))[1].parameters
 
-    def features(self, params: Params) -> list[float]:
+    def features(self, params: Params) -> tuple[float, ...]:
         """Values as numbers from -1 to 1; one number for each choice."""
         found: list[float] = []
         for key, one in self.distributions.items():
@@ -85,7 +85,7 @@ class Space:
                 if one.log:
                     low, high, value = map(math.log, ends)
                 found.append((2 * value - low - high) / (high - low))
-        return found
+        return tuple(found)
 
     def why_infeasible(self, params: Params) -> str | None:
         """Why values cannot be trained: over budget, no valid network, or refused by the

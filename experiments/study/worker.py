@@ -229,8 +229,8 @@ class Worker:
         return (
             f"{self.name}: {aim}. {cfg.trials} networks with {cfg.trainer.max_epochs} epochs each, "
             f"{cfg.full} full runs of {final.max_epochs} epochs, then one seed after the other of "
-            f"{final.networks} finalists, until their verdicts are certain: {short + full:,} epochs,"
-            f" and at most {last:,} more"
+            f"{final.networks} finalists, until their verdicts are certain: {short + full:,} epochs "
+            f"and at most {last:,} more"
         )
 
     def finish(self) -> None:
