@@ -117,14 +117,14 @@ def wanted(networks: Sequence[Network], results: Results, rules: Rules) -> list[
     each take the first that nobody else works on.
     """
     first = [Run(n, SHORT, 0) for n in range(len(networks))]
-    first += [Run(n, FULL, 0) for n in range(min(FIRST, len(networks)))]
+    first += [Run(n, FULL, 0) for n in range(min(FIRST, rules.full, len(networks)))]
     missing: list[Run | None] = sorted(run for run in first if run not in results)
     if len(networks) < rules.networks:
         return [*missing, None]
     if missing:
         return missing
     known = {run: results[run] for run in first}
-    left = rules.full - min(FIRST, len(networks))
+    left = rules.full - sum(run.stage == FULL for run in first)
     while left > 0:
         field = best(chances(networks, known, rules.target), min(WIDTH, left))
         if not field:

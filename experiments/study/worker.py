@@ -34,7 +34,7 @@ from experiments.study.race import (
     wanted,
 )
 from experiments.study.results import NAMES, log_study, report, study_run
-from experiments.study.settings import ID, begin_or_resume
+from experiments.study.settings import ID, begin_or_resume, try_sampler
 from experiments.study.space import Space
 from experiments.study.steps import train_step, write_step
 from experiments.study.storage import open_storage
@@ -70,7 +70,7 @@ class Worker:
         self.rules = Rules(
             cfg.smallest_above, cfg.trials, cfg.full, cfg.final.networks, cfg.final.seeds
         )
-        build(cfg, "sampler", seed=0)
+        try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
         digest = known_digest(base) or load(base)[1]
         self.store = Store(base.tracking)
@@ -229,7 +229,7 @@ class Worker:
         return (
             f"{self.name}: {aim}. {cfg.trials} networks with {cfg.trainer.max_epochs} epochs each, "
             f"{cfg.full} full runs of {final.max_epochs} epochs, then one seed after the other of "
-            f"{final.networks} finalists, until their verdicts are certain: {short + full:,} epochs "
+            f"{final.networks} finalists until their verdicts are certain: {short + full:,} epochs "
             f"and at most {last:,} more"
         )
 
