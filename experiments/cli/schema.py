@@ -97,6 +97,7 @@ class Train(Section):
     fused: Annotated[Fused, PLACE]
     compile: Literal["auto"] | bool  # changes the last digits
     force: Annotated[bool, PLACE]
+    until_verdict: Annotated[Margin | Literal["target"] | None, PLACE]
     checkpoints: Annotated[Checkpoints, PLACE]
     tracking: Annotated[Tracking, PLACE]
     budget: Annotated[Budget, JUDGEMENT]
