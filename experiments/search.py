@@ -21,16 +21,15 @@ def main(cfg: DictConfig) -> str:
     refuse_part(cfg)
     name = cfg.study or HydraConfig.get().runtime.choices.search
 
-    from experiments.study import storage  # not before: torch and MLflow take seconds
-    from experiments.study.worker import Worker
+    from experiments.study import storage, worker  # not before: torch and MLflow take seconds
     from experiments.training.resume import explained
 
     with explained(cfg.checkpoints.root), storage.explained(str(cfg.storage)):
-        worker = Worker(cfg, name)
+        one = worker.Worker(cfg, name)
         if not is_job():
-            print(worker.plan(), flush=True)
-        worker.work()
-        worker.finish()
+            print(one.plan(), flush=True)
+        one.work()
+        one.finish()
     return "searched"
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import optuna
+import tabular
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from experiments.stats.intervals import interval
@@ -25,7 +26,6 @@ from experiments.study.race import (
     propose,
     wanted,
 )
-from tests import tabular
 
 FINALISTS, SEEDS, POOL = 3, 20, 24
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from simulated import simulate_sequential
 
 from experiments.stats.sequential import FIRST, decide, nominal_level
 from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
@@ -14,11 +15,13 @@ def accuracies(seed: int, above: float) -> np.ndarray:
     return np.random.default_rng(seed).normal(TARGET + above, DEVIATION, MOST).round(4)
 
 
-def test_all_looks_together_err_in_five_percent():
-    """At the target itself, where it is hardest: either verdict in 5 % of cases, not more."""
-    verdicts = [decide(accuracies(seed, 0), TARGET, MOST).verdict for seed in range(300)]
-    for verdict in (HOLDS, FAILS):
-        assert 0.02 <= verdicts.count(verdict) / len(verdicts) <= 0.08
+def test_all_looks_and_arms_together_err_in_five_percent():
+    """Where it is hardest: at the target, and at the margin; docs/statistics.md has more of it."""
+    found = simulate_sequential(20, trials=400)
+    for key in ("at_target", "at_target_below", "at_margin"):
+        assert 0.02 <= found[key] <= 0.09, key
+    assert found["arms"] <= 0.07
+    assert found["each_look"] > 0.15  # else this shows nothing
 
 
 def test_an_arm_far_from_its_target_is_decided_early():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import replay
 
 from experiments.study.race import (
     FINAL,
@@ -16,7 +17,6 @@ from experiments.study.race import (
     propose,
     wanted,
 )
-from tests import replay
 
 RULES = Rules(target=0.994, networks=12, full=10, finalists=3, seeds=9)
 SIZES = [1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000, 5500, 6000, 6500]
