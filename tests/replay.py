@@ -206,10 +206,10 @@ def optuna_search(
 def searches(target: float | None, networks: int, full: int) -> dict[str, Callable[..., Outcome]]:
     rules = Rules(target, networks, full, FINALISTS, SEEDS)
     pruners = optuna.pruners
-    few = {"n_startup_trials": 5, "n_warmup_steps": 1}
+    few = {"n_startup_trials": 10, "n_warmup_steps": 2}
     found = {"race": lambda surface, epochs, seed: race(surface, rules, seed)}
     for name, sampler, pruner in (
-        ("before (TPE, percentile)", "tpe", pruners.PercentilePruner(50.0, **few)),
+        ("before (TPE, percentile)", "tpe", pruners.PercentilePruner(67.0, **few)),
         ("TPE, median", "tpe", pruners.MedianPruner(**few)),
         ("TPE, hyperband", "tpe", pruners.HyperbandPruner()),
         ("random", "random", pruners.NopPruner()),

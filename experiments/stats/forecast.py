@@ -22,20 +22,20 @@ class Stage(NamedTuple):
     network: float
 
 
-class Runs(NamedTuple):
-    """Runs by their networks, stages and seeds, all numbers from 0, and their accuracies."""
+class Observed(NamedTuple):
+    """A run: its network, stage and seed, numbers from 0, and its accuracy."""
 
-    network: Sequence[int]
-    stage: Sequence[int]
-    seed: Sequence[int]
-    accuracy: Sequence[float]
+    network: int
+    stage: int
+    seed: int
+    accuracy: float
 
 
 def draw(
     parameters: Sequence[int],
     features: np.ndarray,
     stages: Sequence[Stage],
-    runs: Runs,
+    runs: Sequence[Observed],
     count: int = 1000,
 ) -> np.ndarray:
     """Draws of the accuracy that each network reaches in the last stage, given all runs.
@@ -58,8 +58,7 @@ def draw(
     size = np.log(np.asarray(parameters, dtype=float))
     centre = size.mean()
     slope = SLOPE * (size - centre)
-    known = np.asarray(runs.network, dtype=int)
-    stage, seed = np.asarray(runs.stage, dtype=int), np.asarray(runs.seed, dtype=int)
+    known, stage, seed = np.array([run[:3] for run in runs], dtype=int).reshape(-1, 3).T
     network = np.append(known, np.arange(len(size)))  # the runs, then what is forecast
     where = np.append(stage, np.full(len(size), len(stages) - 1))
     x, f = size[network] - centre, features[network] * FEATURE
@@ -73,7 +72,7 @@ def draw(
     n = len(known)
     paired = (stage[:, None] == stage) & (seed[:, None] == seed)
     between = prior[:n, :n] + SEED**2 * paired + np.eye(n)
-    accuracy = np.asarray(runs.accuracy, dtype=float)
+    accuracy = np.array([run.accuracy for run in runs])
     rest = np.log(np.maximum(1 - accuracy, LEAST_ERROR)) - slope[known]
     if n:
         rest, level = rest - rest.mean(), rest.mean()
@@ -88,3 +87,22 @@ def draw(
     normal = rng.standard_normal((count, len(size))) * np.sqrt(np.maximum(values, 0))
     noise = np.sqrt((FREEDOM * NOISE**2 + squares) / rng.chisquare(FREEDOM + n, (count, 1)))
     return 1 - np.exp(np.minimum(mean + slope + noise * (normal @ vectors.T), 0))
+
+
+def answers(accuracies: np.ndarray, parameters: np.ndarray, target: float | None) -> np.ndarray:
+    """How often each network is the answer: the smallest that reaches a target, or the best.
+
+    Args:
+        accuracies: draws, see `draw`.
+
+    Returns:
+        [networks], 0 to 1. Where two are equal, such as almost 0, the one that is nearer to it
+        has a trifle more.
+    """
+    if target is None:
+        best, near = accuracies.argmax(axis=1), accuracies.mean(axis=0)
+    else:
+        reach = accuracies >= target
+        best = np.where(reach, parameters, np.inf).argmin(axis=1)[reach.any(axis=1)]
+        near = reach.mean(axis=0)
+    return np.bincount(best, minlength=len(parameters)) / len(accuracies) + 1e-6 * near

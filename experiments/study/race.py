@@ -6,13 +6,14 @@ answer; the next runs go to those that may be, the others drop out.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.stats.forecast import Runs, Stage, draw
+from experiments.stats.forecast import Observed, Stage, answers, draw
 from experiments.stats.sequential import Decision, decide
 from experiments.stats.verdict import FAILS, HOLDS
 
@@ -79,27 +80,13 @@ def chances(networks: Sequence[Network], results: Results, target: float | None)
 
 
 @lru_cache(64)  # every look goes through all rounds
-def _chances(
-    networks: tuple[Network, ...],
-    results: tuple[tuple[Run, float | None], ...],
-    target: float | None,
-) -> np.ndarray:
+def _chances(networks: tuple, results: tuple, target: float | None) -> np.ndarray:
     diverged = {run.network for run, accuracy in results if accuracy is None}
-    known = [(run, accuracy) for run, accuracy in results if run.network not in diverged]
-    parameters = np.array([network.parameters for network in networks])
-    features = np.array([network.features for network in networks], dtype=float)
-    numbers = np.array([run for run, _ in known], dtype=int).reshape(-1, 3)
-    accuracies = draw(parameters, features, STAGES, Runs(*numbers.T, [one for _, one in known]))
+    known = [(*run, accuracy) for run, accuracy in results if run.network not in diverged]
+    parameters, features = map(np.array, zip(*networks, strict=True))
+    accuracies = draw(parameters, features, STAGES, [Observed(*one) for one in known])
     accuracies[:, list(diverged)] = 0
-    if target is None:
-        best = accuracies.argmax(axis=1)
-    else:
-        reach = accuracies >= target
-        best = np.where(reach, parameters, np.inf).argmin(axis=1)[reach.any(axis=1)]
-    found = np.bincount(best, minlength=len(networks)) / len(accuracies)
-    # where chances are equal, such as none, the forecast decides
-    near = accuracies.mean(axis=0) if target is None else (accuracies >= target).mean(axis=0)
-    return np.where(found + near > 0, found + 1e-6 * near, 0)
+    return answers(accuracies, parameters, target)
 
 
 def propose(
@@ -129,7 +116,8 @@ def wanted(networks: Sequence[Network], results: Results, rules: Rules) -> list[
         field = best(chances(networks, known, rules.target), min(WIDTH, left))
         if not field:
             break
-        runs = [Run(n, FULL, seeds(known, n, FULL)) for n in field]
+        counts = Counter(run.network for run in known if run.stage == FULL)
+        runs = [Run(n, FULL, counts[n]) for n in field]
         if missing := [run for run in runs if run not in results]:
             return missing
         known |= {run: results[run] for run in runs}
@@ -142,31 +130,27 @@ def last_round(networks: Sequence[Network], results: Results, rules: Rules) -> l
     """The next runs of finalists, one seed after the other, until every verdict is certain."""
     winner, _, decisions = answer(networks, results, rules)
     chance = chances(networks, results, rules.target)
-    still = {n for n, decision in decisions.items() if decision.open}
-    if rules.target is not None:
-        smaller = {
-            n
-            for n, network in enumerate(networks)
-            if winner is None or network.parameters < networks[winner].parameters
-        }
-        still &= smaller
-    elif still and len(decisions) == rules.finalists:
-        still.add(winner)  # the others are compared with it, seed by seed
-    if len(decisions) < rules.finalists:
-        new = {n for n in best(chance, len(networks)) if n not in decisions}
-        if rules.target is None:
-            still = new or still
-        else:
-            still |= {n for n in new & smaller if chance[n] >= UNLIKELY}
-    entered = {n: len(finals(results, n)) for n in still}
+    places = rules.finalists - len(decisions)
+    still = [n for n, decision in decisions.items() if decision.open]
+    new = [n for n in best(chance, len(networks)) if n not in decisions]
+    entered = {n: len(finals(results, n)) for n in (*decisions, *new)}
     if rules.target is None:
-        field = sorted(still, key=lambda n: (entered[n], -chance[n]))
+        if places > 0 and new:
+            still = new[:places]
+        elif still:  # the others are compared with the winner, seed by seed
+            still = sorted([*still, winner], key=lambda n: (entered[n], -chance[n]))
     else:
         inside = middle(networks, chance)
-        field = sorted(still, key=lambda n: (n not in inside, -chance[n], n))
-    field = field[: rules.finalists]
-    ahead = itertools.product(range(rules.seeds), field)
-    following = [Run(n, FINAL, entered[n] + more) for more, n in ahead]
+        new = [n for n in new if chance[n] >= UNLIKELY]
+        new = sorted(new, key=lambda n: n not in inside)[: max(places, 0)]
+        still = sorted([*still, *new], key=lambda n: (n not in inside, -chance[n]))
+        if winner is not None:
+            limit = networks[winner].parameters
+            still = [n for n in still if networks[n].parameters < limit]
+    following = (
+        Run(n, FINAL, entered[n] + more)
+        for more, n in itertools.product(range(rules.seeds), still[: rules.finalists])
+    )
     return [run for run in following if run.seed < rules.seeds and run not in results]
 
 
@@ -174,19 +158,20 @@ def answer(networks: Sequence[Network], results: Results, rules: Rules) -> Answe
     """What the finalists' runs say. With a target, each is judged against it, and all verdicts
     together are right with 95 %. Else each is compared with the most accurate one: it holds that
     this one is worse by no more than the margin."""
-    values = {run.network: finals(results, run.network) for run in results if run.stage == FINAL}
-    values = {n: values[n] for n in sorted(values)}
+    entered = sorted({run.network for run in results if run.stage == FINAL})
+    values, arms = {n: finals(results, n) for n in entered}, max(rules.finalists, len(entered))
     good = {n: found for n, found in values.items() if found and None not in found}
     decisions = dict.fromkeys(values, Decision(FAILS, 1, open=False))  # those that diverged
     if rules.target is not None:
         for n, found in good.items():
-            decisions[n] = decide(found, rules.target, rules.seeds, rules.finalists)
+            decisions[n] = decide(found, rules.target, rules.seeds, arms)
         verdicts = {n: decision.verdict for n, decision in decisions.items()}
-        held = _smallest(networks, (n for n in verdicts if verdicts[n] == HOLDS))
-        left = _smallest(networks, (n for n in verdicts if verdicts[n] != FAILS))
-        return Answer(held, left, decisions)
+        by_size = sorted(verdicts, key=lambda n: networks[n].parameters)
+        held = (n for n in by_size if verdicts[n] == HOLDS)
+        left = (n for n in by_size if verdicts[n] != FAILS)
+        return Answer(next(held, None), next(left, None), decisions)
     winner = max(good, key=lambda n: np.mean(good[n]), default=None)
-    pairs = rules.finalists * (rules.finalists - 1) // 2
+    pairs = arms * (arms - 1) // 2
     for n, found in good.items():
         above = [a - b for a, b in zip(good[winner], found, strict=False)]
         decisions[n] = decide(above, -rules.margin, rules.seeds, max(pairs, 1))
@@ -208,14 +193,6 @@ def middle(networks: Sequence[Network], chance: np.ndarray) -> set[int]:
     after = chance[order].cumsum() / chance.sum() if chance.any() else np.zeros(len(order))
     inside = (after >= 0.25) & (after - chance[order] / max(chance.sum(), 1e-9) <= 0.75)
     return set(order[inside].tolist())
-
-
-def _smallest(networks: Sequence[Network], some: Iterable[int]) -> int | None:
-    return min(some, key=lambda n: networks[n].parameters, default=None)
-
-
-def seeds(results: Iterable[Run], network: int, stage: int) -> int:
-    return sum(run.network == network and run.stage == stage for run in results)
 
 
 def finals(results: Results, network: int) -> list[float | None]:
