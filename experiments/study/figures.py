@@ -1,10 +1,10 @@
-"""The figures of a search: its short runs in turn, the frontier, the importance of each key."""
+"""The figures of a search: the frontier, and the importance of each key."""
 
 from pathlib import Path
 
 from matplotlib import pyplot, rc_context
 from optuna import Study
-from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
+from optuna.visualization.matplotlib import plot_param_importances
 
 from experiments.reports import charts
 from experiments.stats.intervals import interval
@@ -15,7 +15,7 @@ ENOUGH = 10  # trials; importance says nothing with fewer
 
 
 def draw(study: Study, found: Found, folder: Path) -> None:
-    """Draw history.png and pareto.png, and importance.png if there are enough trials."""
+    """Draw pareto.png, and importance.png if there are enough trials."""
     points = {
         stage: [
             charts.Point(network.parameters, interval(values))
@@ -28,14 +28,9 @@ def draw(study: Study, found: Found, folder: Path) -> None:
         title = "full runs on images held out; stars: finalists on test images"
         charts.pareto(points[FULL], points[FINAL], title).savefig(folder / "pareto.png", dpi=120)
     scores = [value for trial in found.trials if (value := trial.value)]  # the others diverged
-    if not scores:
-        return
-    pyplot.switch_backend("agg")
-    with rc_context():  # Optuna changes the style
-        figures = {"history": plot_optimization_history(study, target_name="score")}
-        figures["history"].set_ylim(bottom=sorted(scores)[len(scores) // 5] - 0.001)
-        if len(scores) >= ENOUGH and len(set(scores)) > 1:
-            figures["importance"] = plot_param_importances(study, target_name="score")
-        for name, axes in figures.items():
-            axes.figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight")
-        pyplot.close("all")
+    if len(scores) >= ENOUGH and len(set(scores)) > 1:
+        pyplot.switch_backend("agg")
+        with rc_context():  # Optuna changes the style
+            figure = plot_param_importances(study, target_name="score").figure
+            figure.savefig(folder / "importance.png", dpi=120, bbox_inches="tight")
+            pyplot.close(figure)

@@ -43,7 +43,7 @@ from experiments.tracking.store import STUDY, STUDY_ID, Store
 from experiments.training.fit import Member, fit
 
 SECONDS = 1  # between looks at the runs of other workers
-TRIAL, STAGE = "trial", "stage"  # tags
+TRIAL, STAGE, RUN = "trial", "stage", "study.run"  # tags
 
 
 class Worker:
@@ -117,21 +117,21 @@ class Worker:
         found = Found([], [], {})
         attributes = self.study.user_attrs
         for trial in self.study.get_trials(deepcopy=False):
-            running, prefix = trial.state == TrialState.RUNNING, f"run {trial.number} "
-            if "parameters" not in trial.user_attrs:
-                if running:
-                    self.study.tell(trial.number, state=TrialState.FAIL)
-                continue
-            parameters = trial.user_attrs["parameters"]
-            for name in attributes:
-                if name.startswith(prefix):
-                    run = Run(len(found.trials), *map(int, name.split()[2:]))
-                    found.results[run] = accuracy = attributes[name]["accuracy"]
-                    if running and run.stage == SHORT:
-                        target = self.rules.target
-                        self.study.tell(trial.number, score(accuracy, parameters, target))
-            found.trials.append(trial)
-            found.networks.append(Network(parameters, self.space.features(trial.params)))
+            running, parameters = not trial.state.is_finished(), trial.user_attrs.get("parameters")
+            short = attributes.get(f"run {trial.number} {SHORT} 0")
+            if running and parameters and short:
+                value = score(short["accuracy"], parameters, self.rules.target)
+                self.study.tell(trial.number, value)
+            elif trial.state == TrialState.RUNNING and not parameters:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            if parameters:
+                found.trials.append(trial)
+                found.networks.append(Network(parameters, self.space.features(trial.params)))
+        places = {trial.number: place for place, trial in enumerate(found.trials)}
+        for name in attributes:
+            if name.startswith("run "):
+                number, stage, seed = map(int, name.split()[1:])
+                found.results[Run(places[number], stage, seed)] = attributes[name]["accuracy"]
         return found
 
     def ask(self) -> Run:
@@ -143,9 +143,8 @@ class Worker:
         count = len(self.found.networks)
         seed = np.random.SeedSequence([self.cfg.seed, count]).generate_state(1)[0]
         known = self.found if count >= FIRST else None
-        sampler = build(self.cfg, "sampler", seed=int(seed))
-        sampler = Likeliest(sampler, self.space, known, self.rules.target)
-        self.study.sampler = sampler
+        usual = build(self.cfg, "sampler", seed=int(seed))
+        self.study.sampler = sampler = Likeliest(usual, self.space, known, self.rules.target)
         trial = self.study.ask(self.space.distributions)
         trial.set_user_attr("rejected", sampler.rejected)
         trial.set_user_attr("parameters", self.space.count(trial.params))
@@ -173,51 +172,47 @@ class Worker:
         result = {"accuracy": accuracy, "run": member.run.info.run_id}
         self.study.set_user_attr(self.key(run), result)
         shutil.rmtree(folder, ignore_errors=True)
-        seconds = time.monotonic() - began
-        line = f"trial {trial.number}, {NAMES[run.stage]}, seed {run.seed}: "
-        line += f"{percent(accuracy) or 'diverged'}, {trial.user_attrs['parameters']:,} parameters"
-        done = len(self.found.results) + 1
+        size, done = self.found.networks[run.network].parameters, len(self.found.results) + 1
         announce(epoch=done, epochs=max(done, self.cfg.trials + self.cfg.full), runs=[])
         if accuracy:
             announce(val_acc=accuracy)
         if not is_job():
-            print(f"[{done}] {line} ({duration(seconds)})", flush=True)
+            line = f"[{done}] trial {trial.number}, {NAMES[run.stage]}, seed {run.seed}: "
+            line += f"{percent(accuracy) or 'diverged'}, {size:,} parameters"
+            print(f"{line} ({duration(time.monotonic() - began)})", flush=True)
 
     def train_network(self, trial: FrozenTrial, run: Run, folder: Path) -> Member:
         """A run on training images, judged by images held out."""
-        cfg = self.configure(trial)
+        cfg = self.configure(trial, full=run.stage == FULL)
         cfg.seed += run.seed
-        if run.stage == FULL:
-            cfg.trainer.max_epochs = self.cfg.final.max_epochs
         network, cost = design(cfg)
-        own = {STUDY_ID: self.id, TRIAL: trial.number, STAGE: NAMES[run.stage]}
-        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in own.items())
-        query += f" and params.seed = '{cfg.seed}'"
-        found = self.store.client.search_runs([self.store.experiment_id], query)
-        tags = own | {PARENT: self.parent, STUDY: self.name}
-        tags["mlflow.source.name"] = "experiments.search"
-        member = Member(cfg.name, cfg, network, cost, folder, tags, next(iter(found), None))
-        if member.run is None or member.run.info.status != "FINISHED":
+        mark = {STUDY_ID: self.id, RUN: self.key(run)}
+        tags = {PARENT: self.parent, STUDY: self.name, "mlflow.source.name": "experiments.search"}
+        tags |= mark | {TRIAL: trial.number, STAGE: NAMES[run.stage]}
+        begun = next(iter(self.store.matching(mark)), None)
+        member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
+        if begun is None or begun.info.status != "FINISHED":
             checks = LambdaCallback(on_train_epoch_end=lambda *_: self.claims.check())
             fit([member], self.store, folder, callbacks=[checks], artifacts=False)
         return member
 
-    def configure(self, trial: FrozenTrial) -> DictConfig:
-        """The configuration of a trial."""
+    def configure(self, trial: FrozenTrial, full: bool) -> DictConfig:
+        """The configuration of a short or a full run."""
         cfg = self.space.configure(trial.params)
+        if full:
+            cfg.trainer.max_epochs = self.cfg.final.max_epochs
         cfg.name = f"{self.name}, trial {trial.number}"
         cfg.description = f"trial {trial.number} of the search {self.name}"
         return cfg
 
     def write_step(self, trial: FrozenTrial) -> str:
         """Write the step file of a finalist; its name."""
-        cfg = self.configure(trial)
-        cfg.trainer.max_epochs = self.cfg.final.max_epochs
-        if self.rules.target is not None:
-            cfg.target.val_acc = self.rules.target
-        found = f"Found by a search: trial {trial.number} of {self.name}, one of {self.cfg.trials} "
-        path = Path(self.cfg.final.steps, f"{self.name}-{trial.number}.yaml")
-        return write_step(cfg, f"{found}networks tried.", path)
+        cfg = self.configure(trial, full=True)
+        cfg.target.val_acc = self.rules.target or cfg.target.val_acc
+        found = f"Found by a search: {cfg.name}, one of {self.cfg.trials} networks tried."
+        return write_step(
+            cfg, found, Path(self.cfg.final.steps, f"{self.name}-{trial.number}.yaml")
+        )
 
     def plan(self) -> str:
         """What will be done at most, in a line."""
