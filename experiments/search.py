@@ -1,34 +1,35 @@
-"""Search for a network within a budget: many short trials, then the best few in full.
+"""Search for a network: a race from many short trials to the verdict on a few.
 
-python -m experiments.search budget.parameters=5000
+python -m experiments.search smallest_above=0.994
 """
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
-from experiments.cli.jobs import announce
+from experiments.cli.jobs import announce, is_job
 from experiments.cli.program import program
 from experiments.tracking.part_of_data import refuse_part
 
 
 @program("search", sweep=True)
 def main(cfg: DictConfig) -> str:
-    """One worker: takes part in the trials, then in the finals, until all are finished."""
+    """One worker: takes part in the race until it is over."""
     announce(name=f"worker {cfg.worker}")
     if any(value is not None for value in cfg.fused.values()):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
     refuse_part(cfg)
     name = cfg.study or HydraConfig.get().runtime.choices.search
 
-    from experiments.study import storage  # not before: torch and MLflow take seconds
-    from experiments.study.worker import Worker
+    from experiments.study import storage, worker  # not before: torch and MLflow take seconds
     from experiments.training.resume import explained
 
     with explained(cfg.checkpoints.root), storage.explained(str(cfg.storage)):
-        worker = Worker(cfg, name)
-        worker.work()
-        worker.finish()
+        one = worker.Worker(cfg, name)
+        if not is_job():
+            print(one.plan(), flush=True)
+        one.work()
+        one.finish()
     return "searched"
 
 

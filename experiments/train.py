@@ -19,6 +19,13 @@ def main(cfg: DictConfig) -> str:
     cfgs, fused = expand(cfg), is_fused(cfg)
     announce(name=f"{cfg.name}, {len(cfgs)} runs at once" if fused else run_name(cfg))
 
+    if cfg.until_verdict is not None:
+        from experiments.reports import until
+
+        if not (state := until.look(cfg)).needed:
+            announce(report=state.text)
+            return "not needed"
+
     from experiments.budget.network import prepare  # a run over its budget stops here, in 2 s
 
     networks, cost = prepare(cfgs)
@@ -34,6 +41,8 @@ def main(cfg: DictConfig) -> str:
     found = [member.run.data.metrics for member in members]
     accuracies = [metrics[judged(metrics)] for metrics in found]
     announce(val_acc=sum(accuracies) / len(accuracies))
+    if cfg.until_verdict is not None and state.last:
+        announce(report=until.look(cfg).text)
     if not fused and not is_job():
         [member] = members
         run, tags = member.run, member.run.data.tags

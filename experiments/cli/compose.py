@@ -15,7 +15,7 @@ from experiments.cli.keys import key_of
 CIRCLE = "files of the configuration name each other in a circle in their defaults"
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # the groups whose files describe an object that Hydra builds
-OBJECTS = ("model", "augmentation", "loss", "optimizer", "scheduler", "sampler", "pruner")
+OBJECTS = ("model", "augmentation", "loss", "optimizer", "scheduler", "sampler")
 
 
 def groups() -> set[str]:
@@ -58,7 +58,7 @@ def complete(command: str, cfg: DictConfig, overrides: Sequence[str], choices: A
             rest = [item for item in overrides if item not in own]
             usual = hydra.compose(command, [*rest, *search_path()], return_hydra_config=True)
             if usual.hydra.runtime.choices.get(group) != choices.get(group):
-                plain = "search" if group in ("sampler", "pruner") else "train"  # without a step
+                plain = "search" if group == "sampler" else "train"  # without a step
                 alone = hydra.compose(plain, [*own, *search_path()])
                 with open_dict(cfg):
                     cfg[group] = alone.get(group)

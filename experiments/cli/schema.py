@@ -97,6 +97,7 @@ class Train(Section):
     fused: Annotated[Fused, PLACE]
     compile: Literal["auto"] | bool  # changes the last digits
     force: Annotated[bool, PLACE]
+    until_verdict: Annotated[Margin | Literal["target"] | None, PLACE]
     checkpoints: Annotated[Checkpoints, PLACE]
     tracking: Annotated[Tracking, PLACE]
     budget: Annotated[Budget, JUDGEMENT]
@@ -129,10 +130,10 @@ class Search(Train):
     data: HeldOut
     study: Annotated[Annotated[str, AfterValidator(file_name)] | None, LABEL]
     trials: Positive
+    full: Count
     smallest_above: Accuracy | None
     space: Object
     sampler: Object
-    pruner: Object
     final: Final
     worker: Annotated[Count, PLACE]
     storage: Annotated[Text, PLACE]

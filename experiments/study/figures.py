@@ -1,49 +1,37 @@
-"""The figures of a search: its trials in turn, their Pareto front, the importance of each key."""
+"""The figures of a search: the frontier, and the importance of each key."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import pyplot, rc_context
 from optuna import Study
-from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
-from pandas import DataFrame
+from optuna.visualization.matplotlib import plot_param_importances
 
 from experiments.reports import charts
 from experiments.stats.intervals import interval
-from experiments.study.finals import Finalist
+from experiments.study.proposals import Found
+from experiments.study.race import FINAL, FULL
 
 ENOUGH = 10  # trials; importance says nothing with fewer
 
 
-def draw(study: Study, trained: DataFrame, finalists: Sequence[Finalist], folder: Path) -> None:
-    """Draw history.png and pareto.png, and importance.png if there are enough trials.
-
-    Args:
-        trained: parameters, val_acc and value of the trials that were trained to the end.
-    """
-    good = trained[trained.val_acc > 0]  # the others diverged
-    if good.empty:
-        return
-    good = good[good.val_acc >= good.val_acc.quantile(0.2)]  # failures would squeeze the rest
-    points = [
-        charts.Point(parameters, interval([accuracy]))
-        for parameters, accuracy in zip(good.parameters, good.val_acc, strict=True)
-    ]
-    stars = [
-        charts.Point(one.trial.user_attrs["parameters"], interval(one.accuracies))
-        for one in finalists
-        if one.accuracies
-    ]
-    title = "trials on images held out, but for the worst fifth"
-    if stars:
-        title += "; stars: means of finalists on test images"
-    (folder / "pareto.png").write_bytes(charts.png(charts.pareto(points, 900, stars, title)))
-    pyplot.switch_backend("agg")
-    with rc_context():  # Optuna changes the style
-        figures = {"history": plot_optimization_history(study, target_name="score")}
-        figures["history"].set_ylim(bottom=good.value.min() - 0.001)
-        if len(trained) >= ENOUGH and trained.val_acc.nunique() > 1:
-            figures["importance"] = plot_param_importances(study, target_name="score")
-        for name, axes in figures.items():
-            axes.figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight")
-        pyplot.close("all")
+def draw(study: Study, found: Found, folder: Path) -> None:
+    """Draw pareto.png, and importance.png if there are enough trials."""
+    points = {
+        stage: [
+            charts.Point(network.parameters, interval(values))
+            for number, network in enumerate(found.networks)
+            if (values := found.accuracies(number, stage))
+        ]
+        for stage in (FULL, FINAL)
+    }
+    if points[FULL]:
+        title = "full runs on images held out; stars: finalists on test images"
+        drawing = charts.pareto(points[FULL], 900, points[FINAL], title)
+        (folder / "pareto.png").write_bytes(charts.png(drawing))
+    scores = [value for trial in found.trials if (value := trial.value)]  # the others diverged
+    if len(scores) >= ENOUGH and len(set(scores)) > 1:
+        pyplot.switch_backend("agg")
+        with rc_context():  # Optuna changes the style
+            figure = plot_param_importances(study, target_name="score").figure
+            figure.savefig(folder / "importance.png", dpi=120, bbox_inches="tight")
+            pyplot.close(figure)

@@ -1,7 +1,7 @@
 """The results of a search as text, and as metrics and files of its MLflow run."""
 
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 
 from mlflow.entities import Param
@@ -13,12 +13,14 @@ from experiments.cli import tables
 from experiments.cli.config import flatten
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval
+from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
 from experiments.study.figures import draw
-from experiments.study.finals import Finalist
+from experiments.study.proposals import Found
+from experiments.study.race import FINAL, FULL, SHORT, Answer, Rules, answer, chances
 from experiments.tracking.store import STUDY, STUDY_ID, Store
 
-LOGGED = ["trials", "smallest_above", "final", "sampler", "pruner", "budget", "trainer", "seed"]
-COLUMNS = ["trial", "state", "parameters", "val_acc", "run"]
+LOGGED = ["trials", "full", "smallest_above", "final", "sampler", "budget", "trainer", "seed"]
+NAMES = "short", "full", "final"  # of the stages
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
@@ -37,87 +39,90 @@ def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
     return run.info.run_id
 
 
-def to_frame(study: Study) -> DataFrame:
-    """A row for each trial: COLUMNS, its values by key, its score, and the proposals rejected."""
-    attributes = ("number", "state", "user_attrs", "params", "value")
-    frame = study.trials_dataframe(attributes).rename(columns={"number": "trial"})
-    frame.columns = [name.removeprefix("user_attrs_") for name in frame.columns]
-    frame = frame.reindex(columns=frame.columns.union([*COLUMNS, "rejected"]))
-    frame.state = frame.state.str.lower()
-    return frame.astype({"parameters": "Int64"})
-
-
-def counts(trials: DataFrame) -> dict[str, int]:
-    """Networks tried, of them trained to the end and stopped early; and rejected proposals,
-    which were over budget and cost nothing."""
-    return {
-        "tried": len(trials),
-        "trained": sum(trials.state == "complete"),
-        "stopped_early": sum(trials.state == "pruned"),
-        "rejected": int(trials.rejected.sum()),
-    }
+def to_frame(found: Found, target: float | None) -> DataFrame:
+    """A row for each network: its chance to be the answer, its accuracies, its values by key."""
+    chance = chances(found.networks, found.results, target)
+    rows = []
+    for number, trial in enumerate(found.trials):
+        row = {
+            "trial": trial.number,
+            "parameters": found.networks[number].parameters,
+            "chance": round(float(chance[number]), 3),
+        }
+        for stage, name in enumerate(NAMES):
+            row[name] = " ".join(f"{one:.4f}" for one in found.accuracies(number, stage))
+        rows.append(row | trial.params)
+    return DataFrame(rows)
 
 
 def log_study(
-    study: Study,
-    store: Store,
-    parent: str,
-    finalists: Sequence[Finalist],
-    target: float | None = None,
+    study: Study, store: Store, parent: str, found: Found, rules: Rules, text: str
 ) -> None:
-    """Attach metrics, figures and the table of trials to the study's MLflow run."""
-    trials = to_frame(study)
-    trained = trials[trials.state == "complete"]
+    """Attach metrics, figures, the table of networks and the report to the study's MLflow run."""
     with tempfile.TemporaryDirectory() as temporary:
-        draw(study, trained, finalists, Path(temporary))
-        table = trials.set_index(COLUMNS).filter(like="params_")
-        table.columns = table.columns.str.removeprefix("params_")
+        draw(study, found, Path(temporary))
+        table = to_frame(found, rules.target).set_index("trial")
         tables.without_formulas(table).to_csv(Path(temporary, "trials.csv"))
-        if finalists:
-            text = report(study, finalists, target)
-            Path(temporary, "finalists.txt").write_text(text, encoding="utf-8")
+        Path(temporary, "report.txt").write_text(text, encoding="utf-8")
         store.patiently(store.client.log_artifacts, parent, temporary)
-    metrics = {f"trials/{name}": count for name, count in counts(trials).items()}
-    if len(trained):
-        metrics["trials/best_val_acc"] = trained.val_acc.max()
-    if finalists:
-        metrics["final/test_acc_mean"] = finalists[0].mean
-        metrics["final/parameters"] = finalists[0].trial.user_attrs["parameters"]
+    winner = answer(found.networks, found.results, rules).winner
+    stages = Counter(run.stage for run in found.results)
+    metrics = {f"runs/{name}": stages[stage] for stage, name in enumerate(NAMES)}
+    metrics["networks"] = len(found.networks)
+    if winner is not None:
+        metrics["final/parameters"] = found.networks[winner].parameters
+        metrics["final/acc_mean"] = interval(found.accuracies(winner, FINAL)).mean
     for name, value in metrics.items():
         store.patiently(store.client.log_metric, parent, name, value)
     store.patiently(store.client.set_terminated, parent)
 
 
-def report(study: Study, finalists: Sequence[Finalist], target: float | None = None) -> str:
-    """The counts, so that nobody takes the best of many for a mean; and the finalists as a table,
-    the best first."""
-    count = counts(to_frame(study))
+def report(found: Found, rules: Rules, result: Answer, steps: dict[int, str]) -> str:
+    """The counts, so that nobody takes the best of many for a mean; the finalists as a table; and
+    the answer.
+
+    Args:
+        steps: the names of the finalists' step files.
+    """
+    stages = Counter(run.stage for run in found.results)
+    rejected = sum(trial.user_attrs["rejected"] for trial in found.trials)
     text = (
-        f"{count['tried']:,} networks tried: {count['trained']:,} trained to the end, "
-        f"{count['stopped_early']:,} stopped early; "
-        f"{count['rejected']:,} proposals rejected before training"
+        f"{len(found.networks):,} networks tried: {stages[SHORT]:,} short runs, "
+        f"{stages[FULL]:,} full ones, {stages[FINAL]:,} of {len(result.decisions)} finalists; "
+        f"{rejected:,} proposals rejected before training"
     )
-    if not finalists:
+    if not result.decisions:
         return text
-    header = "step", "parameters", "as a trial", "seeds", "mean, 95 % interval", "lowest to highest"
-    rows = [
-        (
-            step,
-            f"{trial.user_attrs['parameters']:,}",
-            percent(trial.user_attrs["val_acc"]),
-            f"{len(values)}" + (f", {diverged} diverged" if diverged else ""),
-            measured(interval(values)) if values else "",
-            f"{min(values) * 100:.2f} to {max(values) * 100:.2f}" if values else "",
-        )
-        for trial, step, values, diverged in finalists
-    ]
-    if target is not None and not finalists[0].holds(target):
-        text += f"\nno finalist holds {percent(target)}: the one with the highest mean comes first"
-    elif target is not None:
-        text += f"\nthe first is the smallest finalist that holds {percent(target)}"
-    return (
-        f"{text}\n{tables.to_text(header, rows, right=header[1:])}"
-        f"the winner is the best of {len(finalists)} finalists on the test images, so its mean is "
-        "a little too high;\nother seeds give an unbiased one: python -m experiments.train -m "
-        f"step={finalists[0].step} 'seed=range(100,110)'"
-    )
+    winner, possible, decisions = result
+    rows = []
+    for n in sorted(decisions, key=lambda n: (n != winner, found.networks[n].parameters)):
+        values = found.accuracies(n, FINAL)
+        mean = measured(interval(values)) if values else "diverged"
+        size = f"{found.networks[n].parameters:,}"
+        rows.append((steps[n], size, str(len(values)), mean, verdict(n, result, rules)))
+    header = "step", "parameters", "seeds", "mean, 95 % interval", "verdict"
+    text += f"\n{tables.to_text(header, rows, right=header[1:4])}"
+    named = {n: f"{found.networks[n].parameters:,} parameters, {step}" for n, step in steps.items()}
+    if rules.target is None:
+        text += f"the most accurate finalist: {named.get(winner, 'none')}"
+    else:
+        text += f"smallest network known to hold {percent(rules.target)}: "
+        text += f"{named.get(winner, 'none')}\n"
+        text += f"smallest finalist not ruled out: {named.get(possible, 'none')}"
+    text += "\nall verdicts together are right with 95 %, over all looks and finalists"
+    if winner is not None:
+        again = f"python -m experiments.train -m step={steps[winner]} 'seed=range(100,110)'"
+        text += f"; seeds that chose nothing give an unbiased mean:\n{again}"
+    return text
+
+
+def verdict(finalist: int, result: Answer, rules: Rules) -> str:
+    """What was found of a finalist, in words."""
+    found = result.decisions[finalist].verdict
+    if rules.target is not None:
+        words = {HOLDS: "reaches", FAILS: "misses", CANNOT_TELL: "cannot tell whether it reaches"}
+        return f"{words[found]} {percent(rules.target)}"
+    if finalist == result.winner:
+        return "the highest mean"
+    close = f"better than the first by {100 * rules.margin:.2f} points"
+    return {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}[found]

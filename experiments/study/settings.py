@@ -1,4 +1,4 @@
-"""What a study keeps to the end, and whether its sampler and pruner can be used."""
+"""What a study keeps to the end."""
 
 import json
 import uuid
@@ -6,8 +6,7 @@ import uuid
 import optuna
 from omegaconf import DictConfig
 
-from experiments.cli.config import build
-from experiments.cli.errors import UserError, one_line
+from experiments.cli.errors import UserError
 from experiments.cli.keys import select
 from experiments.cli.kinds import JUDGEMENT, RESULT
 from experiments.study.space import Space
@@ -28,6 +27,7 @@ def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space, digest: 
     settings = {key: value for key, value in kept.items() if value is not None}
     settings |= {f"space.{key}": repr(d) for key, d in space.distributions.items()}
     settings |= {"smallest_above": cfg.smallest_above, "images": digest}
+    settings |= {f"final.{key}": cfg.final[key] for key in ("networks", "seeds", "max_epochs")}
     settings = json.loads(json.dumps(settings))  # as the storage gives them back
     before = study.user_attrs.get(SETTINGS)
     if before is None:
@@ -42,17 +42,3 @@ def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space, digest: 
                 f"the study {study.study_name} was begun with {key}={before.get(key)}, which is "
                 f"now {settings.get(key)}: give the new one a name of its own, study=NAME"
             )
-
-
-def try_sampler(cfg: DictConfig, space: Space) -> None:
-    """Run a study in memory, without training. Raises UserError where sampler or pruner fail."""
-    sampler, pruner = build(cfg, "sampler", seed=0), build(cfg, "pruner")
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    try:
-        for _ in range(3):
-            trial = study.ask(space.distributions)
-            trial.report(0.5, step=1)
-            trial.should_prune()
-            study.tell(trial, 0.5)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"sampler or pruner: {one_line(error)}") from error

@@ -94,6 +94,23 @@ class Space:
             OmegaConf.update(cfg, key, value)
         return cfg
 
+    def count(self, params: Params) -> int:
+        """The parameters of the network that values describe."""
+        return price(self.configure(params)).parameters
+
+    def features(self, params: Params) -> tuple[float, ...]:
+        """Values as numbers from -1 to 1; one number for each choice."""
+        found: list[float] = []
+        for key, one in self.distributions.items():
+            if isinstance(one, CategoricalDistribution):
+                found += [float(params[key] == each) for each in one.choices]
+            elif not one.single():
+                ends = low, high, value = one.low, one.high, params[key]
+                if one.log:
+                    low, high, value = map(math.log, ends)
+                found.append((2 * value - low - high) / (high - low))
+        return tuple(found)
+
     def why_infeasible(self, params: Params) -> str | None:
         """Why values cannot be trained: over budget, no valid network, or refused by the
         optimizer or its schedule; None where they can."""

@@ -20,7 +20,7 @@ from experiments.cli.tables import Plain
 from experiments.cli.text import duration, percent, printable
 
 SECONDS = 0.5  # between two looks at the jobs
-DONE = ("trained", "trained before", "searched", "failed")
+DONE = ("trained", "trained before", "not needed", "searched", "failed")
 
 
 class View(threading.Thread):
@@ -57,7 +57,7 @@ class View(threading.Thread):
     def update(self) -> None:
         jobs = read_jobs(self.folder)
         # what was trained before says nothing of the time that the others take
-        new = [job for job in jobs if job["state"] != "trained before"]
+        new = [job for job in jobs if job["state"] not in ("trained before", "not needed")]
         done = sum(map(share, new))
         total = self.jobs - len(jobs) + len(new)
         self.bars.update(self.sweep, completed=done, total=total, note=tally(jobs))

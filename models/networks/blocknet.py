@@ -21,6 +21,7 @@ class BlockNet(nn.Sequential):
 
     Args:
         widths: output channels of each block.
+        scale: a factor for all widths, which are rounded, to at least one channel.
         depth: how many of the widths are used, from the first; None: all.
         blocks: the kind of each block, see `blocks.BLOCKS`; or one kind for all.
         kernels: the side of each block's kernel; or one for all.
@@ -62,7 +63,9 @@ class BlockNet(nn.Sequential):
         num_classes: int = 10,
         in_channels: int = 1,
         image_size: int = 28,
+        scale: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
+        widths = [max(1, round(scale * width)) for width in widths] if scale else widths
         depth = depth or len(widths)
         if depth > len(widths):
             raise ValueError(f"depth must be from 1 to the {len(widths)} widths, not {depth}")

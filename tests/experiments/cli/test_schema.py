@@ -17,7 +17,7 @@ GROUPS = ("step", "experiment", "data", "model", "augmentation", "loss", "optimi
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 CHOICES = [
     (command, f"{group}={path.relative_to(CONF / group).with_suffix('')}")
-    for command, groups in (("train", GROUPS), ("search", ("search", "sampler", "pruner")))
+    for command, groups in (("train", GROUPS), ("search", ("search", "sampler")))
     for group in groups
     for path in sorted((CONF / group).rglob("*.yaml"))
 ]
@@ -117,7 +117,7 @@ def page() -> str:
         lines += ["| key | value | default | kind | meaning |", "|---|---|---|---|---|"]
         lines += [line for line in rows if line]
     lines += ["", "## Files of a group", ""]
-    for group in ("model", "augmentation", "loss", "optimizer", "scheduler", "sampler", "pruner"):
+    for group in ("model", "augmentation", "loss", "optimizer", "scheduler", "sampler"):
         for path in sorted((CONF / group).glob("*.yaml")):
             lines += [f"`{group}={path.stem}`", "", "```yaml", path.read_text().strip(), "```", ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -37,7 +37,7 @@ def propose(cfg: DictConfig, space: Space, count: int) -> tuple[list[dict], int]
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "evolution"])
 def test_no_trial_is_over_budget(sampler):
-    cfg = configure("search", f"sampler={sampler}", "budget.parameters=6000")
+    cfg = configure("search", "search=blocks", f"sampler={sampler}", "budget.parameters=6000")
     space = Space(cfg, cfg.space)
     params, rejected = propose(cfg, space, 40)
     assert rejected > 20  # else this shows nothing
@@ -47,7 +47,7 @@ def test_no_trial_is_over_budget(sampler):
 
 def test_a_space_that_does_not_fit_is_reported(monkeypatch):
     monkeypatch.setattr(ConstrainedSampler, "LIMIT", 50)
-    cfg = configure("search", "budget.parameters=50")
+    cfg = configure("search", "search=blocks", "budget.parameters=50")
     with pytest.raises(
         UserError, match=r"none of 50 proposals can be trained; the last: .*allows 50"
     ):

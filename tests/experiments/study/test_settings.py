@@ -23,8 +23,9 @@ def test_a_study_keeps_its_settings():
     resume(study, "trials=7", "data.root=/data", "checkpoints.root=/checkpoints")
     assert len(study.get_trials()) == 1
     for changed, complaint in (
-        ("trainer.max_epochs=2", "trainer.max_epochs=5, which is now 2"),
+        ("trainer.max_epochs=3", "trainer.max_epochs=2, which is now 3"),
         ("budget.parameters=4000", "budget.parameters=5000, which is now 4000"),
+        ("final.seeds=9", "final.seeds=20, which is now 9"),
         ("smallest_above=0.9", "smallest_above=None, which is now 0.9"),
         ("+space.model.head=[1]", r"space.model.head=Cat.*\(1, 3\)\), which is now Cat.*\(1,\)"),
     ):

@@ -10,7 +10,8 @@ from experiments.study.space import Space
 
 
 def space_of(*overrides: str) -> Space:
-    cfg = configure("search", *overrides)
+    search = () if any("search=" in one for one in overrides) else ("search=blocks",)
+    cfg = configure("search", *search, *overrides)
     return Space(cfg, cfg.space)
 
 

@@ -1,0 +1,56 @@
+"""A sweep that adds seeds until the verdict of its arms is certain, as a user starts it."""
+
+import pytest
+from conftest import one_line, quick
+
+
+def sweep(workplace, small, *overrides: str):
+    data = ("data=idx", f"data.root={small}", "trainer.max_epochs=1", "tracking.model=false")
+    return workplace.run("train", "-m", "seed=range(6)", *data, *overrides)
+
+
+@pytest.mark.slow
+def test_seeds_are_added_to_both_arms_until_one_is_worse(workplace, small):
+    result = sweep(workplace, small, "step=s13,s02", "until_verdict=0.01")
+    assert result.returncode == 0, result.stdout + result.stderr
+    trained = {step: set() for step in ("s13", "s02")}
+    for run in workplace.seeds():
+        trained[run.data.tags["step"]].add(int(run.data.params["seed"]))
+    assert trained["s13"] == trained["s02"] == set(range(len(trained["s13"])))
+    n = len(trained["s13"])
+    assert 3 <= n < 6
+    assert f"{2 * n} trained, {12 - 2 * n} not needed" in result.stdout
+    verdict = f"step=s02: is worse than step=s13 by more than 1.00 points ({n} seeds)"
+    assert result.stdout.count(verdict) == 1
+
+
+@pytest.mark.slow
+def test_seeds_are_added_until_a_target_is_reached(workplace, small):
+    target = ("step=s13", "target.val_acc=0.3", "until_verdict=target")
+    result = sweep(workplace, small, *target)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "the mean: reaches its target (" in result.stdout
+    assert 3 <= len(workplace.seeds()) < 6
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["until_verdict=target"],
+        ["-m", "step=s12,s13", "seed=range(3)", "until_verdict=0.0005"],
+        ["-m", "seed=range(3)", "until_verdict=0.0005"],
+    ],
+    ids=["no sweep", "seeds last", "one arm"],
+)
+def test_a_sweep_that_it_is_not_for(workplace, small, arguments):
+    given = arguments + [
+        item for item in quick(small) if "step" not in item or "-m" not in arguments
+    ]
+    result = workplace.run("train", *given)
+    assert (
+        "until_verdict is for a sweep that begins with its seeds" in result.stdout + result.stderr
+    )
+    assert result.returncode == 1
+    assert not workplace.seeds()
+    if "-m" not in arguments:
+        one_line(result)

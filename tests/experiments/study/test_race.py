@@ -1,0 +1,128 @@
+"""The race as pure logic, replayed on made surfaces: what it finds, and that it can be resumed."""
+
+import numpy as np
+import pytest
+import replay
+
+from experiments.study.race import (
+    FINAL,
+    FIRST,
+    FULL,
+    SHORT,
+    Network,
+    Rules,
+    Run,
+    answer,
+    chances,
+    propose,
+    wanted,
+)
+
+RULES = Rules(target=0.994, networks=12, full=10, finalists=3, seeds=9)
+SIZES = [1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000, 5500, 6000, 6500]
+NETWORKS = [Network(size, (1.0,)) for size in SIZES]
+
+
+def accuracy(run: Run) -> float:
+    """3,000 parameters are the first above the target; short runs are a point lower."""
+    noise = np.random.default_rng(run).normal(0, 0.0001)
+    return 0.994 + 0.0025 * np.log(SIZES[run.network] / 2700) - 0.01 * (run.stage == SHORT) + noise
+
+
+def finish(results: dict[Run, float | None], rules: Rules = RULES) -> list[Run]:
+    """Run what is wanted to the end; the runs in their order."""
+    order, count = [], 1 + max((run.network for run in results), default=-1)
+    while runs := wanted(NETWORKS[:count], results, rules):
+        if runs[0] is None:
+            count += 1
+        else:
+            order.append(runs[0])
+            results[runs[0]] = accuracy(runs[0])
+    return order
+
+
+def test_the_smallest_network_that_reaches_the_target_wins():
+    results = {}
+    finish(results)
+    found = answer(NETWORKS, results, RULES)
+    assert SIZES[found.winner] == 3000
+    assert SIZES[found.possible] in (2500, 3000)
+
+
+def test_rounds_share_their_seeds_and_keep_to_the_rules():
+    results = {}
+    finish(results)
+    short, full, final = (
+        [run for run in results if run.stage == stage] for stage in (SHORT, FULL, FINAL)
+    )
+    assert {run.seed for run in short} == {0}
+    assert len(short) == RULES.networks
+    assert len(full) == RULES.full
+    assert {Run(n, FULL, 0) for n in range(FIRST)} <= set(full)
+    for runs, most in ((full, RULES.full), (final, RULES.seeds)):
+        for n in {run.network for run in runs}:
+            seeds = sorted(run.seed for run in runs if run.network == n)
+            assert seeds == list(range(len(seeds)))
+            assert len(seeds) <= most
+    assert len({run.network for run in final}) <= RULES.finalists
+
+
+@pytest.mark.parametrize("after", [1, 9, 20, 24, 28])
+def test_a_race_goes_on_from_its_results_alone(after):
+    whole, results = {}, {}
+    order = finish(whole)
+    for run in order[:after]:
+        results[run] = whole[run]
+    assert order[:after] + finish(results) == order
+
+
+def test_several_workers_find_what_one_finds():
+    """Three at a time, the last one ready first."""
+    results, count = {}, 0
+    while runs := wanted(NETWORKS[:count], results, RULES):
+        if None in runs[:3] and count < RULES.networks:
+            count += 1
+        for run in reversed(runs[:3]):
+            if run is not None:
+                results[run] = accuracy(run)
+    assert SIZES[answer(NETWORKS, results, RULES).winner] == 3000
+
+
+def test_a_network_that_diverged_is_out():
+    results = {Run(n, FULL, 0): accuracy(Run(n, FULL, 0)) for n in range(8)}
+    results[Run(4, FULL, 0)] = None
+    assert chances(NETWORKS, results, 0.994)[4] == 0
+    winner, _, decisions = answer(NETWORKS, {Run(4, FINAL, 0): None}, RULES)
+    assert (winner, decisions) == (None, {4: ("fails", 1, False)})
+
+
+def test_proposals_are_small_and_still_likely():
+    results = {Run(n, FULL, 0): accuracy(Run(n, FULL, 0)) for n in range(8)}
+    pool = [Network(size, (1.0,)) for size in (600, 2400, 8000)]
+    assert propose(NETWORKS[:8], results, pool, target=0.994) == 1
+    assert propose(NETWORKS[:8], results, pool, target=None) == 2
+
+
+def test_without_a_target_the_most_accurate_finalist_wins():
+    rules, results = RULES._replace(target=None), {}
+    finish(results, rules)
+    found = answer(NETWORKS, results, rules)
+    assert SIZES[found.winner] >= 6000
+    assert {run.network for run in results if run.stage == FINAL} == set(found.decisions)
+    assert len(found.decisions) == rules.finalists
+
+
+def test_it_names_true_networks_on_made_surfaces():
+    """Network effects and noise as large as the differences that matter, 30 networks tried."""
+    ratios, names, true = [], 0, 0
+    for seed in range(8):
+        surface = replay.Made(seed)
+        target = float(np.quantile(surface.truth, 0.7))
+        winner, _ = replay.race(surface, Rules(target, 30, 16, 3, 20), seed)
+        if winner is not None:
+            names += 1
+            true += surface.truth[winner] >= target
+            ratios.append(surface.parameters[winner] / surface.smallest(target))
+    assert names >= 6
+    assert true >= names - 1
+    assert np.median(ratios) < 1.6
