@@ -8,11 +8,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.cli.errors import UserError
 from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
 from experiments.cli.text import printable
-from experiments.tracking.part_of_data import whole
 
 
 @program("compare")
@@ -20,31 +18,12 @@ def main(cfg: DictConfig) -> None:
     check_outputs(cfg.csv, cfg.markdown, cfg.html)
     from experiments.cli import tables
     from experiments.reports import comparison, table
-    from experiments.tracking.arms import gather
-    from experiments.tracking.store import STUDY, Store, answered
+    from experiments.tracking.store import Store, answered
 
     store = Store(cfg.tracking, create=False)
-    with answered(store):
-        found = store.search(cfg.filter)
-    runs = whole(found)
-    if left_out := len(found) - len(runs):
-        print(f"on part of their data, not counted: {left_out} of {len(found)}", file=sys.stderr)
-    if cfg.filter is None:  # trials of a search are compared only if asked for
-        runs = [run for run in runs if STUDY not in run.data.tags]
-    arms = gather(runs, cfg.metric, cfg.group)
-    for run in (run for arm in arms for run in arm.failed):
-        print(printable(f"{run} failed, and is not counted"), file=sys.stderr)
-    arms = [arm for arm in arms if arm.scores]
-    if not arms:
-        asked = f" and filter={cfg.filter}" if cfg.filter else ""
-        raise UserError(
-            f"no finished run with {cfg.metric or 'an accuracy'} in experiment "
-            f"{cfg.tracking.experiment}{asked}; "
-            "train first, for example: python -m experiments.train step=s13"
-        )
-    rows = comparison.compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
-    with answered(store):
-        rows = comparison.with_images(rows, store)
+    rows, remarks = comparison.of_store(cfg, store)
+    for remark in remarks:
+        print(printable(remark), file=sys.stderr)
     shown = table.HEADER, [*map(table.cells, rows)], table.RIGHT
     first = printable(comparison.smallest(rows))
     notes = printable(table.notes(rows, cfg.margin, cfg.smallest_difference))

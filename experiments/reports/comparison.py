@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import measured, percent
@@ -19,8 +20,9 @@ from experiments.stats.intervals import (
     over_images,
 )
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
-from experiments.tracking.arms import Arm
-from experiments.tracking.store import Store
+from experiments.tracking.arms import Arm, gather
+from experiments.tracking.part_of_data import whole
+from experiments.tracking.store import STUDY, Store, answered
 from experiments.tracking.wrong import read_wrong
 
 # in place of a name: why an arm is compared with none
@@ -49,6 +51,34 @@ class Row(NamedTuple):
     no_worse: str = ""
     more: int | None = None
     images: Interval | None = None
+
+
+def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
+    """The comparison that a configuration of compare asks for, and what it leaves out.
+
+    Raises:
+        UserError: the store cannot be read, or there is nothing to compare.
+    """
+    with answered(store):
+        found = store.search(cfg.filter)
+        runs, remarks = whole(found), []
+        if left_out := len(found) - len(runs):
+            remarks.append(f"on part of their data, not counted: {left_out} of {len(found)}")
+        if cfg.filter is None:  # trials of a search are compared only if asked for
+            runs = [run for run in runs if STUDY not in run.data.tags]
+        arms = gather(runs, cfg.metric, cfg.group)
+        failed = [name for arm in arms for name in arm.failed]
+        remarks += [f"{name} failed, and is not counted" for name in failed]
+        arms = [arm for arm in arms if arm.scores]
+        if arms:
+            rows = compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
+            return with_images(rows, store), remarks
+    asked = f" and filter={cfg.filter}" if cfg.filter else ""
+    raise UserError(
+        f"no finished run with {cfg.metric or 'an accuracy'} in experiment "
+        f"{cfg.tracking.experiment}{asked}; "
+        f"train first, for example: python -m experiments.train step=s13{'; '.join(['', *remarks])}"
+    )
 
 
 def compare(
