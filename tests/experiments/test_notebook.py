@@ -1,10 +1,11 @@
 """docs/notebook.ipynb runs from its first cell to its last, on a store with runs."""
 
 import json
+import os
 import subprocess
 import sys
 
-from conftest import PROJECT, Workplace
+from conftest import ONE_THREAD, PROJECT, Workplace
 from made import make
 
 NOTEBOOK = PROJECT / "docs" / "notebook.ipynb"
@@ -25,11 +26,7 @@ def test_the_notebook_runs(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", "".join(cell + SHOW for cell in cells())],
         cwd=PROJECT,
-        env={
-            "MLFLOW_TRACKING_URI": workplace.uri,
-            "PYTHONPATH": str(PROJECT),
-            "OMP_NUM_THREADS": "1",
-        },
+        env=os.environ | ONE_THREAD | {"MLFLOW_TRACKING_URI": workplace.uri},
         capture_output=True,
         text=True,
         check=False,
