@@ -1,6 +1,8 @@
 """Compare steps with their targets; the exit status is for a build to act on.
 
 python -m experiments.gate stage=budget
+python -m experiments.gate step=s13 min_accuracy=0.993 junit=gate.xml
+python -m experiments.gate stage=evidence baseline=evidence/ladder.csv
 
 0: all targets hold. 1: one is missed. 2: no verdict, because evidence is missing or the
 configuration is wrong.
@@ -71,7 +73,6 @@ def chosen() -> Iterator[tuple[str, DictConfig]]:
     for name in names:
         cfg = compose("gate", [f"{group}={name}", *given])
         check(cfg, "gate")
-        cfg[group] = name
         refuse_part(cfg)
         yield name, cfg
 
