@@ -36,10 +36,10 @@ MUST_BE = {
     "dict_type": "a group of keys",
     "model_type": "a group of keys",
     "literal_error": "{expected}",
-    "greater_than": "above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "below {lt}",
-    "less_than_equal": "at most {le}",
+    "greater_than": "above {gt:.12g}",
+    "greater_than_equal": "at least {ge:.12g}",
+    "less_than": "below {lt:.12g}",
+    "less_than_equal": "at most {le:.12g}",
     "too_long": "shorter",
     "value_error": "{error}",  # of the key's own check
 }
@@ -160,25 +160,16 @@ def explain(errors: Iterable[dict[str, Any]], values: Any, prefix: str = "") -> 
         keys, value = find(error["loc"], values)
         key = ".".join((prefix, *keys) if prefix else keys)
         if error["type"] == "extra_forbidden":
-            siblings = find(error["loc"][:-1], values)[1]
-            known = [*(key.replace(keys[-1], each) for each in siblings), *dict(leaves(values))]
-            sentences.append(unknown(key, known))
+            sentences.append(unknown(key, dict(leaves(values))))
         elif error["type"] == "missing":
             sentences.append(f"{key} is missing")
         elif error["type"] != "needs_python_object":  # one of several types that fit no file
-            words = MUST_BE.get(error["type"], error["msg"]).format(
-                **in_short(error.get("ctx", {}))
-            )
+            words = MUST_BE.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
             wrong.setdefault(key, ({}, value))[0][words] = None
     for key, (words, value) in wrong.items():
         if not any(other.startswith(f"{key}.") for other in wrong):
             sentences.append(f"{key} must be {' or '.join(words)}, not {shown(value)}")
     return sentences
-
-
-def in_short(limits: dict[str, Any]) -> dict[str, Any]:
-    """The limits that an error names, with 1 instead of 1.0."""
-    return {key: f"{x:g}" if isinstance(x, float) else x for key, x in limits.items()}
 
 
 def find(path: Iterable[str | int], values: Any) -> tuple[list[str], Any]:

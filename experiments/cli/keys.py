@@ -1,8 +1,8 @@
 """The kinds of the keys of a configuration, the values of a kind, and keys that do not exist."""
 
-import difflib
 from collections.abc import Iterable
-from functools import cache
+from difflib import get_close_matches
+from functools import cache, partial
 from typing import Any
 
 from omegaconf import DictConfig
@@ -47,7 +47,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
 
     if key in REFUSED:
         return f"{key} is not for a run: {REFUSED[key]}"
-    near = nearest(key, [each for each in known if each != key])
+    near = nearest(key, [each for each in known if not f"{each}.".startswith(f"{key}.")])
     hint = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
     return f"there is no key {key} in the configuration; {hint}"
 
@@ -55,18 +55,17 @@ def unknown(key: str, known: Iterable[str]) -> str:
 def nearest(key: str, known: list[str]) -> list[str]:
     """The keys that one is probably meant to be, at most three: `optimizer.lr` for `lr`.
 
-    Those that are all but spelled like it; else those that end in the same word or words, and
-    change the result, if any of them does; else those that are spelled somewhat like it.
+    That which is all but spelled like it; else those whose last part has all its words, or their
+    first letters, and of these what changes the result; else what is spelled somewhat like it.
     """
-    last, lasts = key.rpartition(".")[2], [each.rpartition(".")[2] for each in known]
-    if alike := difflib.get_close_matches(key, known, n=1, cutoff=0.85):
-        return alike
-    words = set(last.split("_"))
-    for means in (last.__eq__, lambda other: words <= set(other.split("_"))):
-        found = [each for each, other in zip(known, lasts, strict=True) if means(other)]
-        if found := [each for each in found if kind(each) is RESULT] or found:
-            return found[:3]
-    if alike := difflib.get_close_matches(key, known, n=1):
-        return alike
-    alike = difflib.get_close_matches(last, lasts, n=1)
-    return [each for each, other in zip(known, lasts, strict=True) if other in alike][:3]
+    alike, last = partial(get_close_matches, n=1), {each: each.split(".")[-1] for each in known}
+    words = key.rsplit(".", maxsplit=1)[-1].split("_")
+    means = [
+        each
+        for each in known
+        if {*words} <= {*last[each].split("_")} or last[each] == "".join(w[:1] for w in words)
+    ]
+    means = [each for each in means if kind(each) is RESULT] or means
+    ends = alike("_".join(words), last.values())
+    near = alike(key, known, cutoff=0.85) or means or alike(key, known)
+    return (near or [each for each in known if last[each] in ends])[:3]

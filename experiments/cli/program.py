@@ -94,9 +94,8 @@ def program(
         def checked(cfg: DictConfig) -> Any:
             from experiments.cli.checks import check  # --help need not wait for pydantic
 
-            config = HydraConfig.get()
-            refuse(cfg, config)
-            cfg = complete(name, cfg, config)
+            refuse_password(cfg)
+            cfg = complete(name, cfg, HydraConfig.get())
             check(cfg, name)
             return task(cfg)
 
@@ -144,17 +143,6 @@ def program(
         return main
 
     return decorate
-
-
-def refuse(cfg: DictConfig, config: DictConfig) -> None:
-    """Raise UserError for settings that no command or sweep may have.
-
-    Args:
-        config: Hydra's own part of the configuration.
-    """
-    refuse_password(cfg)
-    if config.job.chdir:
-        raise UserError("hydra.job.chdir=true: would make a store in each job's folder; leave it")
 
 
 def tell(caught: BaseException, name: str) -> None:

@@ -20,9 +20,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from experiments.cli import tables
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import STATE, read_jobs
-from experiments.cli.program import at_end, refuse
+from experiments.cli.program import at_end
 from experiments.cli.text import duration, percent
 from experiments.sweep.view import FINISHED, View, tally
 
@@ -36,7 +36,11 @@ class Sweep(Callback):
         return {}  # the copy in a job's process shows nothing
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        refuse(config, config.hydra)  # before Hydra writes the configuration to a file
+        if config.hydra.job.chdir:
+            raise UserError(
+                "hydra.job.chdir=true would make a store in each job's folder; leave it"
+            )
+        refuse_password(config)  # before Hydra writes the configuration to a file
         self.folder, self.tracking = Path(config.hydra.sweep.dir).absolute(), config.tracking
         for old in self.folder.glob(f"*/{STATE}"):  # of an earlier sweep in the same folder
             old.unlink()
