@@ -10,7 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 # each is a module of this package, in the order of use; a command does not wait for the others
-COMMANDS = ("train", "search", "compare", "gate", "predict", "fetch", "competition", "bench")
+COMMANDS = (
+    *("train", "search", "compare", "gate", "ui", "predict", "evaluate"),
+    *("fetch", "competition", "bench"),
+)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from experiments.cli import tables
 from experiments.cli.compose import compose
 from experiments.cli.files import check_outputs
 from experiments.cli.keys import key_of
@@ -29,7 +30,6 @@ FAILED, NO_VERDICT = 1, 2  # exit statuses
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.junit, inputs=[cfg.baseline])
     from experiments.budget.network import price  # torch: seconds
-    from experiments.cli import tables
     from experiments.reports import ci, targets
 
     steps = dict(chosen())

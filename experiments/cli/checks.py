@@ -14,7 +14,6 @@ from experiments.cli.compose import OBJECTS
 from experiments.cli.config import leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import unknown
-from experiments.cli.lightning_keys import REFUSED
 from experiments.cli.schema import SCHEMAS
 from experiments.cli.section import Object, Positive
 
@@ -41,7 +40,7 @@ MUST_BE = {
     "less_than": "below {lt:.12g}",
     "less_than_equal": "at most {le:.12g}",
     "too_long": "shorter",
-    "value_error": "{error}",  # of the key's own check
+    "string_pattern_mismatch": "text without special characters",
 }
 
 
