@@ -34,6 +34,7 @@ def test_every_command_is_in_the_list_with_a_line():
     assert files == set(COMMANDS)
     result = parsimony()
     assert result.returncode == 0
+    assert result.stdout in (PROJECT / "docs" / "commands.md").read_text()
     listed = [line.split(maxsplit=1) for line in result.stdout.splitlines()[2:]]
     assert [name for name, _ in listed] == list(COMMANDS)
     assert all(len(text) > 20 and text.endswith(".") for _, text in listed)
