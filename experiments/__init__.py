@@ -10,7 +10,10 @@ def _end(*_: object) -> None:
     os._exit(128 + signal.SIGINT)
 
 
-# python -m experiments.NAME: nothing is begun, and an import that fails would print 30 lines;
-# `experiments.cli.program` takes over from here
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+# python -m experiments.NAME or parsimony: nothing is begun, and an import that fails would print
+# 30 lines; `experiments.cli.program` takes over from here
+if (
+    sys.argv[0].endswith(("-m", "parsimony"))
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
     signal.signal(signal.SIGINT, _end)

@@ -1,6 +1,8 @@
 """Time our training beside what people run instead, in turns, in one run.
 
-python -m experiments.bench what=epoch rounds=3      # or what=sweep, start
+python -m experiments.bench what=epoch rounds=3
+python -m experiments.bench what=sweep rounds=1
+python -m experiments.bench what=start
 """
 
 import tempfile

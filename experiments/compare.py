@@ -1,6 +1,8 @@
 """Which changes helped, and how sure that is, from the runs in MLflow.
 
 python -m experiments.compare
+python -m experiments.compare html=report.html csv=report.csv
+python -m experiments.compare filter="params.step = 's13'" group=[optimizer.lr] against=first
 """
 
 import sys

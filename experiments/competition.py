@@ -1,6 +1,7 @@
 """Make the files of the Digit Recognizer competition from MNIST, and score a submission.
 
 python -m experiments.competition
+python -m experiments.competition root=FOLDER rows=30000
 python -m experiments.competition submission=submission.csv
 
 The competition splits MNIST's 70,000 digits anew; so do we, with a seed, and keep the truth.

@@ -1,6 +1,8 @@
 """Score a trained network on other images, and keep the figures in MLflow beside its run.
 
 python -m experiments.evaluate run=ID data=qmnist split=test
+python -m experiments.evaluate run=best data=fashion_mnist
+python -m experiments.evaluate run=digits@champion data=idx data.root=FOLDER split=test
 """
 
 from omegaconf import DictConfig

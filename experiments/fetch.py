@@ -1,6 +1,8 @@
 """Fetch a published data set and verify its files.
 
 python -m experiments.fetch data=mnist
+python -m experiments.fetch data=fashion_mnist data.root=FOLDER
+python -m experiments.fetch data=emnist data.split=letters
 """
 
 from omegaconf import DictConfig

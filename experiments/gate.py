@@ -1,6 +1,8 @@
 """Compare steps with their targets; the exit status is for a build to act on.
 
 python -m experiments.gate stage=budget
+python -m experiments.gate step=s13 min_accuracy=0.993 junit=gate.xml
+python -m experiments.gate stage=evidence baseline=evidence/ladder.csv
 
 0: all targets hold. 1: one is missed. 2: no verdict, because evidence is missing or the
 configuration is wrong.
@@ -14,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from experiments.cli import tables
 from experiments.cli.compose import compose
 from experiments.cli.files import check_outputs
 from experiments.cli.keys import key_of
@@ -27,7 +30,6 @@ FAILED, NO_VERDICT = 1, 2  # exit statuses
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.junit, inputs=[cfg.baseline])
     from experiments.budget.network import price  # torch: seconds
-    from experiments.cli import tables
     from experiments.reports import ci, targets
 
     steps = dict(chosen())
@@ -71,7 +73,6 @@ def chosen() -> Iterator[tuple[str, DictConfig]]:
     for name in names:
         cfg = compose("gate", [f"{group}={name}", *given])
         check(cfg, "gate")
-        cfg[group] = name
         refuse_part(cfg)
         yield name, cfg
 

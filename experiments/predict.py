@@ -1,6 +1,7 @@
 """Predict the classes of images with a trained network.
 
 python -m experiments.predict run=ID input=FILE_OR_FOLDER
+python -m experiments.predict model=best where="tags.experiment = 'dropout_mlp'" input=photo.jpg
 python -m experiments.predict model=best input=test.csv output=submission.csv format=submission
 """
 

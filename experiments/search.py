@@ -1,6 +1,8 @@
 """Search for a network: a race from many short trials to the verdict on a few.
 
-python -m experiments.search smallest_above=0.994
+python -m experiments.search budget.parameters=5000
+python -m experiments.search smallest_above=0.994 trials=50 study=small  # the same again resumes it
+python -m experiments.search -m 'worker=range(4)' launcher=local         # four share one study
 """
 
 from hydra.core.hydra_config import HydraConfig

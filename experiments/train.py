@@ -1,6 +1,8 @@
 """Train one network within its budget, and keep the run in MLflow.
 
 python -m experiments.train step=s13 seed=0
+python -m experiments.train step=s13 model.widths=[8,8,12,12,10] budget.parameters=5000
+python -m experiments.train -m step=s09,s13 'seed=range(5)' launcher=local  # a sweep
 """
 
 from omegaconf import DictConfig

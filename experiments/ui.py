@@ -1,6 +1,8 @@
 """Open MLflow's UI on a table with parameters, seeds, mean and verdict of each arm.
 
 python -m experiments.ui
+python -m experiments.ui port=5001
+python -m experiments.ui tracking.experiment=parsimony
 """
 
 import os

@@ -10,8 +10,8 @@ import yaml
 from conftest import PROJECT, configure
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from experiments.cli.arguments import readable
 from experiments.cli.checks import check
-from experiments.cli.compose import without_null_groups
 from experiments.cli.schema import SCHEMAS
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]
@@ -66,7 +66,7 @@ def test_a_command_is_accepted_as_it_is_printed(page, words, own_files, monkeypa
         return
     monkeypatch.chdir(PROJECT)
     flags = {"-m", "--cfg", "job", "--help", "--resolve"}
-    given = without_null_groups([each for each in arguments if each not in flags])
+    given = readable([each for each in arguments if each not in flags])
     if program == "predict":  # the command's own short form
         given = [each.replace("model=best", "run=best") for each in given]
     parsed = OverridesParser.create().parse_overrides(given)

@@ -1,6 +1,5 @@
 """Checks of a configuration against its schema, before anything is read."""
 
-import difflib
 import inspect
 import json
 from collections.abc import Iterable, Iterator
@@ -12,14 +11,16 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from experiments.cli.compose import OBJECTS
+from experiments.cli.config import leaves
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.lightning_keys import REFUSED
+from experiments.cli.keys import unknown
 from experiments.cli.schema import SCHEMAS
 from experiments.cli.section import Object, Positive
 
 HYDRA = {"_target_": str, "_partial_": bool, "_args_": list, "_convert_": str, "_recursive_": bool}
 # ranges of arguments that their class does not check itself
 RANGES = {"StepLR": {"step_size": Positive, "gamma": Annotated[float, Field(gt=0)]}}
+TYPES = {str: " (text)", list: " (a list)", dict: " (a group of keys)"}
 MUST_BE = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -34,12 +35,12 @@ MUST_BE = {
     "dict_type": "a group of keys",
     "model_type": "a group of keys",
     "literal_error": "{expected}",
-    "greater_than": "above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "below {lt}",
-    "less_than_equal": "at most {le}",
+    "greater_than": "above {gt:.12g}",
+    "greater_than_equal": "at least {ge:.12g}",
+    "less_than": "below {lt:.12g}",
+    "less_than_equal": "at most {le:.12g}",
     "too_long": "shorter",
-    "value_error": "{error}",  # of the key's own check
+    "string_pattern_mismatch": "text without special characters",
 }
 
 
@@ -158,24 +159,16 @@ def explain(errors: Iterable[dict[str, Any]], values: Any, prefix: str = "") -> 
         keys, value = find(error["loc"], values)
         key = ".".join((prefix, *keys) if prefix else keys)
         if error["type"] == "extra_forbidden":
-            siblings = find(error["loc"][:-1], values)[1]
-            sentences.append(unknown(key, [key.replace(keys[-1], each) for each in siblings]))
+            sentences.append(unknown(key, dict(leaves(values))))
         elif error["type"] == "missing":
             sentences.append(f"{key} is missing")
         elif error["type"] != "needs_python_object":  # one of several types that fit no file
-            words = MUST_BE.get(error["type"], error["msg"]).format(
-                **in_short(error.get("ctx", {}))
-            )
+            words = MUST_BE.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
             wrong.setdefault(key, ({}, value))[0][words] = None
     for key, (words, value) in wrong.items():
         if not any(other.startswith(f"{key}.") for other in wrong):
             sentences.append(f"{key} must be {' or '.join(words)}, not {shown(value)}")
     return sentences
-
-
-def in_short(limits: dict[str, Any]) -> dict[str, Any]:
-    """The limits that an error names, with 1 instead of 1.0."""
-    return {key: f"{x:g}" if isinstance(x, float) else x for key, x in limits.items()}
 
 
 def find(path: Iterable[str | int], values: Any) -> tuple[list[str], Any]:
@@ -192,15 +185,7 @@ def find(path: Iterable[str | int], values: Any) -> tuple[list[str], Any]:
     return keys, values
 
 
-def unknown(key: str, known: Iterable[str]) -> str:
-    """A sentence about a key that does not exist, with the nearest one that does."""
-    if key in REFUSED:
-        return f"{key} is not for a run: {REFUSED[key]}"
-    near = difflib.get_close_matches(key, [each for each in known if each != key], n=1)
-    hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
-    return f"there is no key {key} in the configuration; {hint}"
-
-
 def shown(value: Any) -> str:
-    """A value as a person types it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as a person types it, and its type."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text + TYPES.get(type(value), "")

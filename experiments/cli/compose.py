@@ -1,11 +1,11 @@
 """A configuration composed from conf/ and the overrides of a command line."""
 
-import re
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
@@ -23,35 +23,31 @@ def groups() -> set[str]:
     return {path.name for path in CONF.iterdir() if path.is_dir()}
 
 
-def without_null_groups(arguments: Sequence[str]) -> list[str]:
-    """A command line with ~GROUP in place of GROUP=null, which Hydra does not accept."""
-    choice = re.compile(rf"^({'|'.join(groups())})=null$")
-    return [choice.sub(r"~\1", argument) for argument in arguments]
-
-
 def compose(command: str, overrides: Sequence[str]) -> DictConfig:
     """The configuration that a command has with these overrides. UserError: it has no end."""
     try:
         cfg = hydra.compose(command, [*overrides, *search_path()], return_hydra_config=True)
     except RecursionError as error:
         raise UserError(CIRCLE) from error
-    choices = cfg.hydra.runtime.choices
     with open_dict(cfg):
-        del cfg["hydra"]
-    return complete(command, cfg, overrides, choices)
+        config = cfg.pop("hydra")
+    return complete(command, cfg, config)
 
 
-def complete(command: str, cfg: DictConfig, overrides: Sequence[str], choices: Any) -> DictConfig:
-    """The configuration without what a step set for another file than the one that was chosen.
+def complete(command: str, cfg: DictConfig, config: DictConfig) -> DictConfig:
+    """The configuration with its step and experiment, and each other file as it was chosen.
 
     With `step=s13 scheduler=one_cycle`, the step's `scheduler.step_size` belongs to the
     schedule that it was written for. Hydra keeps it; here the chosen file holds alone, with
     what the command line changes in it.
 
     Args:
-        overrides: of the command line.
-        choices: the file that was chosen for each group.
+        config: Hydra's own part of the configuration.
     """
+    overrides, choices = config.overrides.task, config.runtime.choices
+    for group in ("step", "experiment"):
+        if group in cfg and cfg[group] is None:
+            cfg[group] = choices.get(group)
     for group in OBJECTS:
         own = [item for item in overrides if key_of(item).split(".")[0] == group]
         if any(key_of(item) == group for item in own):
@@ -63,6 +59,19 @@ def complete(command: str, cfg: DictConfig, overrides: Sequence[str], choices: A
                 with open_dict(cfg):
                     cfg[group] = alone.get(group)
     return cfg
+
+
+def show_completed() -> None:
+    """Make Hydra's --cfg and --help show what a command would use. Hydra has no hook for that."""
+    sanitized = Hydra.get_sanitized_cfg
+
+    @functools.wraps(sanitized)
+    def completed(self: Hydra, cfg: DictConfig, cfg_type: str) -> DictConfig:
+        if cfg_type == "job":
+            cfg = complete(cfg.hydra.job.config_name, cfg, cfg.hydra)
+        return sanitized(self, cfg, cfg_type)
+
+    Hydra.get_sanitized_cfg = completed
 
 
 def search_path() -> list[str]:

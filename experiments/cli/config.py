@@ -1,5 +1,6 @@
 """Reading a configuration: its values, checked, and the objects that it describes."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from hydra.errors import HydraException
@@ -26,14 +27,13 @@ def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
 
 def flatten(cfg: DictConfig) -> dict[str, Any]:
     """Every leaf of a configuration, resolved, by its dotted key; lists are leaves."""
-    flat: dict[str, Any] = {}
+    return dict(leaves(OmegaConf.to_container(cfg, resolve=True)))
 
-    def walk(node: Any, key: str) -> None:
-        if isinstance(node, dict) and node:
-            for name, child in node.items():
-                walk(child, f"{key}.{name}" if key else str(name))
-        else:
-            flat[key] = node
 
-    walk(OmegaConf.to_container(cfg, resolve=True), "")
-    return flat
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf beneath a node of a configuration, with its dotted key."""
+    if isinstance(node, dict) and node:
+        for name, child in node.items():
+            yield from leaves(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node

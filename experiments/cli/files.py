@@ -21,9 +21,8 @@ def check_outputs(*outputs: str | None, inputs: Iterable[str | None] = ()) -> No
         for read in inputs:
             if read and os.path.exists(path) and os.path.exists(read) and path.samefile(read):
                 raise UserError(f"{path}: is an input of this command; name another file")
-    if len({os.path.realpath(path) for path in paths if not is_device(path)}) < sum(
-        not is_device(path) for path in paths
-    ):
+    files = [os.path.realpath(path) for path in paths if not is_device(path)]
+    if len(set(files)) < len(files):
         raise UserError(f"{', '.join(map(str, paths))}: two outputs must not be the same file")
 
 

@@ -23,10 +23,16 @@ def is_job() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def folder_of_job() -> Path:
+    """Where a job keeps its state; its number decides, whatever folder it is given to work in."""
+    config = HydraConfig.get()
+    return Path(config.runtime.cwd, config.sweep.dir, str(config.job.num))
+
+
 def announce(**facts: Any) -> None:
     """Add facts to the state of this job; does nothing outside a sweep."""
     if is_job():
-        path = Path(HydraConfig.get().runtime.output_dir, STATE)
+        path = folder_of_job() / STATE
         state = json.loads(path.read_text()) if path.exists() else {}
         write(path, json.dumps(state | facts))
 
@@ -37,13 +43,13 @@ def run_isolated(task: Callable[[DictConfig], str], cfg: DictConfig) -> None:
     Args:
         task: returns the state that the job ends in, such as "trained".
     """
-    config = HydraConfig.get()
-    announce(name=config.job.override_dirname, state="running", started=time.time())
+    job = HydraConfig.get().job
+    announce(number=job.num, name=job.override_dirname, state="running", started=time.time())
     try:
         announce(state=task(cfg))
     except Exception as error:
-        log = Path(config.runtime.output_dir, ERROR)
-        log.write_text(scrubbed(traceback.format_exc()))
+        log = folder_of_job() / ERROR
+        write(log, scrubbed(traceback.format_exc()))
         announce(state="failed", error=scrubbed(one_line(error)), log=str(log))
     finally:
         announce(ended=time.time())
@@ -54,5 +60,5 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
     jobs = []
     for path in folder.glob(f"*/{STATE}"):
         with suppress(OSError, json.JSONDecodeError):
-            jobs.append(json.loads(path.read_text()) | {"folder": path.parent.name})
-    return sorted(jobs, key=lambda job: int(job["folder"]))
+            jobs.append(json.loads(path.read_text()))
+    return sorted(jobs, key=lambda job: job["number"])

@@ -1,6 +1,8 @@
-"""The kinds of the keys of a configuration, and the values of a kind."""
+"""The kinds of the keys of a configuration, the values of a kind, and keys that do not exist."""
 
-from functools import cache
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import cache, partial
 from typing import Any
 
 from omegaconf import DictConfig
@@ -37,3 +39,33 @@ def select(cfg: DictConfig, *kinds: Kind) -> dict[str, Any]:
 def key_of(override: str) -> str:
     """The key that an override of the command line sets: "model.kernel" of "+model.kernel=5"."""
     return override.lstrip("+~").partition("=")[0].replace("/", ".")
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """A sentence about a key that does not exist, with those that are probably meant."""
+    from experiments.cli.lightning_keys import REFUSED  # as above
+
+    if key in REFUSED:
+        return f"{key} is not for a run: {REFUSED[key]}"
+    near = nearest(key, [each for each in known if not f"{each}.".startswith(f"{key}.")])
+    hint = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
+    return f"there is no key {key} in the configuration; {hint}"
+
+
+def nearest(key: str, known: list[str]) -> list[str]:
+    """The keys that one is probably meant to be, at most three: `optimizer.lr` for `lr`.
+
+    That which is all but spelled like it; else those whose last part has all its words, or their
+    first letters, and of these what changes the result; else what is spelled somewhat like it.
+    """
+    alike, last = partial(get_close_matches, n=1), {each: each.split(".")[-1] for each in known}
+    words = key.rsplit(".", maxsplit=1)[-1].split("_")
+    means = [
+        each
+        for each in known
+        if {*words} <= {*last[each].split("_")} or last[each] == "".join(w[:1] for w in words)
+    ]
+    means = [each for each in means if kind(each) is RESULT] or means
+    ends = alike("_".join(words), last.values())
+    near = alike(key, known, cutoff=0.85) or means or alike(key, known)
+    return (near or [each for each in known if last[each] in ends])[:3]

@@ -1,19 +1,22 @@
 """What every command does around its work: Hydra before it, one clear line when it fails."""
 
 import atexit
-import difflib
 import functools
 import gc
 import logging
 import os
 import signal
 import sys
+import traceback
+import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -23,10 +26,12 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cli.compose import CIRCLE, CONF, complete, without_null_groups
+from experiments.cli.arguments import readable
+from experiments.cli.compose import CIRCLE, CONF, complete, groups, show_completed
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, run_isolated
+from experiments.cli.keys import key_of, unknown
 from experiments.cli.text import printable
 from experiments.cli.yaml_files import explain_unreadable
 
@@ -34,12 +39,16 @@ LONGEST = 500  # characters of an error that a library describes
 CONFIGURATION = (HydraException, OmegaConfBaseException, UserError)  # errors of the user's text
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that interrupt a command
 
-at_interrupt: list[Callable[[], None]] = []  # called after one of the signals
+at_end = ExitStack()  # what a sweep does when it ends, in whatever way
 received: list[int] = []  # signals
 
 
 class Interrupt(KeyboardInterrupt):
     """Not KeyboardInterrupt itself, after which Python may end with another status than ours."""
+
+
+class Failed(BaseException):
+    """The error of a command, its cause; not an Exception, for Hydra prints lines about those."""
 
 
 def interrupt(number: int, _: Any) -> None:
@@ -67,6 +76,7 @@ def prepare_process() -> None:
     # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
     logging.getLogger().addHandler(logging.NullHandler())
     explain_unreadable()
+    show_completed()
 
 
 def program(
@@ -76,29 +86,21 @@ def program(
 
     A UserError, and any error in the configuration, ends it with one line on standard
     error and the exit status `failure`; a signal ends it with 128 + its number: 130 after
-    Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. Hydra's -m is refused, but for a `sweep`.
+    Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. HYDRA_FULL_ERROR=1 shows the traceback of
+    every error. Hydra's -m is refused, but for a `sweep`.
     """
-
-    def fail(line: str) -> None:
-        print(f"error: {printable(scrubbed(line))}", file=sys.stderr)
-        sys.exit(failure)
-
-    composed = False  # whether Hydra has composed a configuration
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         def checked(cfg: DictConfig) -> Any:
             from experiments.cli.checks import check  # --help need not wait for pydantic
 
             refuse_password(cfg)
-            config = HydraConfig.get()
-            cfg = complete(name, cfg, config.overrides.task, config.runtime.choices)
+            cfg = complete(name, cfg, HydraConfig.get())
             check(cfg, name)
             return task(cfg)
 
         @functools.wraps(task)
         def job(cfg: DictConfig) -> None:
-            nonlocal composed
-            composed = True
             if is_job():
                 handle_signals()
                 prepare_process()  # a launcher may have started a process that did not run `main`
@@ -106,66 +108,78 @@ def program(
                 return
             try:
                 checked(cfg)
-            except UserError as error:
-                fail(str(error))
-            except OmegaConfBaseException as error:  # such as a reference to a missing value
-                fail(one_line(error))
+            except Exception as error:
+                raise Failed from error
+
+        def run() -> None:
+            sys.argv[1:] = readable(sys.argv[1:])
+            given = get_args_parser().parse_args()
+            several = (each.upper() == "HYDRA.MODE=MULTIRUN" for each in given.overrides)
+            if not sweep and (given.multirun or any(several)):
+                raise UserError("-m is for experiments.train and experiments.search; leave it out")
+            if given.config_name not in (None, name):
+                raise UserError(f"--config-name: run python -m experiments.{given.config_name}")
+            if given.help:
+                print(sys.modules[task.__module__].__doc__)
+            # Hydra warns of a callback that fails, and goes on
+            warnings.filterwarnings("error", "Callback .* raised")
+            with env_override({"HYDRA_FULL_ERROR": "1"}), at_end:  # raises errors, prints none
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
 
         @functools.wraps(task)
         def main() -> None:
-            nonlocal composed
-            composed = False
             prepare_process()
             handle_signals()
-            sys.argv = without_null_groups(sys.argv)
-            if not sweep and any(is_multirun(argument) for argument in sys.argv[1:]):
-                fail("-m is for experiments.train and experiments.search; leave it out here")
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
             try:
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+                run()
             except KeyboardInterrupt as interrupt:
                 with suppress(OSError):  # the terminal may be gone
                     print(f"interrupted{interrupt}", file=sys.stderr)
-                for finish in at_interrupt:
-                    with suppress(OSError):
-                        finish()
                 sys.exit(128 + (received or SIGNALS)[0])
-            except Exception as error:
-                # in composing, whatever Hydra, OmegaConf or a YAML parser says of the user's text
-                begun = composed or at_interrupt  # of a sweep, whose jobs may be other processes
-                if begun and not isinstance(error, CONFIGURATION):
-                    raise
-                fail(_explain(error, name))
+            except (Exception, Failed) as error:
+                tell(error, name)
+                sys.exit(failure)
 
         return main
 
     return decorate
 
 
-def is_multirun(argument: str) -> bool:
-    """Whether an argument, which may be shortened, is one of Hydra's for a sweep."""
-    key, _, value = argument.partition("=")
-    shortened = len(argument) > 2 and "--multirun".startswith(argument)
-    return argument == "-m" or shortened or (key, value.upper()) == ("hydra.mode", "MULTIRUN")
+def tell(caught: BaseException, name: str) -> None:
+    """Print an error on standard error: one line, if it is one in what the user gave."""
+    error = caught.__cause__ if isinstance(caught, Failed) else caught
+    if isinstance(error, UserWarning):  # of a callback
+        error = error.__context__ or error
+    # in composing, whatever Hydra, OmegaConf or a YAML parser says is of the user's text
+    explained = error is caught or isinstance(error, CONFIGURATION)
+    if not explained or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        print(scrubbed("".join(traceback.format_exception(error))), file=sys.stderr)
+    if explained:
+        print(f"error: {printable(scrubbed(_explain(error, name)))}", file=sys.stderr)
 
 
 def _explain(error: Exception, name: str) -> str:
-    """One line about a configuration that Hydra could not compose."""
+    """One line about an error in what the user gave."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
     if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
-        return f"{key}={value} is not understood; try quotes of two kinds: \"{key}='{value}'\""
+        return f"{error.override} is not understood; write KEY=VALUE"
     if isinstance(error, RecursionError):
         return CIRCLE
     key = getattr(error.__cause__, "full_key", None)
     if isinstance(error, ConfigCompositionException) and key and "Could not override" in str(error):
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            known = list(flatten(hydra.compose(name)))
+        known = _keys(name)
         if key in known:
             return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see --cfg job for all keys"
-        return f"there is no key {key} in the configuration; {hint}"
+        return unknown(key, known)
     return one_line(error)[:LONGEST]
+
+
+def _keys(name: str) -> list[str]:
+    """The keys of a command with the files that are chosen on its command line."""
+    chosen = [item for item in sys.argv[1:] if key_of(item) in groups()]
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        with suppress(HydraException, OmegaConfBaseException):  # several steps, or one elsewhere
+            return list(flatten(hydra.compose(name, chosen)))
+        return list(flatten(hydra.compose(name)))

@@ -4,11 +4,10 @@ The identity of a run, its name, its parameters in MLflow, what a study must not
 step file holds, and the page of all keys follow from it. Default values stand in conf/.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from experiments.cli.kinds import JUDGEMENT, LABEL, PLACE
 from experiments.cli.lightning_keys import Trainer
@@ -108,13 +107,6 @@ class Train(Section):
     published: Annotated[Published | None, LABEL]
 
 
-def file_name(text: str) -> str:
-    """A text that can name a file on every system."""
-    if not re.fullmatch(r"[\w.-]+", text):
-        raise ValueError("letters, digits, and any of ._-")
-    return text
-
-
 class HeldOut(Data):
     holdout: Positive
 
@@ -128,7 +120,7 @@ class Final(Section):
 
 class Search(Train):
     data: HeldOut
-    study: Annotated[Annotated[str, AfterValidator(file_name)] | None, LABEL]
+    study: Annotated[Annotated[str, Field(pattern=r"^[\w.-]+$")] | None, LABEL]
     trials: Positive
     full: Count
     smallest_above: Accuracy | None

@@ -16,9 +16,9 @@ from optuna.distributions import (
 from optuna.trial import create_trial
 
 from experiments.budget.network import price, try_out
-from experiments.cli.checks import unknown
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line
+from experiments.cli.keys import unknown
 
 RANGE = {"low", "high", "step", "log"}
 NOT_FOUND = object()

@@ -1,18 +1,19 @@
 """A sweep of runs: each job fails alone, one view shows all of them, a table ends the sweep.
 
-Each job keeps its state in a small file, in its own folder under `hydra.sweep.dir`; the
-process that started the sweep only reads these files. So it does not matter whether jobs run
-in this process, in others, or on other machines that share the folder.
+Each job keeps its state in a small file under `hydra.sweep.dir`; the process that started the
+sweep only reads these files. So it does not matter whether jobs run in this process, in others,
+or on other machines that share the folder. A job without such a file did not finish.
 """
 
-import math
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -21,50 +22,54 @@ from omegaconf import DictConfig
 from experiments.cli import tables
 from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import STATE, read_jobs
-from experiments.cli.program import at_interrupt
+from experiments.cli.program import at_end
 from experiments.cli.text import duration, percent
-from experiments.sweep.view import View, tally
+from experiments.sweep.view import FINISHED, View, tally
 
 PATIENCE = 5  # seconds that an interrupted job has to end
 
 
 class Sweep(Callback):
-    """Shows a sweep from its first job to its last."""
+    """Shows a sweep from its first job to its last, and fails where one of them did not finish."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # the copy in a job's process shows nothing
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        try:
-            refuse_password(config)  # before Hydra writes the configuration to a file
-        except UserError as error:
-            sys.exit(f"error: {error}")
-        self.folder, self.tracking = Path(config.hydra.sweep.dir), config.tracking
+        if config.hydra.job.chdir:
+            raise UserError(
+                "hydra.job.chdir=true would make a store in each job's folder; leave it"
+            )
+        refuse_password(config)  # before Hydra writes the configuration to a file
+        self.folder, self.tracking = Path(config.hydra.sweep.dir).absolute(), config.tracking
         for old in self.folder.glob(f"*/{STATE}"):  # of an earlier sweep in the same folder
             old.unlink()
         given = list(config.hydra.overrides.task)
         program = f"experiments.{config.hydra.job.config_name}"
         self.command = shlex.join(["python", "-m", program, "-m", *given])
-        self.view = View(self.folder, count_jobs(given))
+        own = config.hydra.sweeper.get("params") or {}
+        self.view = View(self.folder, count_jobs([*(f"{key}={own[key]}" for key in own), *given]))
         self.view.start()
-        at_interrupt.append(self.on_interrupt)  # Hydra has no callback for Ctrl-C
+        # not on_multirun_end, of which Hydra tells nobody after an error or Ctrl-C
+        at_end.push(self.end)
 
-    def on_multirun_end(self, **_: Any) -> None:
+    def end(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Show what became of each job. Exits with 1 unless all finished, or `kind` is raised."""
         self.view.stop()
-        jobs = read_jobs(self.folder)
-        self.show(jobs)
-        if any(job["state"] == "failed" for job in jobs):
-            print("to run again what failed, and nothing else:", self.command)
-            sys.exit(1)
-
-    def on_interrupt(self) -> None:
         jobs = read_jobs(self.folder)
         for job in jobs:
             if job["state"] == "running":
                 job["state"] = mark_as_killed(job, self.tracking)
-        self.view.stop()
-        self.show(jobs)
-        print("to go on where it stopped:", self.command)
+        failed = self.view.jobs - sum(job["state"] in FINISHED for job in jobs)
+        with suppress(OSError):  # the terminal may be gone
+            if jobs:
+                self.show(jobs)
+            if kind and issubclass(kind, KeyboardInterrupt):
+                print("to go on where it stopped:", self.command)
+            elif jobs and failed:
+                print("to run again what failed, and nothing else:", self.command)
+        if failed and kind is None:
+            sys.exit(1)
 
     def show(self, jobs: list[dict[str, Any]]) -> None:
         rows = []
@@ -82,15 +87,10 @@ class Sweep(Callback):
 
 
 def count_jobs(overrides: list[str]) -> int:
-    """The number of jobs of a sweep: all combinations of the values on its command line."""
+    """The number of jobs that Hydra makes of a command line."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    parsed = parser.parse_overrides(overrides)
-    last = {override.get_key_element(): override for override in parsed}  # which Hydra takes
-    return math.prod(
-        len(list(override.sweep_iterator()))
-        for override in last.values()
-        if override.is_discrete_sweep()
-    )
+    [jobs] = BasicSweeper.split_arguments(parser.parse_overrides(overrides), None)
+    return len(jobs)
 
 
 def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> str:

@@ -20,7 +20,8 @@ from experiments.cli.tables import Plain
 from experiments.cli.text import duration, percent, printable
 
 SECONDS = 0.5  # between two looks at the jobs
-DONE = ("trained", "trained before", "not needed", "searched", "failed")
+FINISHED = ("trained", "trained before", "not needed", "searched")
+DONE = (*FINISHED, "failed")
 
 
 class View(threading.Thread):
@@ -41,8 +42,8 @@ class View(threading.Thread):
             speed_estimate_period=3600,  # seconds: most jobs take minutes
         )
         self.sweep = self.bars.add_task("sweep", total=jobs, note="")
-        self.tasks: dict[str, TaskID] = {}  # by the folder of a job
-        self.ended: set[str] = set()
+        self.tasks: dict[int, TaskID] = {}  # by the number of a job
+        self.ended: set[int] = set()
 
     def run(self) -> None:
         with self.bars:
@@ -62,19 +63,19 @@ class View(threading.Thread):
         total = self.jobs - len(jobs) + len(new)
         self.bars.update(self.sweep, completed=done, total=total, note=tally(jobs))
         for job in jobs:
-            folder, ended = job["folder"], job["state"] in DONE
-            if folder not in self.tasks:
-                self.tasks[folder] = self.bars.add_task(job["name"], total=None, note="")
+            number, ended = job["number"], job["state"] in DONE
+            if number not in self.tasks:
+                self.tasks[number] = self.bars.add_task(job["name"], total=None, note="")
             self.bars.update(
-                self.tasks[folder],
+                self.tasks[number],
                 description=job["name"],
                 completed=job.get("epoch", 0),
                 total=job.get("epochs"),
                 note=f"val {percent(job['val_acc'])}" if "val_acc" in job else "",
                 visible=not ended,
             )
-            if ended and folder not in self.ended:
-                self.ended.add(folder)
+            if ended and number not in self.ended:
+                self.ended.add(number)
                 if self.bars.disable:
                     self.print(job)
 

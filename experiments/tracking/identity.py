@@ -39,9 +39,8 @@ def run_name(cfg: DictConfig) -> str:
 
 
 def identified(cfg: DictConfig) -> DictConfig:
-    """The configuration, completed by what only Hydra knows: the files chosen, and the name."""
+    """The configuration with a name, which is made from the command line if none is given."""
     hydra = HydraConfig.get()
-    cfg.step, cfg.experiment = hydra.runtime.choices.step, hydra.runtime.choices.experiment
     cfg.name = cfg.name or name_experiment(cfg, hydra.job.config_name, hydra.overrides.task)
     expand_fast_dev_run(cfg)
     return cfg

@@ -304,7 +304,7 @@ def test_a_study_begun_anew_has_nothing_of_the_old_one(place, monkeypatch):
     [
         (["trials=0"], "trials must be at least 1, not 0"),
         (["search=plane"], "search=plane does not exist; choose one of blocks, plain, scale"),
-        (["study=a/b"], "study must be letters, digits"),
+        (["study=a/b"], "study must be text without special characters, not a/b"),
         (["data.holdout=null"], "data.holdout must be a whole number, not null"),
         (["data.holdout=2000"], "data.holdout is 2,000, but there are 2,000 training images"),
         (["smallest_above=99"], "smallest_above must be at most 1, not 99"),

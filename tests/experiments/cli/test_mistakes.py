@@ -38,9 +38,18 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
             "data=mnits does not exist; choose one of csv, emnist, fashion_mnist",
         ),
         (["sead=1"], "there is no key sead in the configuration; did you mean seed?"),
+        (["lr=0.1"], "there is no key lr in the configuration; did you mean optimizer.lr?"),
+        (["+epochs=3"], "there is no key epochs in the configuration; did you mean trainer.max_e"),
+        (["step=13", "scheduler.gama=1"], "scheduler.gama in the configuration; did you mean s"),
+        (["seed=range(3"], "seed must be a whole number, not range(3 (text)"),
+        (["seed"], "seed is not understood; write KEY=VALUE"),
+        (["--config-name=search"], "run python -m experiments.search"),
+        (["--experimental-rerun=none.pickle"], "File none.pickle does not exist!"),
+        (["-m", "--cfg=job"], "Only one of --run, --multirun, --cfg"),
+        (["-m", "scheduler=null,step"], "a sweep cannot choose null; run ~scheduler by itself"),
         (
-            ["name=a (1).b"],
-            "try quotes of two kinds: \"name='a (1).b'\"",
+            ["hydra.mode=MULTIRUN", "hydra.job.chdir=true"],
+            "would make a store in each job's folder",
         ),
         (["model.withs=[1]"], "there is no key model.withs in the configuration; did you mean"),
         (["step=s13", "seed=-1"], "seed must be at least 0, not -1"),
@@ -90,6 +99,15 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
 def test_a_mistake_in_the_configuration(workplace, arguments, complaint, complaint_of):
     assert complaint in complaint_of(*arguments)
     assert not (workplace.folder / "checkpoints").exists()
+
+
+def test_the_traceback_is_shown_if_asked_for(run_here, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    for mistake in ("sead=1", "seed=-1"):
+        status, _, errors = run_here("train", mistake)
+        assert status == 1
+        assert errors.startswith("Traceback (most recent call last):")
+        assert errors.splitlines()[-1].startswith("error: ")
 
 
 def test_over_budget_names_limit_count_excess_and_layers_before_anything_slow_is_imported():

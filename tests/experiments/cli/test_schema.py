@@ -1,11 +1,14 @@
 """Every file of conf/ fits the schema, and what the schema forbids is refused in a line."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import PROJECT, configure
+from jsonschema import Draft202012Validator
+from omegaconf import OmegaConf
 
 from experiments.cli.checks import check
 from experiments.cli.errors import UserError
@@ -13,6 +16,7 @@ from experiments.cli.keys import kind
 from experiments.cli.schema import SCHEMAS, walk
 
 CONF, PAGE = PROJECT / "conf", PROJECT / "docs" / "configuration.md"
+FOR_EDITORS = CONF / "step.schema.json"
 GROUPS = ("step", "experiment", "data", "model", "augmentation", "loss", "optimizer", "scheduler")
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 CHOICES = [
@@ -94,6 +98,78 @@ def test_a_typing_error_in_a_step_file(tmp_path, text):
 
 def test_the_page_of_all_keys_is_that_of_the_schema():
     assert PAGE.read_text() == page(), "write it anew: python tests/experiments/cli/test_schema.py"
+
+
+def test_the_schema_for_editors_is_that_of_the_commands():
+    assert FOR_EDITORS.read_text() == for_editors(), "write it anew, as the page"
+
+
+def step_files() -> list[Path]:
+    return [path for group in ("step", "experiment") for path in (CONF / group).rglob("*.yaml")]
+
+
+def test_editors_find_nothing_wrong_with_our_files():
+    validator = Draft202012Validator(json.loads(for_editors()))
+    for path in step_files():
+        validator.validate(OmegaConf.to_container(OmegaConf.load(path)))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("budgets: {parameters: 10}", "budgets"),
+        ("trainer: {max_epoch: 3}", "max_epoch"),
+        ("trainer: {max_epochs: 0}", "0 is not valid"),
+        ("budget: {parameters: many}", "many"),
+        ("model: [8, 8]", "is not valid"),
+        ("seed: one", "one"),
+    ],
+)
+def test_editors_find_mistakes(text, complaint):
+    found = Draft202012Validator(json.loads(for_editors())).iter_errors(yaml.safe_load(text))
+    assert complaint in "; ".join(error.message for error in found)
+
+
+def for_editors() -> str:
+    """conf/step.schema.json: what a file of conf/step or conf/experiment may hold."""
+    schema = SCHEMAS["train"].model_json_schema(by_alias=True)
+    sections = schema["$defs"]
+
+    def describe(section: dict, prefix: str) -> None:
+        section.pop("required", None)  # a file holds only what differs
+        for name, shape in section["properties"].items():
+            key = prefix + name
+            inner = sections.get(shape.get("$ref", "").rpartition("/")[2])
+            if inner:
+                describe(inner, f"{key}.")
+                continue
+            options = shape.get("anyOf", [shape])
+            for one in options:
+                one.pop("title", None)
+                one.pop("pattern", None)  # of a name, with classes that few validators know
+                if one.get("type") == "object" and (CONF / key).is_dir():
+                    one["properties"] = {argument: {} for argument in arguments(key)}
+            # ${other.key}, and 6_000, which is a text in YAML 1.2
+            text = r"^\$\{|^\d[\d_]*$" if "integer" in str(shape) else r"^\$\{"
+            value = {"anyOf": [*options, {"type": "string", "pattern": text}]}
+            if meaning := DOCUMENTED.get(key, ("", ""))[1]:
+                value["description"] = meaning
+            section["properties"][name] = value
+
+    describe(schema, "")
+    schema["title"] = "A step or an experiment of Parsimony"
+    schema["properties"]["defaults"] = {
+        "type": "array",
+        "description": "the files that this one extends, such as s13, and _self_ for itself",
+    }
+    schema["properties"]["hydra"] = {"type": "object", "description": "settings of Hydra"}
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
+def arguments(group: str) -> list[str]:
+    """The keys of all files of a group."""
+    files = (yaml.safe_load(path.read_text()) for path in (CONF / group).glob("*.yaml"))
+    return sorted({key for file in files for key in file} - {"defaults"})
 
 
 def page() -> str:
@@ -202,4 +278,5 @@ def documented() -> dict[str, tuple[str, str]]:
 DOCUMENTED = documented()
 
 if __name__ == "__main__":
-    Path(PAGE).write_text(page())
+    PAGE.write_text(page())
+    FOR_EDITORS.write_text(for_editors())

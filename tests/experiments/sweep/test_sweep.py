@@ -40,6 +40,7 @@ def swept(tmp_path_factory, small) -> tuple[Workplace, subprocess.CompletedProce
     """Two seeds that finish, side by side, and two that fail."""
     workplace = Workplace(tmp_path_factory.mktemp("sweep"))
     overrides = ("seed=range(2)", "optimizer.lr=0.02,1e30", "trainer.max_epochs=2")
+    overrides += ("hydra.sweep.subdir=of-${seed}/${optimizer.lr}",)  # not where states are kept
     return workplace, sweep(workplace, small, "launcher=local", *overrides)
 
 
@@ -96,6 +97,48 @@ def test_the_same_sweep_again_trains_what_is_missing_and_nothing_else(swept, sma
     assert all(after[name].info.end_time == end for name, end in before.items())
     parent = after["step 13, data=idx, optimizer.lr=0.02, trainer.max_epochs=2"]
     assert parent.data.metrics["seeds"] == 3
+
+
+@pytest.mark.parametrize("moment", ["on_multirun_start", "on_multirun_end"])
+def test_a_sweep_whose_callback_fails_has_failed(
+    swept, small, run_here, tmp_path, monkeypatch, moment
+):
+    (tmp_path / f"fails_{moment}.py").write_text(
+        "from hydra.experimental.callback import Callback\n"
+        "class Fails(Callback):\n"
+        f"    def {moment}(self, **_):\n"
+        "        raise ValueError('no luck')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    given = quick(small, "seed=0", "optimizer.lr=0.02", "trainer.max_epochs=2")
+    callback = f"+hydra.callbacks.fails._target_=fails_{moment}.Fails"
+    status, output, errors = run_here("train", "-m", *swept[0].places, *given, callback)
+    assert status == 1
+    assert "no luck" in errors
+    assert "failed" not in output  # of the jobs, each was trained before, or not begun
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_worker_dies_has_failed(workplace, small, tmp_path):
+    (tmp_path / "dies.py").write_text(
+        "import os\n"
+        "from hydra.experimental.callback import Callback\n"
+        "class Dies(Callback):\n"
+        "    def on_job_start(self, **_):\n"
+        "        os._exit(1)\n"
+    )
+    command = workplace.command("train", "-m", *quick(small, "seed=0,1", "launcher=local"))
+    result = subprocess.run(
+        [*command, "+hydra.callbacks.dies._target_=dies.Dies"],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": f"{PROJECT}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "A worker process managed by the executor was unexpectedly terminated" in result.stderr
+    assert len(result.stderr.splitlines()) < 5
 
 
 @pytest.mark.slow

@@ -1,0 +1,133 @@
+"""The commands by their names: the list of them, their help, and completion in a shell."""
+
+import importlib
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, configure
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from experiments.__main__ import COMMANDS
+from experiments.cli.arguments import readable
+from experiments.cli.checks import check
+from experiments.cli.schema import SCHEMAS
+
+
+def parsimony(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "experiments", *arguments],
+        cwd=PROJECT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_command_is_in_the_list_with_a_line():
+    files = {path.stem for path in (PROJECT / "experiments").glob("[a-z]*.py")}
+    assert files == set(COMMANDS)
+    result = parsimony()
+    assert result.returncode == 0
+    assert result.stdout in (PROJECT / "docs" / "commands.md").read_text()
+    listed = [line.split(maxsplit=1) for line in result.stdout.splitlines()[2:]]
+    assert [name for name, _ in listed] == list(COMMANDS)
+    assert all(len(text) > 20 and text.endswith(".") for _, text in listed)
+
+
+def test_a_command_by_its_name_is_the_command():
+    named, module = (
+        subprocess.run(
+            [sys.executable, "-m", *program, "step=13", "seed=-1"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for program in (("experiments", "train"), ("experiments.train",))
+    )
+    assert named.returncode == module.returncode == 1
+    assert named.stderr == module.stderr == "error: seed must be at least 0, not -1\n"
+    unknown = parsimony("trian")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr == "error: there is no command trian; choose train\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_begins_with_what_a_command_does_and_three_examples(command, run_here):
+    status, text, _ = run_here(command, "--help")
+    assert status == 0
+    described, hydra = text.split("powered by Hydra")
+    assert "== Configuration groups ==" in hydra
+    assert described.startswith(importlib.import_module(f"experiments.{command}").__doc__)
+    examples = [line for line in described.splitlines() if line.startswith("python -m ")]
+    assert len(examples) == 3
+    for example in examples:  # each is accepted, as bash hands it on
+        _, _, program, *arguments = shlex.split(example, comments=True)
+        assert program == f"experiments.{command}"
+        arguments = [item.replace("model=best", "run=best") for item in arguments if item != "-m"]
+        overrides = OverridesParser.create().parse_overrides(readable(arguments))
+        [[first, *_]] = BasicSweeper.split_arguments(overrides, None)
+        name = command if command in SCHEMAS else "train"
+        check(configure(name, *first), name)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """Completes a line in bash, as the docs install it, with a `parsimony` on the path."""
+    folder = tmp_path_factory.mktemp("bin")
+    program = folder / "parsimony"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m experiments "$@"\n')
+    program.chmod(0o755)
+    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+    def complete(line: str) -> list[str]:
+        script = """
+            eval "$(parsimony -sc install=bash)"
+            COMP_LINE=$1; COMP_POINT=${#1}; COMP_CWORD=$2
+            hydra_bash_completion; printf '%s\\n' "${COMPREPLY[@]}"
+        """
+        words = line.split(" ")
+        result = subprocess.run(
+            ["bash", "-c", script, "bash", line, str(len(words) - 1)],
+            cwd=PROJECT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert not result.stderr
+        return result.stdout.split()
+
+    return complete
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("parsimony ", list(COMMANDS)),
+        ("parsimony co", ["compare", "competition"]),
+        ("parsimony train step=s1", ["step=s10", "step=s11", "step=s12", "step=s13"]),
+        ("parsimony train step=s13 scheduler.g", ["scheduler.gamma="]),
+        ("parsimony search sampler=t", ["sampler=tpe"]),
+    ],
+)
+def test_completion_in_bash(shell, line, completed):
+    assert sorted(shell(line)) == sorted(completed)
+
+
+def test_the_console_command_is_installed_with_the_package():
+    text = Path(PROJECT, "pyproject.toml").read_text()
+    assert 'parsimony = "experiments.__main__:main"' in text
+
+
+def test_what_cfg_shows_is_what_runs(run_here):
+    status, text, _ = run_here("train", "step=13", "scheduler=one_cycle", "--cfg", "job")
+    assert status == 0
+    assert "step: s13\n" in text
+    assert "step_size" not in text  # of the step's own schedule
