@@ -218,7 +218,9 @@ def fit(
                 one = separate(module, index, member.cfg, member.network, best=tested)
             else:
                 one = take_best(module, folder) if tested else module
-            run.tag("backend", module.learn.backend)
+            run.tag("backend", history.trained_by[-1][1])
+            if changes := history.changes():
+                run.tag("backend.changes", changes)
             run.log_figures(history.summary(index), time=history.ended[-1])
             conclude(member, run, one, data, history, index, digest, artifacts)
     for member, run in zip(members, runs, strict=True):
