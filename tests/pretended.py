@@ -59,29 +59,33 @@ class PretendedGPU(TorchDispatchMode):
         self.waits: list[str] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs, op = kwargs or {}, func.overloadpacket
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         ours = [x for x in given if isinstance(x, Pretended)]
-        op, device = func.overloadpacket, (kwargs or {}).get("device")
+        others = [x for x in given if not isinstance(x, Pretended)]
+        target = kwargs["device"].type if kwargs.get("device") else None
+        moves = op in (aten._to_copy, aten.copy_)
         if op is aten._has_compatible_shallow_copy_type:
             return False
-        if not ours and (device is None or device.type == "cpu"):
-            return func(*args, **(kwargs or {}))
-        others = [x for x in given if x.ndim and not isinstance(x, Pretended)]
-        moves = op in (aten._to_copy, aten.copy_)
-        if ours and others and not moves:
+        if not ours and target in (None, "cpu"):
+            return func(*args, **kwargs)
+        if ours and not moves and any(x.ndim for x in others):
             raise RuntimeError(f"expected all tensors to be on the same device: {func}")
         if torch.are_deterministic_algorithms_enabled() and op in UNSTABLE:
             raise RuntimeError(f"{func} has no deterministic implementation")
         masked = op in (aten.index, aten.index_put_) and any(x.dtype is torch.bool for x in given)
-        across = moves and (others or (device is not None and device.type == "cpu"))
-        if op in WAITS or masked or across:
+        if op in WAITS or masked or (moves and (others or target == "cpu")):
             self.waits.append("".join(traceback.format_stack(limit=30)))
-        args, kwargs = tree_map_only(Pretended, lambda x: x.held, (args, kwargs or {}))
-        out = func(*args, **(kwargs | {"device": CPU} if device is not None else kwargs))
-        if (device is not None and device.type == "cpu") or (moves and args[0] is out and not isinstance(given[0], Pretended)):
+        if target:
+            kwargs = kwargs | {"device": CPU}
+        args, kwargs = tree_map_only(Pretended, lambda x: x.held, (args, kwargs))
+        out = func(*args, **kwargs)
+        if target == "cpu" or any(out is x for x in others):
             return out
         known = {id(x.held): x for x in ours}  # an operation in place returns what it was given
-        return tree_map_only(Tensor, lambda x: known.get(id(x), None) if id(x) in known else Pretended(x), out)
+        return tree_map_only(
+            Tensor, lambda x: known[id(x)] if id(x) in known else Pretended(x), out
+        )
 
 
 @contextmanager
@@ -90,7 +94,8 @@ def pretended_gpu() -> Iterator[PretendedGPU]:
     with ExitStack() as stack:
         for name, value in PATCHES.items():
             stack.enter_context(patch.object(torch.cuda, name, lambda *_, value=value: value))
-        stack.enter_context(patch.object(torch.accelerator, "current_accelerator", lambda **_: None))
+        none = patch.object(torch.accelerator, "current_accelerator", lambda **_: None)
+        stack.enter_context(none)  # Adam would ask it for its stream
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(1, device="cuda") is a copy then
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)
         yield stack.enter_context(PretendedGPU())

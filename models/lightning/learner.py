@@ -127,7 +127,7 @@ class Learner:
                 self._try(program, images, labels)
             except Exception as error:
                 self._try(self.plain, images, labels)  # raises if the compiler was not at fault
-                errors.append(error)
+                errors.append(getattr(error, "inner_exception", error))  # without Dynamo's words
             else:
                 return explained(name, errors), program
         return explained("eager", errors), self.plain
@@ -141,8 +141,8 @@ class Learner:
         try:
             with torch.random.fork_rng([images.device] if images.is_cuda else []):
                 for _ in range(3):
-                    loss, _ = scores = program(images, labels)  # both are held, as in a step
-                    torch.autograd.grad(loss.sum(), weights)
+                    scores = program(images, labels)  # both of them are held, as in a step
+                    torch.autograd.grad(scores[0].sum(), weights)
         finally:
             for buffer, value in before.items():
                 buffer.copy_(value)
