@@ -2,6 +2,7 @@
 # make ui             shows the runs in a browser           make test-slow   runs the tests that take minutes
 # make gate           checks the budget of every step     make trial       a short training and its gate
 # make setup          the environment and the data, as `make step` needs them
+# make test-gpu       what only a GPU can tell            make lint        ruff
 
 PYTHON ?= python3
 STEP ?= 13
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # 13 and s13 are step 13 of the ladder; any other name is a step of your own
 NAME := $(shell echo '$(STEP)' | sed -E 's/^0?([0-9])$$/s0\1/; s/^([0-9]+)$$/s\1/')
 
-.PHONY: step test test-slow lint gate trial ui setup clean
+.PHONY: step test test-slow test-gpu lint gate trial ui setup clean
 
 step: setup
 	@$(BIN)/python -m experiments.train step=$(NAME) $(ARGS)
@@ -25,6 +26,12 @@ test: setup .venv/tests
 # one at a time: they start processes of their own, and time some of them
 test-slow: setup .venv/tests
 	@$(BIN)/python -m pytest -m slow --numprocesses=0 $(ARGS)
+
+# what only a GPU can tell, as a table in mlruns/gpu.md
+test-gpu: setup .venv/tests
+	@if $(BIN)/python -c 'import torch; exit(not torch.cuda.is_available())'; then \
+	    $(BIN)/python -m pytest -m gpu --numprocesses=0 $(ARGS); \
+	else echo 'test-gpu: PyTorch finds no GPU here, so there is nothing to test'; fi
 
 lint: .venv/tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import tables
 from experiments.cli.errors import UserError, refuse_password
@@ -37,6 +37,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             refuse_password(config)  # before Hydra writes the configuration to a file
+            refuse_missing_gpu(config)
         except UserError as error:
             sys.exit(f"error: {error}")
         self.folder, self.tracking = Path(config.hydra.sweep.dir), config.tracking
@@ -79,6 +80,20 @@ class Sweep(Callback):
                 print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
         for report in {job["report"]: None for job in jobs if "report" in job}:
             print(report)
+
+
+def refuse_missing_gpu(config: DictConfig) -> None:
+    """Raises UserError: this machine's Ray would wait without end for a GPU that is not there."""
+    ray = OmegaConf.select(config, "hydra.launcher.ray")
+    if not ray or not ray.remote.num_gpus or ray.init.get("address") or ray.init.get("num_gpus"):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"each run is to have {ray.remote.num_gpus} of a GPU, but PyTorch finds none here; "
+            "launcher=local takes the cores"
+        )
 
 
 def count_jobs(overrides: list[str]) -> int:

@@ -5,7 +5,7 @@ from itertools import cycle, islice
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import PROJECT, configure, quick
+from conftest import PROJECT, configure, one_line, quick
 from pretended import PretendedGPU, pretended_gpu
 from torch import nn
 
@@ -13,8 +13,9 @@ from experiments.benchmarks.baselines import loaders
 from experiments.cli.config import build
 from experiments.data.images import ImageData, Images
 from experiments.training.checkpoints import KeepEpochs
-from experiments.training.trainer import fuse, make_module
+from experiments.training.trainer import fuse, make_module, predict
 from models import augmentation
+from models.lightning.learner import Learner, Scores
 from models.lightning.steps import TrainingSteps
 from models.networks import blocks
 
@@ -132,6 +133,41 @@ def test_an_operation_that_cannot_be_repeated_is_seen(monkeypatch):
     monkeypatch.setitem(blocks.POOLS, "max", lambda _: nn.AdaptiveAvgPool2d(14))
     with pytest.raises(RuntimeError, match="no deterministic implementation"):
         train_on_gpu(("step=s13", "+model.pools=[2]"))
+
+
+def test_gradients_are_dropped_before_a_cuda_graph_overwrites_them(monkeypatch):
+    learn = Learner.__call__
+
+    def checked(self: Learner, *batch: torch.Tensor) -> Scores:
+        assert all(weight.grad is None for weight in self.network.parameters())
+        return learn(self, *batch)
+
+    monkeypatch.setattr(Learner, "__call__", checked)
+    train(torch.device("cpu"), ("step=s13",), False)
+
+
+def test_a_module_that_predicted_on_a_gpu_trains_again():
+    module = train(torch.device("cpu"), ("step=s13",), False)
+    images, gpu = torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.device("cuda", 0)
+    with pretended_gpu():
+        assert predict(module, images, 4, gpu).shape == (8,)
+        loss, _ = module.train().learn(images.to(gpu), torch.arange(8).to(gpu))
+        loss.backward()
+
+
+@pytest.mark.parametrize("command", ["train", "search"])
+def test_local_sweeps_leave_the_gpu_alone(command):
+    assert configure(command, "launcher=local").trainer.accelerator == "cpu"
+    asked = configure(command, "launcher=local", "trainer.accelerator=gpu")
+    assert asked.trainer.accelerator == "gpu"
+
+
+def test_a_sweep_does_not_wait_for_a_gpu_that_is_not_there(workplace):
+    result = workplace.run("train", "-m", "launcher=gpus", "step=s13")
+    assert one_line(result) == (
+        "error: each run is to have 0.25 of a GPU, but PyTorch finds none here; launcher=local "
+        "takes the cores"
+    )
 
 
 @pytest.mark.parametrize("path", [("gpu", "cpu"), ("cpu", "gpu")], ids=" to ".join)
