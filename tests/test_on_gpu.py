@@ -12,7 +12,7 @@ import torch
 from conftest import PROJECT, Workplace, configure
 from torch import Tensor
 
-from experiments.budget.network import design
+from experiments.budget.network import build_network
 from experiments.cli.config import build
 from experiments.data.images import ImageData, load
 from experiments.training.precision import set_precision
@@ -130,7 +130,7 @@ def test_both_passes_of_a_step_are_a_cuda_graph(found, images):
 def test_products_have_the_bits_that_the_configuration_says(found, images, key):
     cfg = configure("train", "step=s13", f"tf32={key or 'null'}")
     set_precision(cfg, GPU)
-    network = design(cfg)[0].to(GPU).eval()
+    network = build_network(cfg).to(GPU).eval()
     x = images.val.images[:1000].to(GPU) / 255.0
     with torch.no_grad():
         outputs, exact = network(x), network.double()(x.double())

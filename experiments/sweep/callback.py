@@ -7,6 +7,7 @@ in this process, in others, or on other machines that share the folder.
 
 import math
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -87,12 +88,11 @@ def refuse_missing_gpu(config: DictConfig) -> None:
     ray = OmegaConf.select(config, "hydra.launcher.ray")
     if not ray or not ray.remote.num_gpus or ray.init.get("address") or ray.init.get("num_gpus"):
         return
-    import torch
-
-    if not torch.cuda.is_available():
+    if shutil.which("nvidia-smi") is None:  # comes with the driver; PyTorch would take seconds
         raise UserError(
-            f"each run is to have {ray.remote.num_gpus} of a GPU, but PyTorch finds none here; "
-            "launcher=local takes the cores"
+            f"each run is to have {ray.remote.num_gpus} of a GPU, but there is no nvidia-smi here, "
+            "so no GPU: launcher=local takes the cores; if there is one, say so by "
+            "+hydra.launcher.ray.init.num_gpus=1"
         )
 
 
