@@ -2,6 +2,7 @@
 # make ui             shows the runs in a browser           make test-slow   runs the tests that take minutes
 # make gate           checks the budget of every step     make trial       a short training and its gate
 # make setup          the environment and the data, as `make step` needs them
+# make test-gpu       what only a GPU can tell            make lint        ruff
 
 PYTHON ?= python3
 STEP ?= 13
@@ -12,7 +13,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: step test test-slow lint gate trial ui setup clean
+.PHONY: step test test-slow test-gpu lint gate trial ui setup clean
 
 step: setup
 	@$(BIN)/python -m experiments.train step=$(STEP) $(ARGS)
@@ -23,6 +24,12 @@ test: setup .venv/tests
 # one at a time: they start processes of their own, and time some of them
 test-slow: setup .venv/tests
 	@$(BIN)/python -m pytest -m slow --numprocesses=0 $(ARGS)
+
+# what only a GPU can tell, as a table in mlruns/gpu.md
+test-gpu: setup .venv/tests
+	@if $(BIN)/python -c 'import torch; exit(not torch.cuda.is_available())'; then \
+	    $(BIN)/python -m pytest -m gpu --numprocesses=0 $(ARGS); \
+	else echo 'test-gpu: PyTorch finds no GPU here, so there is nothing to test'; fi
 
 lint: .venv/tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

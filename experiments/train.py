@@ -51,8 +51,7 @@ def main(cfg: DictConfig) -> str:
         again = " (force=true trains it again)" if outcome == "trained before" else ""
         device = f"{tags['device']} ({tags['device.name']})"
         screen.show(member.cfg, f"{member.name}: {outcome}{again}", run.data.metrics, device)
-        if tags["backend"].startswith("eager, as "):
-            print(f"slower than it could be: {tags['backend']}")
+        screen.show_backend(tags)
         print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
         print(f"checkpoints and log: {member.folder}")
     return outcome

@@ -24,7 +24,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
     """The contenders, each of which has trained a few batches before."""
     data, _ = load(cfg)
     few = first_batches(data, WARM_UP)
-    module, other = (make_module(cfg, build_network(cfg), len(data.train.labels)) for _ in range(2))
+    module = make_module(cfg, build_network(cfg), len(data.train.labels))
     if cfg.bench.batches is not None:
         data = first_batches(data, cfg.bench.batches)
     cfg.trainer.max_epochs = 1
@@ -33,7 +33,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
         "notebook, 2 workers": lambda data: next(baselines.notebook(cfg, data, workers=2))[0],
         "Lightning, 0 workers": partial(baselines.lightning, cfg),
         OURS: partial(ours, cfg, module),
-        "bare loop": partial(baselines.bare, cfg, other.learn),
+        "bare loop": partial(baselines.bare, cfg, module.learn),
         "floor": partial(baselines.floor, cfg, price(cfg).mult_adds),
     }
     for train in contenders.values():

@@ -16,7 +16,7 @@ class Trainer(Section):
     target: Literal["pytorch_lightning.Trainer"] = Field(alias="_target_")
     max_epochs: Positive
     min_epochs: Positive | None = None
-    precision: Literal["32-true", "bf16-mixed"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     deterministic: bool
     benchmark: bool = False
     callbacks: Objects | None = None

@@ -95,6 +95,7 @@ class Train(Section):
     point: Annotated[Any, LABEL]  # a short form of other keys
     fused: Annotated[Fused, PLACE]
     compile: Literal["auto"] | bool  # changes the last digits
+    tf32: Literal[True] | None
     force: Annotated[bool, PLACE]
     until_verdict: Annotated[Margin | Literal["target"] | None, PLACE]
     checkpoints: Annotated[Checkpoints, PLACE]

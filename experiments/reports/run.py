@@ -62,4 +62,14 @@ def show_fused(members: list["Member"], store: "Store") -> None:
         )
         rows.append((name, run.info.status.lower(), *accuracies))
     tables.show(("run", "", "accuracy, last epoch", "best epoch", "test images"), rows)
+    show_backend(run.data.tags)
     print(f"to look at them: make ui, then {store.url(run.data.tags['mlflow.parentRunId'])}")
+
+
+def show_backend(tags: dict[str, str]) -> None:
+    """Print what trained a run, where that was not the fastest, or not the same in all epochs."""
+    backend = tags.get("backend", "")
+    if ", as " in backend:
+        print(f"slower than it could be: {backend}")
+    if "backend.changes" in tags:
+        print(f"not trained in one way: {tags['backend.changes']}")

@@ -71,7 +71,8 @@ def train_step(step: str, seed: int) -> Member:
     here = [
         item
         for item in overrides.task
-        if kind(key := key_of(item)) == PLACE and key.split(".")[0] in known and key != "force"
+        if (key := key_of(item)) == "launcher"  # it may say on which device
+        or (kind(key) == PLACE and key.split(".")[0] in known and key != "force")
     ]
     cfg = compose("train", overrides=[f"step={step}", f"seed={seed}", *here, *search_path()])
     cfg.step = step

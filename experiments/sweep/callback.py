@@ -6,6 +6,7 @@ or on other machines that share the folder. A job without such a file did not fi
 """
 
 import shlex
+import shutil
 import sys
 import time
 from contextlib import suppress
@@ -17,7 +18,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import tables
 from experiments.cli.errors import UserError, refuse_password
@@ -41,6 +42,7 @@ class Sweep(Callback):
                 "hydra.job.chdir=true would make a store in each job's folder; leave it"
             )
         refuse_password(config)  # before Hydra writes the configuration to a file
+        refuse_missing_gpu(config)
         self.folder, self.tracking = Path(config.hydra.sweep.dir).absolute(), config.tracking
         for old in self.folder.glob(f"*/{STATE}"):  # of an earlier sweep in the same folder
             old.unlink()
@@ -84,6 +86,19 @@ class Sweep(Callback):
                 print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
         for report in {job["report"]: None for job in jobs if "report" in job}:
             print(report)
+
+
+def refuse_missing_gpu(config: DictConfig) -> None:
+    """Raises UserError: this machine's Ray would wait without end for a GPU that is not there."""
+    ray = OmegaConf.select(config, "hydra.launcher.ray")
+    if not ray or not ray.remote.num_gpus or ray.init.get("address") or ray.init.get("num_gpus"):
+        return
+    if shutil.which("nvidia-smi") is None:  # comes with the driver; PyTorch would take seconds
+        raise UserError(
+            f"each run is to have {ray.remote.num_gpus} of a GPU, but there is no nvidia-smi here, "
+            "so no GPU: launcher=local takes the cores; if there is one, say so by "
+            "+hydra.launcher.ray.init.num_gpus=1"
+        )
 
 
 def count_jobs(overrides: list[str]) -> int:

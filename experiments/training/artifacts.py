@@ -23,7 +23,7 @@ MISTAKES, PER_CLASS = "mistakes.csv", "per_class.csv"
 MODEL_PACKAGES = ("torch", "numpy")  # what the exported model needs to run
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def log_artifacts(
     cfg: DictConfig,
     run: TrackedRun,

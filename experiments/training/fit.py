@@ -218,7 +218,6 @@ def fit(
                 one = separate(module, index, member.cfg, member.network, best=tested)
             else:
                 one = take_best(module, folder) if tested else module
-            run.tag("backend", module.learn.backend)
             run.log_figures(history.summary(index), time=history.ended[-1])
             conclude(member, run, one, data, history, index, digest, artifacts)
     for member, run in zip(members, runs, strict=True):
@@ -243,6 +242,9 @@ def conclude(
         artifacts: see `fit`.
     """
     cfg, epochs = member.cfg, history.epochs[index]
+    run.tag("backend", history.trained_by[-1][1])
+    if changes := history.changes():
+        run.tag("backend.changes", changes)
     tested = artifacts and data.test is not None
     judged = data.test if tested else data.val
     predicted = predict(module, judged.images, data.eval_batch_size, data.val.images.device)

@@ -22,6 +22,11 @@ def expand(cfg: DictConfig) -> list[DictConfig]:
         UserError: values in `fused` that cannot be trained together.
     """
     varied = {name: _values(cfg, name) for name in KEYS if cfg.fused[name] is not None}
+    if varied and cfg.trainer.precision != "32-true":
+        raise UserError(
+            f"fused trains in 32-true, not in {cfg.trainer.precision}: PyTorch has no BatchNorm of "
+            "stacked networks in fewer bits; train them one by one"
+        )
     if 0 in varied.get("dropout", ()):
         raise UserError("fused.dropout: a network without dropout is another one; leave 0 out")
     runs = []

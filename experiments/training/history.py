@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -37,6 +38,7 @@ class History(Checkpoint):
         ended: when each epoch ended, in milliseconds since 1970.
         losses: of each epoch, float [P, runs]: of its batches, or means of several at a time.
         batches: trained on so far.
+        trained_by: device and backend of each epoch; see `Learner.backend`.
         stopped: whether a callback, such as EarlyStopping, ended the training.
     """
 
@@ -46,11 +48,12 @@ class History(Checkpoint):
         self.ended: list[int] = []
         self.losses: list[Tensor] = []
         self.batches, self.stopped = 0, False
+        self.trained_by: list[tuple[str, str]] = []
         self.started = self.sent = 0.0
         self.rates: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if [len(rows) for rows in self.epochs] != [trainer.current_epoch] * len(self.runs):
+        if {len(rows) for rows in (*self.epochs, self.trained_by)} != {trainer.current_epoch}:
             raise UserError("the checkpoint is of an earlier version; train anew with force=true")
         trainer.should_stop = self.stopped  # killed after its last epoch
 
@@ -75,6 +78,7 @@ class History(Checkpoint):
         self.losses.append(torch.stack([part.mean(0) for part in parts]))
         self.ended.append(int(time.time() * 1000))
         self.batches, self.stopped = trainer.global_step, trainer.should_stop
+        self.trained_by.append((module.device.type, module.learn.backend))
         epoch, means = len(self.ended), table.mean()
         text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
         log.info("epoch %d of %d: %s", epoch, trainer.max_epochs, text)
@@ -102,6 +106,14 @@ class History(Checkpoint):
             "train_seconds": sum(row["epoch_seconds"] for row in self.epochs[index]),
         }
 
+    def changes(self) -> str | None:
+        """What trained which epochs, if not one thing all of them."""
+        parts, end = [], 0
+        for (device, backend), epochs in groupby(self.trained_by):
+            start, end = end + 1, end + len(list(epochs))
+            parts.append(f"epochs {start} to {end} on {device} by {backend}")
+        return "; ".join(parts) if len(parts) > 1 else None
+
     def divergence(self, index: int) -> str | None:
         """The first epoch whose training loss was not finite, as a text."""
         for epoch, row in enumerate(self.epochs[index], 1):
@@ -110,7 +122,7 @@ class History(Checkpoint):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("epochs", "ended", "losses", "batches", "stopped")
+        names = ("epochs", "ended", "losses", "batches", "stopped", "trained_by")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -20,10 +20,11 @@ from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
 from experiments.training.checkpoints import BEST, KeepEpochs, WholeFiles, find_whole
 from experiments.training.history import History
+from experiments.training.precision import set_precision
 from experiments.training.progress import ProgressLine
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
-from models.networks.stack import unstacked
+from models.networks.stack import take
 
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
 
@@ -57,7 +58,7 @@ def separate(
         best: those of its best epoch, not of the last one.
     """
     weights = module.best if best else module.network.stacked()
-    network.load_state_dict(unstacked(weights, index, list(network.state_dict())))
+    take(network, weights, index)
     return make_module(cfg, network, images=0)  # trains no more
 
 
@@ -68,7 +69,7 @@ def take_best(module: Classifier, folder: Path) -> Classifier:
     return module
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode, a module that moves to another device could not train again
 def predict(module: Classifier, images: Tensor, size: int, device: torch.device) -> Tensor:
     """The class that the module sees in each image, `size` at a time.
 
@@ -104,7 +105,7 @@ def worth_compiling(cfg: DictConfig, images: int) -> bool:
 
 
 def device_of(cfg: DictConfig) -> torch.device:
-    """The device that trains. Raises UserError if it does not exist here."""
+    """The device that trains. Raises UserError if it is not here, or cannot do it."""
     return _trainer(cfg, logger=False, callbacks=[]).strategy.root_device
 
 
@@ -143,7 +144,9 @@ def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     keys = [key for key in cfg.trainer if key not in ("callbacks", "logger")]
     settings = OmegaConf.create({"trainer": OmegaConf.masked_copy(cfg.trainer, keys)})
-    return build(settings, "trainer", enable_progress_bar=False, **options)
+    trainer = build(settings, "trainer", enable_progress_bar=False, **options)
+    set_precision(cfg, trainer.strategy.root_device)
+    return trainer
 
 
 def objects(cfg: DictConfig, key: str) -> list[Any]:

@@ -1,6 +1,7 @@
 """The computation of a training step, from bytes to the loss, on the fastest backend."""
 
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 
@@ -16,6 +17,17 @@ Scores = tuple[Tensor, Tensor]  # mean loss, number of correct answers
 Program = Callable[[Tensor, Tensor], Scores]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+# what torch.compile makes, the fastest first: on a GPU the launches of many small kernels take
+# longer than their work
+COMPILED = defaultdict(
+    tuple,
+    cpu=[("torch.compile", None)],
+    cuda=[
+        ("CUDA graphs", {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}),
+        ("torch.compile", None),
+    ],
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +57,7 @@ class Learner:
         uint8 [N, C, H, W], int64 [N] -> mean loss [], number of correct answers [].
 
     Attributes:
-        backend: "native", "torch.compile" or "eager"; where a compiler failed, "eager, as"
-            and the reason. Known from the first batch on.
+        batches: of this epoch, counted by what trained them: see `backend`.
     """
 
     def __init__(
@@ -61,25 +72,27 @@ class Learner:
     ) -> None:
         self.network, self.normalize, self.augmentation = network, normalize, augmentation
         self.batch_size, self.compiled, self.loss, self.score = batch_size, compiled, loss, score
-        self.backend = "eager"
+        self.batches: Counter[str] = Counter()
         self.native: NativeNetwork | None = None
-        self.program: Program | None = None
         self.plain: Program = partial(self._learn, network)
+        self.name, self.program = "eager", None if compiled else self.plain
+
+    @property
+    def backend(self) -> str:
+        """What trained most batches of this epoch: "native" (our kernels), "CUDA graphs" (of what
+        torch.compile made), "torch.compile" or "eager"; with ", as" and the reason where a faster
+        one failed."""
+        return next((name for name, _ in self.batches.most_common(1)), self.name)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Scores:
         """The forward pass of a training step."""
-        if self.compiled is None or labels.shape[-1] != self.batch_size:
-            return self.plain(images, labels)
-        if self.program is None:
-            self.program = self._compile(images)
-        try:
-            return self.program(images, labels)
-        except Exception as error:
-            if self.backend != "torch.compile":
-                raise
-            scores = self.plain(images, labels)  # raises if the compiler was not at fault
-            self.program = self._fall_back(error)
-            return scores
+        name, program = "eager", self.plain
+        if labels.shape[-1] == self.batch_size:
+            if self.program is None:
+                self.name, self.program = self._fastest(images, labels)
+            name, program = self.name, self.program
+        self.batches[name] += 1
+        return program(images, labels)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> Scores:
         return self.score(self.outputs(images), labels, self.loss)
@@ -94,26 +107,51 @@ class Learner:
             images = augmented.unflatten(0, labels.shape)
         return self.score(network(self.normalize(images)), labels, self.loss)
 
-    def _compile(self, images: Tensor) -> Program:
-        """The fastest program for batches such as `images`."""
+    def _fastest(self, images: Tensor, labels: Tensor) -> tuple[str, Program]:
+        """The fastest program for batches such as these, with its name."""
+        errors: list[Exception] = []
         if images.device.type == "cpu":
             try:
                 self.native = NativeNetwork(self.network, self.batch_size, images.shape[1:])
-                self.backend = "native"
-                return partial(self._learn, self.native)
+                return "native", partial(self._learn, self.native)
             except NoKernels as error:
-                return self._fall_back(error)
+                errors.append(error)
             except ValueError:  # our kernels cannot run this network
                 pass
-        if self.compiled != "all":
-            return self.plain
-        self.backend = "torch.compile"
-        # on a GPU the launches of many small kernels take longer than their work: a CUDA graph
-        mode = "reduce-overhead" if images.device.type == "cuda" else None
-        return torch.compile(self.plain, dynamic=False, mode=mode)
+        for name, options in COMPILED[images.device.type] if self.compiled == "all" else ():
+            # Dynamo keeps 8 programs of a function, those of runs before included, and then runs
+            # it eagerly; `fullgraph` makes an error of that and of all else that is not compiled
+            torch.compiler.reset()
+            program = torch.compile(self.plain, dynamic=False, fullgraph=True, options=options)
+            try:
+                self._try(program, images, labels)
+            except Exception as error:
+                self._try(self.plain, images, labels)  # raises if the compiler was not at fault
+                errors.append(getattr(error, "inner_exception", error))  # without Dynamo's words
+            else:
+                return explained(name, errors), program
+        return explained("eager", errors), self.plain
 
-    def _fall_back(self, error: Exception) -> Program:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        self.backend = f"eager, as {reason}"
-        log.warning("training is slower than it could be: %s", self.backend)
-        return self.plain
+    def _try(self, program: Program, images: Tensor, labels: Tensor) -> None:
+        """Run both passes of a step as often as it takes to record a CUDA graph and to replay it.
+
+        Nothing is left of it in the weights, the buffers and the random numbers."""
+        weights = [weight for weight in self.network.parameters() if weight.requires_grad]
+        before = {buffer: buffer.clone() for buffer in self.network.buffers()}
+        try:
+            with torch.random.fork_rng([images.device] if images.is_cuda else []):
+                for _ in range(3):
+                    scores = program(images, labels)  # both of them are held, as in a step
+                    torch.autograd.grad(scores[0].sum(), weights)
+        finally:
+            for buffer, value in before.items():
+                buffer.copy_(value)
+
+
+def explained(name: str, errors: list[Exception]) -> str:
+    """The name of a program with the reasons why it is not a faster one, which are logged."""
+    lines = [(str(error).strip() or type(error).__name__).splitlines()[0] for error in errors]
+    if errors:
+        name = f"{name}, as {'; '.join(dict.fromkeys(lines))}"
+        log.warning("training is slower than it could be: %s", name)
+    return name

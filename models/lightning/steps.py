@@ -90,6 +90,7 @@ class TrainingSteps(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.train_tally.reset()
         self.losses = []
+        self.learn.batches.clear()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         images, labels = batch

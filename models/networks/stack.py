@@ -88,6 +88,8 @@ def with_tensor_dropout(network: nn.Module) -> nn.Module:
     return network
 
 
-def unstacked(stacked: dict[str, Tensor], index: int, names: Sequence[str]) -> dict[str, Tensor]:
-    """The state of one network of a stack, for its load_state_dict."""
-    return {name: stacked[name][index].clone() for name in names}
+@torch.no_grad()
+def take(network: nn.Module, stacked: dict[str, Tensor], index: int) -> None:
+    """Give a network the weights and buffers of one network of a stack, see `stacked`."""
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        tensor.copy_(stacked[name][index])

@@ -1,5 +1,7 @@
+import copy
 from functools import partial
 
+import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
@@ -13,8 +15,9 @@ from models.augmentation import RandomAffine
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier, score_each
 from models.losses import SquaredError
+from models.networks.blocknet import BlockNet
 from models.networks.ladder import LadderNet
-from models.networks.stack import TensorDropout, unstacked, with_tensor_dropout
+from models.networks.stack import TensorDropout, take, with_tensor_dropout
 
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
@@ -81,20 +84,28 @@ def test_one_fused_is_what_it_would_have_been_alone():
         assert torch.allclose(fused.network.stacked()[name][0], tensor, atol=1e-5), name
 
 
-def test_many_fused_are_what_they_would_have_been_alone():
+@pytest.mark.parametrize("blocks", ["plain", "shared"])
+def test_many_fused_are_what_they_would_have_been_alone(blocks):
     """Each with its own order and learning rate, but without what is drawn for all at once."""
+
+    def networks() -> list[nn.Module]:
+        torch.manual_seed(0)
+        return [BlockNet([6, 6, 8], blocks=[blocks, "plain", blocks]) for _ in range(3)]
+
     seeds, rates = [3, 4, 5], [0.1, 0.1, 0.02]
     makes = [partial(SGD, lr=rate, momentum=0.9) for rate in rates]
-    fused = FusedClassifier(networks([0, 0, 0]), makes, **OPTIONS)
+    fused = FusedClassifier(networks(), makes, **OPTIONS)
     assert fused.group_of == [0, 0, 1]
     losses = torch.stack(trained(fused, seeds).losses)
-    for i, (network, make, seed) in enumerate(zip(networks([0, 0, 0]), makes, seeds, strict=True)):
+    for i, (network, make, seed) in enumerate(zip(networks(), makes, seeds, strict=True)):
         alone = Classifier(network, make, seed=seed, **OPTIONS)
         expected = torch.stack(trained(alone).losses)
         assert torch.allclose(losses[:, i], expected, rtol=1e-4)
-        state = unstacked(fused.network.stacked(), i, list(network.state_dict()))
+        taken = copy.deepcopy(network)
+        nn.init.zeros_(next(taken.parameters()))
+        take(taken, fused.network.stacked(), i)
         for name, tensor in network.state_dict().items():
-            assert torch.allclose(state[name], tensor, atol=1e-4), name
+            assert torch.allclose(taken.state_dict()[name], tensor, atol=1e-4), name
 
 
 def test_each_network_has_its_own_loss():

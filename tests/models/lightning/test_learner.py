@@ -1,7 +1,11 @@
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from models.lightning import learner as module
 from models.lightning.learner import Learner, score
 from models.normalize import Normalize
 
@@ -48,11 +52,103 @@ def test_where_the_compiler_fails_the_plain_program_runs(batch, caplog):
     assert len(caplog.records) == 1
 
 
+@pytest.fixture
+def graphs(monkeypatch) -> list[torch.fx.GraphModule]:
+    """What Dynamo has compiled; by a backend that does nothing, as Inductor takes seconds."""
+    made = []
+
+    def backend(graph: torch.fx.GraphModule, _, options=None) -> Callable:
+        if options:
+            raise RuntimeError("no CUDA graph of this")
+        made.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    return made
+
+
+def test_each_architecture_of_a_process_is_compiled(graphs):
+    """Dynamo keeps 8 programs of a function, and is silent about those that it does not make."""
+    images, labels = torch.zeros(16, 1, 4, 4, dtype=torch.uint8), torch.zeros(16, dtype=torch.int64)
+    for width in range(1, 11):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.Linear(width, 10))
+        ours = Learner(network, Normalize(0.0, 1.0), batch_size=16, compiled="all")
+        for _ in range(2):
+            ours(images, labels)[0].backward()
+        assert ours.backend == "torch.compile"
+    assert len(graphs) == 10
+
+
+def test_what_has_no_cuda_graph_is_compiled_without_and_says_so(graphs, batch, monkeypatch):
+    monkeypatch.setitem(module.COMPILED, "cpu", module.COMPILED["cuda"])
+    ours = learner("all")
+    ours(*batch)
+    assert ours.backend.startswith("torch.compile, as ")
+    assert "no CUDA graph of this" in ours.backend
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("fails", ["forward", "backward"])
+def test_a_program_that_fails_when_it_runs_leaves_no_trace(batch, monkeypatch, fails):
+    """As the capture of a CUDA graph does in the second step, in either pass."""
+
+    class Failing(torch.autograd.Function):
+        calls = 0
+
+        @staticmethod
+        def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad: torch.Tensor) -> torch.Tensor:
+            Failing.calls += 1
+            if Failing.calls > 1:
+                raise RuntimeError("not permitted when stream is capturing")
+            return grad
+
+    def compile(plain: module.Program, **_) -> module.Program:
+        def program(*given: torch.Tensor) -> module.Scores:
+            loss, correct = plain(*given)
+            if fails == "backward":
+                return Failing.apply(loss), correct
+            Failing.calls += 1
+            if Failing.calls > 1:
+                raise RuntimeError("not permitted when stream is capturing")
+            return loss, correct
+
+        return program
+
+    def trained(compiled: str | None) -> tuple[Learner, list[torch.Tensor]]:
+        torch.manual_seed(0)
+        layers = (nn.Conv2d(1, 4, 5), nn.BatchNorm2d(4), nn.Dropout(0.2), nn.Flatten())
+        network = nn.Sequential(*layers, nn.Linear(4 * 24 * 24, 10))
+        ours = Learner(network, Normalize(0.1, 0.3), batch_size=16, compiled=compiled)
+        for _ in range(2):
+            ours(*batch)[0].backward()
+        return ours, [*network.buffers(), *(p.grad for p in network.parameters()), torch.rand(1)]
+
+    monkeypatch.setattr(torch, "compile", compile)
+    ours, state = trained("all")
+    assert ours.backend == "eager, as not permitted when stream is capturing"
+    torch.testing.assert_close(state, trained(None)[1], rtol=0, atol=0)
+
+
+def test_the_backend_is_what_trained_this_epoch(graphs, batch):
+    ours, smaller = learner("all"), [tensor[:5] for tensor in batch]
+    ours(*batch)
+    ours(*smaller)
+    ours(*batch)
+    assert (ours.backend, sum(ours.batches.values())) == ("torch.compile", 3)
+    ours.batches.clear()  # an epoch without a whole batch
+    ours(*smaller)
+    assert ours.backend == "eager"
+
+
 def test_an_error_of_the_plain_program_is_the_users(batch):
     ours = learner("all", pixels=3)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         ours(*batch)
-    assert ours.backend == "torch.compile"
+    assert ours.backend == "eager"
 
 
 def test_score_counts_what_is_right():

@@ -1,0 +1,212 @@
+"""Training on a pretended GPU: the figures of the CPU, and no wait of the host within a step."""
+
+from itertools import cycle, islice
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import PROJECT, configure, one_line, quick
+from pretended import PretendedGPU, pretended_gpu
+from torch import nn
+
+from experiments.benchmarks.baselines import loaders
+from experiments.cli.config import build
+from experiments.data.images import ImageData, Images
+from experiments.training.checkpoints import KeepEpochs
+from experiments.training.trainer import fuse, make_module, predict
+from models import augmentation
+from models.lightning.learner import Learner, Scores
+from models.lightning.steps import TrainingSteps
+from models.networks import blocks
+
+GROUPS = ("model", "loss", "augmentation", "optimizer", "scheduler")
+STEPS = ("s01", "s02", "s13", "found/hand", "found/shared")  # the others have their layers
+TOO_LARGE = "kaggle_vgg16"
+
+
+def files(group: str) -> list[str]:
+    folder = PROJECT / "conf" / group
+    return [str(f.relative_to(folder).with_suffix("")) for f in sorted(folder.rglob("*.yaml"))]
+
+
+def configurations() -> list[tuple[str, ...]]:
+    """Each file of the groups in at least one of them; then experiments, then steps."""
+    columns = [[f"{group}={name}" for name in files(group)] for group in GROUPS]
+    mixed = islice(zip(*map(cycle, columns), strict=True), max(map(len, columns)))
+    experiments = [(f"experiment={n}",) for n in files("experiment") if n != TOO_LARGE]
+    return [*mixed, *experiments, *((f"step={n}",) for n in STEPS)]
+
+
+class WithinSteps(pl.Callback):
+    """Collects where the host waited within a step."""
+
+    def __init__(self, gpu: PretendedGPU) -> None:
+        self.gpu, self.waits = gpu, []
+
+    def on_train_batch_start(self, *_) -> None:
+        self.before = len(self.gpu.waits)
+
+    def on_train_batch_end(self, *_) -> None:
+        self.waits += self.gpu.waits[self.before :]
+
+
+def train(device: torch.device, given: tuple[str, ...], fused: bool, *callbacks) -> TrainingSteps:
+    """An epoch of three batches, the last of which is smaller, and of a validation."""
+    cfg = configure("train", *given, "compile=false", "data.batch_size=8", "trainer.max_epochs=1")
+    images = torch.arange(20 * 28 * 28).mul(7919).remainder(251).byte().view(20, 1, 28, 28)
+    images = images.expand(-1, cfg.data.in_channels, -1, -1)
+    labels = torch.arange(20) % cfg.data.num_classes
+    data = ImageData(Images(images, labels), Images(images[:9], labels[:9]), 8, 8)
+    torch.manual_seed(0)
+    networks = [build(cfg, "model") for _ in range(1 + fused)]
+    if fused:
+        for network in networks:  # all at once they would draw other numbers
+            for layer in network.modules():
+                layer.p = 0.0
+        data.fused_seeds = [0, 1]
+        module = fuse([cfg, cfg], networks, 20, device)
+    else:
+        module = make_module(cfg, networks[0], 20)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator=device.type,
+        precision=cfg.trainer.precision,
+        deterministic=True,
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    return module
+
+
+def train_on_gpu(given: tuple[str, ...], fused: bool = False) -> TrainingSteps:
+    with pretended_gpu() as gpu:
+        within = WithinSteps(gpu)
+        module = train(torch.device("cuda", 0), given, fused, within)
+        assert gpu.waits, "it says nothing"
+        assert not within.waits, f"the host waits within a step: {within.waits[0]}"
+        module.losses = [loss.cpu() for loss in module.losses]
+        return module.cpu()
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["alone", "fused"])
+@pytest.mark.parametrize("given", configurations(), ids=" ".join)
+def test_every_file_of_conf_trains_as_on_the_cpu(given, fused):
+    ours, theirs = train_on_gpu(given, fused), train(torch.device("cpu"), given, fused)
+    precise = {"rtol": 1e-3, "atol": 1e-4} if fused else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(ours.losses, theirs.losses, **precise)
+    torch.testing.assert_close(
+        dict(ours.network.state_dict()), dict(theirs.network.state_dict()), **precise
+    )
+
+
+def test_a_wait_in_the_step_is_seen(monkeypatch):
+    step = TrainingSteps.training_step
+
+    def waiting(*args) -> torch.Tensor:
+        loss = step(*args)
+        float(loss)
+        return loss
+
+    monkeypatch.setattr(TrainingSteps, "training_step", waiting)
+    with pytest.raises(AssertionError, match="waits within a step"):
+        train_on_gpu(("step=s13",))
+
+
+def test_a_tensor_of_the_cpu_in_an_augmentation_is_seen(monkeypatch):
+    centres = augmentation.pixel_centres
+    monkeypatch.setattr(augmentation, "pixel_centres", lambda n, _: centres(n, torch.device("cpu")))
+    with pytest.raises(RuntimeError, match="all tensors to be on the same device"):
+        train_on_gpu(("step=s13",))
+
+
+def test_a_label_left_on_the_cpu_is_seen(monkeypatch):
+    monkeypatch.setattr(Images, "to", lambda self, to: Images(self.images.to(to), self.labels))
+    with pytest.raises(RuntimeError, match="all tensors to be on the same device"):
+        train_on_gpu(("step=s13",))
+
+
+def test_an_operation_that_cannot_be_repeated_is_seen(monkeypatch):
+    monkeypatch.setitem(blocks.POOLS, "max", lambda _: nn.AdaptiveAvgPool2d(14))
+    with pytest.raises(RuntimeError, match="no deterministic implementation"):
+        train_on_gpu(("step=s13", "+model.pools=[2]"))
+
+
+def test_gradients_are_dropped_before_a_cuda_graph_overwrites_them(monkeypatch):
+    learn = Learner.__call__
+
+    def checked(self: Learner, *batch: torch.Tensor) -> Scores:
+        assert all(weight.grad is None for weight in self.network.parameters())
+        return learn(self, *batch)
+
+    monkeypatch.setattr(Learner, "__call__", checked)
+    train(torch.device("cpu"), ("step=s13",), False)
+
+
+def test_a_module_that_predicted_on_a_gpu_trains_again():
+    module = train(torch.device("cpu"), ("step=s13",), False)
+    images, gpu = torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.device("cuda", 0)
+    with pretended_gpu():
+        assert predict(module, images, 4, gpu).shape == (8,)
+        loss, _ = module.train().learn(images.to(gpu), torch.arange(8).to(gpu))
+        loss.backward()
+
+
+@pytest.mark.parametrize("command", ["train", "search"])
+def test_local_sweeps_leave_the_gpu_alone(command):
+    assert configure(command, "launcher=local").trainer.accelerator == "cpu"
+    asked = configure(command, "launcher=local", "trainer.accelerator=gpu")
+    assert asked.trainer.accelerator == "gpu"
+
+
+def test_a_sweep_does_not_wait_for_a_gpu_that_is_not_there(workplace):
+    command = ("-m", "launcher=gpus", "step=s13")
+    line = one_line(workplace.run("train", *command, PATH=str(workplace.folder)))
+    assert line.startswith("error: each run is to have 0.25 of a GPU, but there is no nvidia-smi")
+
+
+@pytest.mark.parametrize("path", [("gpu", "cpu"), ("cpu", "gpu")], ids=" to ".join)
+def test_a_run_moves_between_devices_and_says_so(workplace, small, run_here, monkeypatch, path):
+    """From a checkpoint in the middle; with images held out, so that the best epoch moves too."""
+    overrides = quick(small, "trainer.max_epochs=3", "data.batch_size=256", "data.holdout=500")
+
+    def run(device: str) -> tuple[int, str, str]:
+        arguments = (*workplace.places, *overrides, f"trainer.accelerator={device}")
+        if device == "cpu":
+            return run_here("train", *arguments)
+        with pretended_gpu():
+            return run_here("train", *arguments)
+
+    keep = KeepEpochs.on_train_epoch_end
+
+    def interrupt(*args) -> None:
+        keep(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepEpochs, "on_train_epoch_end", interrupt)
+        assert run(path[0])[0] == 130
+    status, output, errors = run(path[1])
+    assert status == 0, errors
+    [run] = workplace.seeds()
+    trained_by = {"cpu": "cpu by native", "gpu": "cuda by eager"}
+    changes = "epochs 1 to 1 on {}; epochs 2 to 3 on {}".format(*map(trained_by.get, path))
+    assert run.data.tags["backend.changes"] == changes
+    assert changes in output
+    assert run.data.tags["backend"] == trained_by[path[1]].split()[-1]
+    assert run.data.metrics["test/acc"] > 0.1
+    devices = run.data.tags["begun.device"], run.data.tags["device"]
+    assert devices == tuple(name.replace("gpu", "cuda") for name in path)
+
+
+def test_the_baselines_of_the_bench_take_images_that_ours_moved_to_the_gpu():
+    cfg = configure("bench", "data.batch_size=4")
+    with pretended_gpu():
+        images = Images(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.arange(8))
+        moved = images.to(torch.device("cuda", 0))
+        batch, labels = next(iter(loaders(cfg, ImageData(moved, moved, 4, 4))[0]))
+    assert batch.shape == (4, 1, 28, 28)
+    assert labels.device.type == "cpu"
