@@ -5,7 +5,7 @@ python -m tests.replay prints what each of them finds.
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -229,19 +229,27 @@ def searches(target: float | None, networks: int, full: int) -> dict[str, Callab
 
 
 def replay(
-    kind: type[Surface], share: float, networks: int, full: int, seed: int
+    kind: type[Surface],
+    share: float,
+    networks: int,
+    full: int,
+    seed: int,
+    only: Collection[str] = (),
 ) -> dict[str, tuple]:
     """What each search names on one surface: its size over that of the smallest that reaches the
     target (infinite for none, or one that does not), whether the name is true, and epochs.
 
     Args:
         share: of the networks that reach the target.
+        only: these searches; none: all.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     surface = kind(seed)
     target = float(np.quantile(surface.truth, 1 - share))
     rows, spent = {}, 0
     for name, search in searches(target, networks, full).items():
+        if only and name not in only:
+            continue
         for times in (1, 3) if name.startswith("before") else (1,):
             kwargs = {} if name == "race" else {"target": target}
             winner, epochs = search(surface, epochs=times * spent, seed=seed, **kwargs)
@@ -258,10 +266,11 @@ def compare(
     share: float = 0.3,
     networks: int = 30,
     full: int = 16,
+    only: Collection[str] = (),
 ) -> dict[tuple[str, int], tuple[float, float, float, float]]:
     """For each search: the median ratio of sizes, how often a network is named, how many of the
     names are true, and the median of the epochs."""
-    found = [replay(kind, share, networks, full, seed) for seed in seeds]
+    found = [replay(kind, share, networks, full, seed, only) for seed in seeds]
     table = {}
     for key in found[0]:
         ratio, named, true, epochs = zip(*(one[key] for one in found), strict=True)
