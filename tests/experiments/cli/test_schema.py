@@ -64,7 +64,10 @@ def test_the_schema_accepts_every_file():
         ("budget.parameters=many", "budget.parameters must be a whole number, not many"),
         ("trainer.accelerator=quantum", "trainer.accelerator must be 'auto', 'cpu'"),
         ("trainer.devices=x", "trainer.devices must be 1 or a list, not x"),
-        ("trainer.precision=16-mixed", "trainer.precision must be '32-true' or 'bf16-mixed'"),
+        (
+            "trainer.precision=64-true",
+            "trainer.precision must be '32-true', 'bf16-mixed' or '16-mixed'",
+        ),
         ("+trainer.max_steps=10", "trainer.max_steps is not for a run: a run is a number of whole"),
         ("+trainer.limit_val_batches=0", "trainer.limit_val_batches must be at least 1 or above 0"),
         ("+trainer.callbacks=[1]", "trainer.callbacks.0 must be a group of keys, not 1"),
