@@ -30,8 +30,8 @@ def parsimony(*arguments: str, **environment: str) -> subprocess.CompletedProces
 
 
 def test_every_command_is_in_the_list_with_a_line():
-    files = {path.stem for path in (PROJECT / "experiments").glob("[a-z]*.py")}
-    assert files == set(COMMANDS)
+    files = (PROJECT / "experiments").glob("[a-z]*.py")
+    assert {path.stem for path in files if "@program(" in path.read_text()} == set(COMMANDS)
     result = parsimony()
     assert result.returncode == 0
     assert result.stdout in (PROJECT / "docs" / "commands.md").read_text()
