@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,8 @@ def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     keys = [key for key in cfg.trainer if key not in ("callbacks", "logger")]
     settings = OmegaConf.create({"trainer": OmegaConf.masked_copy(cfg.trainer, keys)})
-    trainer = build(settings, "trainer", enable_progress_bar=False, **options)
+    with warnings.catch_warnings(action="ignore"):  # of a precision that is refused below
+        trainer = build(settings, "trainer", enable_progress_bar=False, **options)
     set_precision(cfg, trainer.strategy.root_device)
     return trainer
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from conftest import MNIST, closed_port, get, quick, serving
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from torch import nn
 
 from experiments.data.idx import IDXFolder
-from experiments.training.image_classifier import ImageClassifier
+from experiments.training.image_classifier import ImageClassifier, save_model
 
 SHAPE = (1, 28, 28)
 DATA = IDXFolder(str(MNIST), train=False)
@@ -52,6 +53,14 @@ def test_each_form_of_the_same_images_has_the_same_classes(model, form):
     assert len(set(expected)) > 1
     assert model.predict(FORMS[form]).tolist() == expected
     assert model.predict(FORMS[form], {"logits": True}).shape == (5, 10)
+
+
+def test_a_model_loads_where_there_is_a_gpu(model, tmp_path, monkeypatch):
+    path, images = tmp_path / "model", torch.tensor(ROWS[:2]).view(2, *SHAPE).float()
+    save_model(path, Model(), model.network, images, [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = mlflow.pyfunc.load_model(str(path)).predict(ROWS)
+    assert found.tolist() == model.predict(ROWS).tolist()
 
 
 def test_the_class_of_an_image_does_not_depend_on_its_neighbours(model):
