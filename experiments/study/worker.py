@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import LambdaCallback
 
 from experiments.budget.network import prepare, price
 from experiments.cli.config import build
-from experiments.cli.errors import UserError, one_line
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import duration, percent
 from experiments.data.digest import known_digest
@@ -35,7 +34,7 @@ from experiments.study.race import (
     wanted,
 )
 from experiments.study.results import NAMES, log_study, report, study_run
-from experiments.study.settings import ID, begin_or_resume
+from experiments.study.settings import ID, begin_or_resume, try_sampler
 from experiments.study.space import Space
 from experiments.study.steps import train_step, write_step
 from experiments.study.storage import open_storage
@@ -72,6 +71,7 @@ class Worker:
         self.rules = Rules(
             cfg.smallest_above, cfg.trials, cfg.full, cfg.final.networks, cfg.final.seeds
         )
+        try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
         digest = known_digest(base) or load(base)[1]
         self.store = Store(base.tracking)
@@ -146,10 +146,7 @@ class Worker:
         known = self.found if count >= FIRST else None
         usual = build(self.cfg, "sampler", seed=int(seed))
         self.study.sampler = sampler = Likeliest(usual, self.space, known, self.rules.target)
-        try:
-            trial = self.study.ask(self.space.distributions)
-        except (TypeError, ValueError) as error:  # of its arguments
-            raise UserError(f"sampler: {one_line(error)}") from error
+        trial = self.study.ask(self.space.distributions)
         trial.set_user_attr("rejected", sampler.rejected)
         trial.set_user_attr("parameters", self.space.count(trial.params))
         self.found = self.look()
