@@ -41,35 +41,21 @@ Results = Mapping[Run, float | None]  # accuracies, 0 to 1; None where training 
 
 
 class Rules(NamedTuple):
-    """What is searched, and how much may be trained.
+    """What is searched, and how much may be trained."""
 
-    Attributes:
-        target: the smallest network that reaches it is wanted; None: the highest accuracy.
-        networks: that are tried.
-        full: full runs on training images, all together.
-        finalists: networks that are trained on all images, at most.
-        seeds: of a finalist, at most.
-        margin: no target: finalists that are this close are equal.
-    """
-
-    target: float | None
-    networks: int
-    full: int
-    finalists: int
-    seeds: int
-    margin: float = 0.0005
+    target: float | None  # the smallest network that reaches it is wanted; None: the best one
+    networks: int  # that are tried
+    full: int  # full runs on training images, all together
+    finalists: int  # at most
+    seeds: int  # of a finalist, at most
+    margin: float = 0.0005  # without a target, finalists that are this close are equal
 
 
 class Answer(NamedTuple):
-    """The networks that the last round leaves.
+    """The networks that the last round leaves."""
 
-    Attributes:
-        winner: the smallest known to hold, or without a target the best; None: there is none.
-        possible: the smallest finalist that is not ruled out.
-    """
-
-    winner: int | None
-    possible: int | None
+    winner: int | None  # the smallest known to hold, or without a target the best
+    possible: int | None  # the smallest finalist that is not ruled out
     decisions: dict[int, Decision]
 
 

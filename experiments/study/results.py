@@ -94,15 +94,14 @@ def report(found: Found, rules: Rules, result: Answer, steps: dict[int, str]) ->
     if not result.decisions:
         return text
     winner, possible, decisions = result
+    named = {n: f"{found.networks[n].parameters:,} parameters, {step}" for n, step in steps.items()}
     rows = []
     for n in sorted(decisions, key=lambda n: (n != winner, found.networks[n].parameters)):
         values = found.accuracies(n, FINAL)
         mean = measured(interval(values)) if values else "diverged"
-        size = f"{found.networks[n].parameters:,}"
-        rows.append((steps[n], size, str(len(values)), mean, verdict(n, result, rules)))
-    header = "step", "parameters", "seeds", "mean, 95 % interval", "verdict"
-    text += f"\n{tables.to_text(header, rows, right=header[1:4])}"
-    named = {n: f"{found.networks[n].parameters:,} parameters, {step}" for n, step in steps.items()}
+        rows.append((named[n], str(len(values)), mean, verdict(n, result, rules)))
+    header = "finalist", "seeds", "mean, 95 % interval", "verdict"
+    text += f"\n{tables.to_text(header, rows, right=header[1:3])}"
     if rules.target is None:
         text += f"the most accurate finalist: {named.get(winner, 'none')}"
     else:

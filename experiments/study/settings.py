@@ -1,4 +1,4 @@
-"""What a study keeps to the end."""
+"""What a study keeps to the end, and whether its sampler can be used."""
 
 import json
 import uuid
@@ -6,7 +6,8 @@ import uuid
 import optuna
 from omegaconf import DictConfig
 
-from experiments.cli.errors import UserError
+from experiments.cli.config import build
+from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import select
 from experiments.cli.kinds import JUDGEMENT, RESULT
 from experiments.study.space import Space
@@ -42,3 +43,13 @@ def begin_or_resume(study: optuna.Study, cfg: DictConfig, space: Space, digest: 
                 f"the study {study.study_name} was begun with {key}={before.get(key)}, which is "
                 f"now {settings.get(key)}: give the new one a name of its own, study=NAME"
             )
+
+
+def try_sampler(cfg: DictConfig, space: Space) -> None:
+    """Run a study in memory, without training. Raises UserError where the sampler fails."""
+    study = optuna.create_study(direction="maximize", sampler=build(cfg, "sampler", seed=0))
+    try:
+        for _ in range(3):
+            study.tell(study.ask(space.distributions), 0.5)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"sampler: {one_line(error)}") from error

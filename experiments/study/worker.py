@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import LambdaCallback
 
 from experiments.budget.network import prepare, price
 from experiments.cli.config import build
-from experiments.cli.errors import UserError, one_line
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import duration, percent
 from experiments.data.digest import known_digest
@@ -35,7 +34,7 @@ from experiments.study.race import (
     wanted,
 )
 from experiments.study.results import NAMES, log_study, report, study_run
-from experiments.study.settings import ID, begin_or_resume
+from experiments.study.settings import ID, begin_or_resume, try_sampler
 from experiments.study.space import Space
 from experiments.study.steps import train_step, write_step
 from experiments.study.storage import open_storage
@@ -72,6 +71,9 @@ class Worker:
         self.rules = Rules(
             cfg.smallest_above, cfg.trials, cfg.full, cfg.final.networks, cfg.final.seeds
         )
+        self.epochs = cfg.trainer.max_epochs, cfg.final.max_epochs, cfg.final.max_epochs
+        self.before_finals = cfg.trials * self.epochs[SHORT] + cfg.full * self.epochs[FULL]
+        try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
         digest = known_digest(base) or load(base)[1]
         self.store = Store(base.tracking)
@@ -146,10 +148,7 @@ class Worker:
         known = self.found if count >= FIRST else None
         usual = build(self.cfg, "sampler", seed=int(seed))
         self.study.sampler = sampler = Likeliest(usual, self.space, known, self.rules.target)
-        try:
-            trial = self.study.ask(self.space.distributions)
-        except (TypeError, ValueError) as error:  # of its arguments
-            raise UserError(f"sampler: {one_line(error)}") from error
+        trial = self.study.ask(self.space.distributions)
         trial.set_user_attr("rejected", sampler.rejected)
         trial.set_user_attr("parameters", self.space.count(trial.params))
         self.found = self.look()
@@ -183,7 +182,11 @@ class Worker:
         if not is_job():
             line = f"[{done}] trial {trial.number}, {NAMES[run.stage]}, seed {run.seed}: "
             line += f"{percent(accuracy) or 'diverged'}, {size:,} parameters"
-            print(f"{line} ({duration(time.monotonic() - began)})", flush=True)
+            each = (time.monotonic() - began) / self.epochs[run.stage]
+            known = [*self.found.results, run]
+            left = self.before_finals - sum(self.epochs[one.stage] for one in known)
+            until = f"; about {duration(left * each)} to the finals" if left > 0 else ""
+            print(f"{line} ({duration(time.monotonic() - began)}{until})", flush=True)
 
     def train_network(self, trial: FrozenTrial, run: Run, folder: Path) -> Member:
         """A run on training images, judged by images held out."""
@@ -221,15 +224,14 @@ class Worker:
     def plan(self) -> str:
         """What will be done at most, in a line."""
         cfg, final = self.cfg, self.cfg.final
-        short, full = cfg.trials * cfg.trainer.max_epochs, cfg.full * final.max_epochs
         last, aim = final.networks * final.seeds * final.max_epochs, "the most accurate network"
         if cfg.smallest_above is not None:
             aim = f"the smallest network that reaches {percent(cfg.smallest_above)}"
         return (
             f"{self.name}: {aim}. {cfg.trials} networks with {cfg.trainer.max_epochs} epochs each, "
             f"{cfg.full} full runs of {final.max_epochs} epochs, then one seed after the other of "
-            f"{final.networks} finalists until their verdicts are certain: {short + full:,} epochs "
-            f"and at most {last:,} more"
+            f"{final.networks} finalists until their verdicts are certain: "
+            f"{self.before_finals:,} epochs and at most {last:,} more"
         )
 
     def finish(self) -> None:
