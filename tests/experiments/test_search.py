@@ -249,7 +249,8 @@ def test_the_smallest_network_above_a_target(place, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_killed_race_ends_like_an_undisturbed_one(tmp_path, small):
     """Killed three times without warning: every run once, and the same winner."""
-    options = ("trials=5", "smallest_above=0.3", "full=4", "final.networks=2", "final.seeds=3")
+    finals = ("final.networks=1", "final.seeds=3", "final.max_epochs=2")
+    options = ("trials=4", "smallest_above=0.3", "full=3", *finals)
     winners, places = [], []
     for name, kills in (("whole", 0), ("killed", 3)):
         (tmp_path / name).mkdir()
