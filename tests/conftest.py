@@ -28,6 +28,8 @@ POSTGRESQL = Path("/usr/lib/postgresql").glob("*/bin/initdb")
 EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_seconds"}
 
 
+os.environ["COLUMNS"] = "300"  # the width of a terminal; `screen` tries others
+
 # what a shell starts in the background ignores Ctrl-C, and would hand that down to what we start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -46,4 +46,4 @@ def test_commands_are_timed(workplace, small, what):
 
 def test_an_unknown_bench_is_refused(workplace):
     line = one_line(workplace.run("bench", "what=nothing"))
-    assert line == "error: what must be 'epoch', 'sweep' or 'start', not nothing"
+    assert line == "error: what must be 'epoch', 'sweep' or 'start', not nothing (text)"
