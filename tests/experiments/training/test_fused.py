@@ -68,6 +68,7 @@ def test_alone_they_were_trained_before(fused, small):
     assert "trained before" in again.stdout
 
 
+@pytest.mark.slow
 def test_one_network_fused_is_what_it_is_alone(tmp_path_factory, small):
     """Without dropout, whose random numbers differ, all random numbers are the same."""
     results = []
