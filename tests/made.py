@@ -1,5 +1,6 @@
 """Runs that were never trained, made by the project's own ways into a store: evidence to judge."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -38,8 +39,14 @@ def make(
     failed: bool = False,
     mistakes: str = "image,true,predicted\n8,5,6\n",
     keeps: bool = False,
+    wrong: Sequence[list[int]] = (),
+    device: str = "some processor",
 ) -> str:
-    """Put runs of a step, one a seed, into `place`/mlflow.db; the id of their parent."""
+    """Put runs of a step, one a seed, into `place`/mlflow.db; the id of their parent.
+
+    Args:
+        keeps: which images each run got wrong; `wrong`, if it is given, or else made ones.
+    """
     cfg, figures = described(step, *overrides)
     cfg = cfg.copy()
     cfg.tracking.uri = f"sqlite:///{place}/mlflow.db"
@@ -54,7 +61,7 @@ def make(
             "step": step,
             "mlflow.note.content": cfg.description,
             "device": "cpu",
-            "device.name": "some processor",
+            "device.name": device,
             "data.digest": DIGEST,
         }
         with TrackedRun(store, run_name(cfg), tags, resume=None) as run:
@@ -66,8 +73,9 @@ def make(
             if keeps:  # which images it got wrong, half of them those of every seed
                 count = round(10_000 * (1 - accuracy))
                 own = range(1000 * (cfg.seed + 1), 1000 * (cfg.seed + 1) + count - count // 2)
-                wrong = [*range(count // 2), *own]
-                log_wrong(run, Wrong(split="val", digest=DIGEST, images=10_000, wrong=wrong))
+                made = [*range(count // 2), *own]
+                found = wrong[cfg.seed - first_seed] if wrong else made
+                log_wrong(run, Wrong(split="val", digest=DIGEST, images=10_000, wrong=found))
             if failed:
                 run.fail("Diverged: the training loss became no number")
     if not failed:

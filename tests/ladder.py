@@ -1,0 +1,93 @@
+"""The ladder's ten seeds: a line for each run in evidence/runs.csv, and evidence/ladder.csv.
+
+OMP_NUM_THREADS=1 python -m tests.ladder            # trains what runs.csv lacks
+OMP_NUM_THREADS=1 python -m tests.ladder compare    # writes ladder.csv anew
+
+A run takes about two minutes on one quiet core, and two processes may train at once. Step 10 is
+not trained: it is the network and the recipe of step 13.
+"""
+
+import subprocess
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+from conftest import PROJECT
+from filelock import FileLock
+from made import make
+from mlflow import MlflowClient
+
+from experiments.tracking.wrong import read_wrong
+
+TABLE = PROJECT / "evidence" / "runs.csv"
+PLACE = PROJECT / "mlruns" / "ladder"
+SEEDS = range(10)
+STEPS = [f"s{number:02}" for number in range(13, 0, -1) if number != 10]
+STORE = f"sqlite:///{PLACE}/mlflow.db"
+PLACES = (f"tracking.uri={STORE}", f"tracking.artifacts={PLACE}/artifacts")
+FIGURES = ("val/acc", "val/best_acc", "val/best_epoch", "train/acc", "train_seconds")
+
+
+def read() -> pd.DataFrame:
+    return pd.read_csv(TABLE, dtype={"seed": str, "wrong": str})
+
+
+def train(step: str, seed: int) -> None:
+    """Train a run, and add its line; nothing where another process trains it."""
+    command = [sys.executable, "-m", "experiments.train", f"step={step}", f"seed={seed}", *PLACES]
+    options = ["tracking.model=false", f"checkpoints.root={PLACE}/checkpoints"]
+    if subprocess.run([*command, *options], cwd=PROJECT, check=False).returncode:
+        return
+    client = MlflowClient(STORE)
+    query = f"params.step = '{step}' and params.seed = '{seed}' and attributes.status = 'FINISHED'"
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    run = client.search_runs(experiments, query)[0]
+    figures = {name: run.data.metrics[name] for name in FIGURES}
+    wrong = " ".join(map(str, read_wrong(client, run.info.run_id).wrong))
+    device = run.data.tags["device.name"]
+    line = pd.DataFrame([{"step": step, "seed": seed, **figures, "device": device, "wrong": wrong}])
+    with FileLock(PLACE / "runs.lock"):
+        line.to_csv(TABLE, mode="a", header=False, index=False, float_format="%.6g")
+
+
+def compare() -> None:
+    """Put the runs of the table into a store, and compare them."""
+    runs = read()
+    with tempfile.TemporaryDirectory() as folder:
+        for step in [f"s{number:02}" for number in range(1, 14)]:
+            for run in runs[runs.step == ("s13" if step == "s10" else step)].itertuples():
+                wrong = [list(map(int, run.wrong.split()))]
+                accuracy, seed = 1 - len(wrong[0]) / 10_000, int(run.seed)
+                make(
+                    Path(folder),
+                    step,
+                    [accuracy],
+                    first_seed=seed,
+                    keeps=True,
+                    wrong=wrong,
+                    device=run.device,
+                )
+        output = f"csv={PROJECT}/evidence/ladder.csv"
+        places = (
+            f"tracking.uri=sqlite:///{folder}/mlflow.db",
+            f"tracking.artifacts={folder}/artifacts",
+        )
+        command = [sys.executable, "-m", "experiments.compare", *places, output]
+        subprocess.run(command, cwd=PROJECT, check=True)
+
+
+def main() -> None:
+    if sys.argv[1:] == ["compare"]:
+        compare()
+        return
+    PLACE.mkdir(parents=True, exist_ok=True)
+    for seed, step in product(SEEDS, STEPS):
+        runs = read()
+        if not ((runs.step == step) & (runs.seed == str(seed))).any():
+            train(step, seed)
+
+
+if __name__ == "__main__":
+    main()
