@@ -19,7 +19,7 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
-from experiments.training.checkpoints import BEST, KeepEpochs, WholeFiles, find_whole
+from experiments.training.checkpoints import BEST, LAST, KeepEpochs, WholeFiles, find_whole
 from experiments.training.history import History
 from experiments.training.precision import set_precision
 from experiments.training.progress import ProgressLine
@@ -173,7 +173,8 @@ def fit_from(
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise
-        rest = f"goes on from {last}" if last.exists() else "starts it again"
+        kept = any(last.parent.glob(f"{LAST}*"))  # one of two, where a checkpoint was being written
+        rest = f"goes on from {last}" if kept else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
     except MisconfigurationException as error:
         raise UserError(f"trainer: {one_line(error)}") from error
