@@ -7,7 +7,7 @@
 PYTHON ?= python3
 STEP ?= 13
 PORT ?= 5000
-STORE ?= sqlite:///mlruns/mlflow.db
+STORE ?=
 # for the CPU build of PyTorch: the index URL that pytorch.org shows for it
 TORCH_INDEX ?=
 BIN := .venv/bin
@@ -49,7 +49,7 @@ trial: setup
 	@$(BIN)/python -m experiments.gate stage=evidence $(SHORT) min_accuracy=0.975 junit=$(TRIAL)/gate.xml
 
 ui: setup
-	@$(BIN)/python -m experiments.ui tracking.uri=$(STORE) port=$(PORT)
+	@$(BIN)/python -m experiments.ui $(if $(STORE),tracking.uri='$(STORE)') port=$(PORT)
 
 setup: .venv/installed data/MNIST
 

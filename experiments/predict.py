@@ -5,7 +5,6 @@ python -m experiments.predict model=best where="tags.experiment = 'dropout_mlp'"
 python -m experiments.predict model=best input=test.csv output=submission.csv format=submission
 """
 
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -62,6 +61,4 @@ def check(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    # users write model=best, but for Hydra, model is a group of configurations
-    sys.argv = [f"run={item[6:]}" if item.startswith("model=") else item for item in sys.argv]
     main()

@@ -20,6 +20,8 @@ def main(cfg: DictConfig) -> str:
     announce(name=f"worker {cfg.worker}")
     if any(value is not None for value in cfg.fused.values()):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
+    if cfg.force or cfg.until_verdict is not None:
+        raise UserError("force and until_verdict are for experiments.train; leave them out")
     refuse_part(cfg)
     name = cfg.study or HydraConfig.get().runtime.choices.search
 

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 import webbrowser
+from http.client import HTTPException
 
 from omegaconf import DictConfig
 
@@ -29,8 +30,9 @@ def main(cfg: DictConfig) -> None:
     if answers(cfg.port):
         raise UserError(f"port={cfg.port} is in use; choose another one")
     command = [sys.executable, "-m", "mlflow", "ui", "--workers=1", "--host=127.0.0.1"]
-    command += [f"--port={cfg.port}", f"--backend-store-uri={uri}"]
-    with subprocess.Popen(command) as server:
+    # not an option: it may hold a password, and every user sees the options of a process
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
+    with subprocess.Popen([*command, f"--port={cfg.port}"], env=environment) as server:
         try:
             while server.poll() is None and not answers(cfg.port):
                 time.sleep(0.2)
@@ -46,6 +48,8 @@ def answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
             return True
+    except HTTPException:  # another program
+        return True
     except OSError:
         return False
 

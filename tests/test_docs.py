@@ -66,9 +66,7 @@ def test_a_command_is_accepted_as_it_is_printed(page, words, own_files, monkeypa
         return
     monkeypatch.chdir(PROJECT)
     flags = {"-m", "--cfg", "job", "--help", "--resolve"}
-    given = readable([each for each in arguments if each not in flags])
-    if program == "predict":  # the command's own short form
-        given = [each.replace("model=best", "run=best") for each in given]
+    given = readable(program, [each for each in arguments if each not in flags])
     parsed = OverridesParser.create().parse_overrides(given)
     single = []
     for override, text in zip(parsed, given, strict=True):

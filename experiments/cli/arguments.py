@@ -11,15 +11,18 @@ from experiments.cli.compose import groups
 from experiments.cli.errors import UserError
 
 
-def readable(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with what Hydra would not read put as it does.
+def readable(command: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command, with what Hydra would not read put as it does.
 
-    step=13 is step s13. GROUP=null is ~GROUP. Any other value that is not of Hydra's grammar,
-    such as the filter params.step = 's13', is a text, and gets the quotes of one.
+    step=13 is step s13. GROUP=null is ~GROUP. To predict, model=best is run=best. Any other value
+    that is not of Hydra's grammar, such as the filter params.step = 's13', is a text, and gets the
+    quotes of one.
 
     Raises:
         UserError: null is one of the values that a sweep is to choose from.
     """
+    if command in ("predict", "evaluate"):  # which have no group of networks
+        arguments = [re.sub("^model=", "run=", each) for each in arguments]
     return [_readable(each) if re.match(r"[^-].*=", each) else each for each in arguments]
 
 

@@ -112,7 +112,7 @@ def program(
                 raise Failed from error
 
         def run() -> None:
-            sys.argv[1:] = readable(sys.argv[1:])
+            sys.argv[1:] = readable(name, sys.argv[1:])
             given = get_args_parser().parse_args()
             several = (each.upper() == "HYDRA.MODE=MULTIRUN" for each in given.overrides)
             if not sweep and (given.multirun or any(several)):

@@ -29,6 +29,8 @@ def find(store: Store, name: str, where: str | None = None) -> Run:
     """
     if name == BEST:
         return best(store, where)
+    if where:
+        raise UserError(f"where={where}: is for run=best; leave it out")
     what = f"is neither a run nor a registered model of {store.uri}; make ui shows what there is"
     try:
         source = name if re.fullmatch(r"\w{32}", name) else _source(store, name)

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 from typing import NamedTuple
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -13,9 +14,10 @@ from experiments.cli.errors import UserError
 from experiments.cli.jobs import is_job
 from experiments.cli.keys import key_of
 from experiments.data.digest import known_digest
-from experiments.stats.sequential import decide
+from experiments.stats.sequential import FIRST, decide
 from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
 from experiments.tracking import arms
+from experiments.tracking.part_of_data import refuse_part
 from experiments.tracking.store import Store
 
 USAGE = "until_verdict is for a sweep that begins with its seeds: -m 'seed=range(20)' step=s12,s13"
@@ -40,9 +42,12 @@ def look(cfg: DictConfig) -> State:
     Raises:
         UserError: this is no such sweep: its arms would not take turns.
     """
-    kept = Path(HydraConfig.get().runtime.output_dir).parent / "multirun.yaml"  # Hydra's own
+    hydra = HydraConfig.get()
+    kept = Path(hydra.runtime.cwd, hydra.sweep.dir, "multirun.yaml")  # Hydra's own
+    refuse_part(cfg)
     given = OmegaConf.load(kept).hydra.overrides.task if is_job() else []
-    parsed = OverridesParser.create().parse_overrides(given)
+    loader = GlobalHydra.instance().config_loader()
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
     swept = {
         one.get_key_element(): list(one.sweep_string_iterator())
         for one in parsed
@@ -51,17 +56,14 @@ def look(cfg: DictConfig) -> State:
     margin = None if cfg.until_verdict == "target" else cfg.until_verdict
     if next(iter(swept), None) != "seed" or (margin and len(swept) == 1):
         raise UserError(USAGE)
-    seeds = swept.pop("seed")
-    typed = dict(item.partition("=")[::2] for item in HydraConfig.get().overrides.task)
-    rest = [
-        item for item in HydraConfig.get().overrides.task if key_of(item) not in (*swept, "seed")
-    ]
+    if len(seeds := swept.pop("seed")) < FIRST:
+        raise UserError(f"until_verdict needs at least {FIRST} seeds")
+    typed = dict(item.partition("=")[::2] for item in hydra.overrides.task)
+    rest = [item for item in hydra.overrides.task if key_of(item) not in (*swept, "seed")]
     store, values, targets = Store(cfg.tracking), [], []
     own = [dict(zip(swept, chosen, strict=True)) for chosen in itertools.product(*swept.values())]
     for changed in own:
         arm = compose("train", [*rest, *(f"{key}={value}" for key, value in changed.items())])
-        arm.step = (typed | changed).get("step")
-        arm.experiment = (typed | changed).get("experiment")
         runs = arms.of(store, arm, known_digest(arm))
         scores = runs.scores if runs else {}
         values.append([scores[s] for s in itertools.takewhile(scores.__contains__, seeds)])

@@ -183,9 +183,10 @@ class Worker:
             line = f"[{done}] trial {trial.number}, {NAMES[run.stage]}, seed {run.seed}: "
             line += f"{percent(accuracy) or 'diverged'}, {size:,} parameters"
             each = (time.monotonic() - began) / self.epochs[run.stage]
-            known = [*self.found.results, run]
+            known = [one for one in (*self.found.results, run) if one.stage != FINAL]
             left = self.before_finals - sum(self.epochs[one.stage] for one in known)
-            until = f"; about {duration(left * each)} to the finals" if left > 0 else ""
+            soon = left > 0 and run.stage != FINAL
+            until = f"; about {duration(left * each)} to the finals" if soon else ""
             print(f"{line} ({duration(time.monotonic() - began)}{until})", flush=True)
 
     def train_network(self, trial: FrozenTrial, run: Run, folder: Path) -> Member:
@@ -236,11 +237,11 @@ class Worker:
 
     def finish(self) -> None:
         """Log and print the results."""
-        self.found = self.look()
-        found = answer(self.found.networks, self.found.results, self.rules)
-        steps = {n: self.write_step(self.found.trials[n]) for n in found.decisions}
-        text = report(self.found, self.rules, found, steps)
         with self.claims.take(wait=True):
+            self.found = self.look()
+            found = answer(self.found.networks, self.found.results, self.rules)
+            steps = {n: self.write_step(self.found.trials[n]) for n in found.decisions}
+            text = report(self.found, self.rules, found, steps)
             log_study(self.study, self.store, self.parent, self.found, self.rules, text)
         text += f"\nto look at it: make ui, then {self.store.url(self.parent)}"
         announce(name=f"worker {self.cfg.worker}", report=text)

@@ -48,7 +48,8 @@ class Sweep(Callback):
             old.unlink()
         given = list(config.hydra.overrides.task)
         program = f"experiments.{config.hydra.job.config_name}"
-        self.command = shlex.join(["python", "-m", program, "-m", *given])
+        rest = [one for one in config.hydra.overrides.hydra if not one.startswith("hydra.mode=")]
+        self.command = shlex.join(["python", "-m", program, "-m", *given, *rest])
         own = config.hydra.sweeper.get("params") or {}
         self.view = View(self.folder, count_jobs([*(f"{key}={own[key]}" for key in own), *given]))
         self.view.start()
@@ -84,8 +85,8 @@ class Sweep(Callback):
         for job in jobs:
             if job["state"] == "failed":
                 print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
-        for report in {job["report"]: None for job in jobs if "report" in job}:
-            print(report)
+        if reports := [job for job in jobs if "report" in job]:  # of now, not of before
+            print(max(reports, key=lambda job: job.get("ended", 0))["report"])
 
 
 def refuse_missing_gpu(config: DictConfig) -> None:

@@ -20,7 +20,7 @@ VIEW = {
 
 def share(tracking: DictConfig, port: int) -> tuple[str, str]:
     """Keep the view in the experiment, as the UI itself does; the store's URI and the view's."""
-    store = Store(tracking)
+    store = Store(tracking, create=False)
     tag = f"mlflow.sharedViewState.{KEY}"
     store.client.set_experiment_tag(store.experiment_id, tag, json.dumps(VIEW))
     return store.uri, f"{store.url('', port)}?viewStateShareKey={KEY}"

@@ -78,10 +78,6 @@ class Member:
         return f"{self.name}: {self.run.data.tags['error']}: {advice}"
 
 
-class Stopped(Exception):
-    """Raised by a callback to end a run before its last epoch; the text says why."""
-
-
 def train(
     cfgs: Sequence[DictConfig], networks: Sequence[nn.Module], cost: Cost, fused: bool = False
 ) -> tuple[str, Store, list[Member]]:
@@ -161,8 +157,7 @@ def fit(
 ) -> None:
     """Train to the last epoch, from the checkpoint in `folder` if there is one.
 
-    The store has each run as FINISHED afterwards, FAILED if its training diverged, or KILLED
-    if a callback raised Stopped.
+    The store has each run as FINISHED afterwards, or FAILED if its training diverged.
 
     Args:
         members: one, or those that share a program.
@@ -201,18 +196,16 @@ def fit(
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
         history = History(runs)
         trainer = make_trainer(cfg, folder, history, *callbacks)
-        reason, status = None, "FAILED"
+        reason = None
         try:
             fit_from(folder / LAST, trainer, module, data)
         except Diverged as error:
             reason = f"Diverged: {error}"
-        except Stopped as stop:
-            reason, status = str(stop), "KILLED"
         store.patiently(history.send)
         for index, (member, run) in enumerate(zip(members, runs, strict=True)):
             if failure := reason or history.divergence(index):
                 log.error("%s: %s", member.name, failure)
-                run.fail(failure, status)
+                run.fail(failure)
                 continue
             if fused:
                 one = separate(module, index, member.cfg, member.network, best=tested)

@@ -19,7 +19,7 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
-from experiments.training.checkpoints import BEST, LAST, KeepEpochs, WholeFiles, find_whole
+from experiments.training.checkpoints import BEFORE, BEST, LAST, KeepEpochs, WholeFiles, find_whole
 from experiments.training.history import History
 from experiments.training.precision import set_precision
 from experiments.training.progress import ProgressLine
@@ -35,7 +35,7 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     single = cfg.trainer.precision == "32-true"  # what our kernels compute in
     compiled = "native" if cfg.compile == "auto" and single else None
     if worth_compiling(cfg, images):
-        compiled = "all"
+        compiled = "all" if single else "compiler"
     optimizer = build(cfg, "optimizer")
     return Classifier(network, optimizer, cfg.seed, compiled=compiled, **recipe(cfg))
 
@@ -173,10 +173,14 @@ def fit_from(
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise
-        kept = any(last.parent.glob(f"{LAST}*"))  # one of two, where a checkpoint was being written
+        kept = any(last.with_name(name).exists() for name in (LAST, BEFORE))
         rest = f"goes on from {last}" if kept else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
     except MisconfigurationException as error:
         raise UserError(f"trainer: {one_line(error)}") from error
+    except RuntimeError as error:  # of EarlyStopping
+        if "conditioned on metric" not in str(error):
+            raise
+        raise UserError(f"trainer.callbacks: {one_line(error)}") from error
     if profile := trainer.profiler.summary():
         print(profile)

@@ -49,7 +49,8 @@ class Learner:
         augmentation: float [N, C, H, W], 0 to 255 -> the same; None: none.
         batch_size: of training; batches of another size, such as a smaller last one, run eagerly.
         compiled: "native": on a CPU, our own kernels where they can run the network;
-            "all": these, or else torch.compile; None: plain PyTorch.
+            "all": these, or else torch.compile; "compiler": torch.compile, for precisions that
+            our kernels do not have; None: plain PyTorch.
         loss: outputs [N, K], labels [N] -> mean loss [].
         score: outputs, labels and a loss -> mean loss, number of correct answers.
 
@@ -110,7 +111,7 @@ class Learner:
     def _fastest(self, images: Tensor, labels: Tensor) -> tuple[str, Program]:
         """The fastest program for batches such as these, with its name."""
         errors: list[Exception] = []
-        if images.device.type == "cpu":
+        if images.device.type == "cpu" and self.compiled != "compiler":
             try:
                 self.native = NativeNetwork(self.network, self.batch_size, images.shape[1:])
                 return "native", partial(self._learn, self.native)
@@ -118,7 +119,7 @@ class Learner:
                 errors.append(error)
             except ValueError:  # our kernels cannot run this network
                 pass
-        for name, options in COMPILED[images.device.type] if self.compiled == "all" else ():
+        for name, options in COMPILED[images.device.type] if self.compiled != "native" else ():
             # Dynamo keeps 8 programs of a function, those of runs before included, and then runs
             # it eagerly; `fullgraph` makes an error of that and of all else that is not compiled
             torch.compiler.reset()
@@ -142,7 +143,7 @@ class Learner:
             with torch.random.fork_rng([images.device] if images.is_cuda else []):
                 for _ in range(3):
                     scores = program(images, labels)  # both of them are held, as in a step
-                    torch.autograd.grad(scores[0].sum(), weights)
+                    torch.autograd.grad(scores[0].sum(), weights, allow_unused=True)
         finally:
             for buffer, value in before.items():
                 buffer.copy_(value)
