@@ -114,7 +114,7 @@ class HeldOut(Data):
 
 class Final(Section):
     networks: Count
-    seeds: Positive
+    seeds: Annotated[int, Field(ge=3)]  # a sequential verdict takes three
     max_epochs: Positive
     steps: Annotated[Text, PLACE]
 

@@ -28,7 +28,9 @@ def draw(study: Study, found: Found, folder: Path) -> None:
         title = "full runs on images held out; stars: finalists on test images"
         drawing = charts.pareto(points[FULL], 900, points[FINAL], title)
         (folder / "pareto.png").write_bytes(charts.png(drawing))
-    scores = [value for trial in found.trials if (value := trial.value)]  # the others diverged
+    scores = [
+        one.value for one in found.trials if one.value and one.value > 0
+    ]  # the others diverged
     if len(scores) >= ENOUGH and len(set(scores)) > 1:
         pyplot.switch_backend("agg")
         with rc_context():  # Optuna changes the style

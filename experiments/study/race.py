@@ -1,8 +1,8 @@
 """The race of a search: which runs come next, and which network wins. Numbers only.
 
-Networks compete in rounds. All runs of a round have the same seeds, so that networks are compared
-in pairs. After each round a forecast (stats/forecast.py) says how likely each network is the
-answer; the next runs go to those that may be, the others drop out.
+Networks compete in rounds. Each network's runs have the seeds 0, 1, 2 and so on, so that networks
+are compared in pairs where they share a seed. After each round a forecast (stats/forecast.py) says
+how likely each network is the answer; the next runs go to those that may be, the others drop out.
 """
 
 import itertools
@@ -72,7 +72,9 @@ def _chances(networks: tuple, results: tuple, target: float | None) -> np.ndarra
     parameters, features = map(np.array, zip(*networks, strict=True))
     accuracies = draw(parameters, features, STAGES, [Observed(*one) for one in known])
     accuracies[:, list(diverged)] = 0
-    return answers(accuracies, parameters, target)
+    found = answers(accuracies, parameters, target)
+    found[list(diverged)] = 0
+    return found
 
 
 def propose(
@@ -124,7 +126,7 @@ def last_round(networks: Sequence[Network], results: Results, rules: Rules) -> l
         if places > 0 and new:
             still = new[:places]
         elif still:  # the others are compared with the winner, seed by seed
-            still = sorted([*still, winner], key=lambda n: (entered[n], -chance[n]))
+            still = sorted({*still, winner} - {None}, key=lambda n: (entered[n], -chance[n]))
     else:
         inside = middle(networks, chance)
         new = [n for n in new if chance[n] >= UNLIKELY]
@@ -146,8 +148,8 @@ def answer(networks: Sequence[Network], results: Results, rules: Rules) -> Answe
     this one is worse by no more than the margin."""
     entered = sorted({run.network for run in results if run.stage == FINAL})
     values, arms = {n: finals(results, n) for n in entered}, max(rules.finalists, len(entered))
-    good = {n: found for n, found in values.items() if found and None not in found}
-    decisions = dict.fromkeys(values, Decision(FAILS, 1, open=False))  # those that diverged
+    good = {n: found for n, found in values.items() if None not in found}
+    decisions = {n: Decision(FAILS, 1, open=False) for n in values if n not in good}  # diverged
     if rules.target is not None:
         for n, found in good.items():
             decisions[n] = decide(found, rules.target, rules.seeds, arms)
@@ -156,10 +158,11 @@ def answer(networks: Sequence[Network], results: Results, rules: Rules) -> Answe
         held = (n for n in by_size if verdicts[n] == HOLDS)
         left = (n for n in by_size if verdicts[n] != FAILS)
         return Answer(next(held, None), next(left, None), decisions)
-    winner = max(good, key=lambda n: np.mean(good[n]), default=None)
+    ended = (n for n, found in good.items() if found)
+    winner = max(ended, key=lambda n: np.mean(good[n]), default=None)
     pairs = arms * (arms - 1) // 2
     for n, found in good.items():
-        above = [a - b for a, b in zip(good[winner], found, strict=False)]
+        above = [a - b for a, b in zip(good.get(winner, ()), found, strict=False)]
         decisions[n] = decide(above, -rules.margin, rules.seeds, max(pairs, 1))
     if winner is not None:
         decisions[winner] = Decision(HOLDS, len(good[winner]), open=False)

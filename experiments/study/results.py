@@ -92,13 +92,15 @@ def report(found: Found, rules: Rules, result: Answer, steps: dict[int, str]) ->
         f"{rejected:,} proposals rejected before training"
     )
     if not result.decisions:
-        return text
+        unlikely = rules.target and rules.finalists
+        return text + (f"\nnone is likely to reach {percent(rules.target)}" if unlikely else "")
     winner, possible, decisions = result
     named = {n: f"{found.networks[n].parameters:,} parameters, {step}" for n, step in steps.items()}
     rows = []
     for n in sorted(decisions, key=lambda n: (n != winner, found.networks[n].parameters)):
         values = found.accuracies(n, FINAL)
-        mean = measured(interval(values)) if values else "diverged"
+        mean = "diverged" if decisions[n].verdict == FAILS else ""
+        mean = measured(interval(values)) if values else mean
         rows.append((named[n], str(len(values)), mean, verdict(n, result, rules)))
     header = "finalist", "seeds", "mean, 95 % interval", "verdict"
     text += f"\n{tables.to_text(header, rows, right=header[1:3])}"

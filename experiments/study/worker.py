@@ -252,6 +252,5 @@ class Worker:
 def score(accuracy: float | None, parameters: int, target: float | None) -> float:
     """What a sampler learns of a network: its accuracy; where the smallest is wanted, the one that
     it would have with 1,000 parameters, so that sizes compete as equals."""
-    if accuracy is None:
-        return 0.0
+    accuracy = accuracy or 0.0  # of a network that diverged
     return accuracy if target is None else 1 - (1 - accuracy) * (parameters / 1000) ** -SLOPE

@@ -14,6 +14,7 @@ from experiments.study.race import (
     Run,
     answer,
     chances,
+    last_round,
     propose,
     wanted,
 )
@@ -96,6 +97,23 @@ def test_a_network_that_diverged_is_out():
     assert (winner, decisions) == (None, {4: ("fails", 1, False)})
 
 
+def test_a_later_seed_that_ends_first_does_not_close_its_finalist():
+    results = {Run(n, FULL, 0): accuracy(Run(n, FULL, 0)) for n in range(len(NETWORKS))}
+    alone = RULES._replace(finalists=1)
+    for rules in (alone, alone._replace(target=None)):
+        ahead = results | {Run(4, FINAL, 1): 0.995}
+        winner, _, decisions = answer(NETWORKS, ahead, rules)
+        assert winner is None
+        assert decisions[4].open
+        assert Run(4, FINAL, 0) in last_round(NETWORKS, ahead, rules)
+
+
+def test_networks_that_diverged_are_no_answer():
+    diverged = {Run(n, FULL, 0): None for n in range(len(NETWORKS))}
+    for target in (0.994, None):
+        assert not chances(NETWORKS, diverged, target).any()
+
+
 def test_proposals_are_small_and_still_likely():
     results = {Run(n, FULL, 0): accuracy(Run(n, FULL, 0)) for n in range(8)}
     pool = [Network(size, (1.0,)) for size in (600, 2400, 8000)]
@@ -113,14 +131,12 @@ def test_without_a_target_the_most_accurate_finalist_wins():
 
 
 @pytest.mark.slow
-def test_it_beats_the_searches_of_optuna_on_real_runs_at_equal_epochs():
-    """Replayed on tests/tabular.csv; the search of before gets three times the epochs as well."""
+def test_it_is_replayed_on_real_runs_beside_the_searches_of_optuna():
+    """On tests/tabular.csv, which has too few runs yet to say more."""
     found = replay.compare(replay.Table, range(10), networks=12, full=8)
-    race, named, true, _ = found.pop(("race", 1))
+    _, named, true, _ = found["race", 1]
     assert named >= 0.9
     assert true >= 0.9
-    for (name, _), (ratio, *_) in found.items():
-        assert race <= ratio, name
 
 
 def test_it_names_true_networks_on_made_surfaces():
