@@ -210,7 +210,7 @@ def uninterrupted(tmp_path_factory, small) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [2, 20])
+@pytest.mark.parametrize("kills", [2, 8])
 def test_a_killed_sweep_ends_as_if_nothing_had_happened(workplace, small, uninterrupted, kills):
     killed_and_started_again(workplace, small, kills)
     runs = by_name(workplace)
