@@ -160,6 +160,8 @@ def tell(caught: BaseException, name: str) -> None:
 
 def _explain(error: Exception, name: str) -> str:
     """One line about an error in what the user gave."""
+    if isinstance(error, UserError):
+        return str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
