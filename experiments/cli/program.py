@@ -155,13 +155,12 @@ def tell(caught: BaseException, name: str) -> None:
     if not explained or os.environ.get("HYDRA_FULL_ERROR") == "1":
         print(scrubbed("".join(traceback.format_exception(error))), file=sys.stderr)
     if explained:
-        print(f"error: {printable(scrubbed(_explain(error, name)))}", file=sys.stderr)
+        line = str(error) if isinstance(error, UserError) else _explain(error, name)
+        print(f"error: {printable(scrubbed(line))}", file=sys.stderr)
 
 
 def _explain(error: Exception, name: str) -> str:
     """One line about an error in what the user gave."""
-    if isinstance(error, UserError):
-        return str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
