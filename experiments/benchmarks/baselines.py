@@ -60,6 +60,7 @@ def plain_loop(
     with torch.inference_mode():
         for batch in val:
             find_loss(*batch)
+    network.train()  # as Lightning expects to find it
     return [*times, now()]
 
 

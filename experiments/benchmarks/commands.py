@@ -1,5 +1,6 @@
 """Commands as a user types them, timed from their start to their end: sweep, start."""
 
+import json
 import os
 import statistics
 import subprocess
@@ -45,12 +46,15 @@ def whole_sweep(cfg: DictConfig, at_once: int, *programs: list[str]) -> dict[str
     for first in range(0, len(programs), at_once):
         printed += run(*programs[first : first + at_once])
     measured = time.perf_counter() - started
-    epochs, seconds_of_epochs = 1, printed
+    epochs, seconds_of_epochs = (
+        1,
+        [json.loads(line)["seconds"] for line in printed if line[0] == "{"],
+    )
     if "experiments.train" in programs[0]:
         runs = Store(cfg.tracking).search("metrics.epoch_seconds > 0")[-RUNS:]
         epochs = cfg.bench.epochs
         seconds_of_epochs = [run.data.metrics["epoch_seconds"] for run in runs]
-    epoch = statistics.mean(map(float, seconds_of_epochs))
+    epoch = statistics.mean(seconds_of_epochs)
     seconds = measured + (cfg.trainer.max_epochs - epochs) * epoch * RUNS / at_once
     return {
         "seconds": seconds,
