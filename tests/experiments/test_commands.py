@@ -70,8 +70,8 @@ def test_help_begins_with_what_a_command_does_and_three_examples(command, run_he
     for example in examples:  # each is accepted, as bash hands it on
         _, _, program, *arguments = shlex.split(example, comments=True)
         assert program == f"experiments.{command}"
-        arguments = [item.replace("model=best", "run=best") for item in arguments if item != "-m"]
-        overrides = OverridesParser.create().parse_overrides(readable(arguments))
+        arguments = [item for item in arguments if item != "-m"]
+        overrides = OverridesParser.create().parse_overrides(readable(command, arguments))
         [[first, *_]] = BasicSweeper.split_arguments(overrides, None)
         name = command if command in SCHEMAS else "train"
         check(configure(name, *first), name)

@@ -27,7 +27,7 @@ from experiments.cli.errors import UserError
     ],
 )
 def test_an_argument_is_read_as_it_is_meant(typed, read):
-    assert readable([typed]) == [read]
+    assert readable("train", [typed]) == [read]
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_an_argument_is_read_as_it_is_meant(typed, read):
     ],
 )
 def test_a_text_of_any_characters_reaches_the_command(text):
-    [read] = readable([f"filter={text}"])
+    [read] = readable("train", [f"filter={text}"])
     assert OverridesParser.create().parse_override(read).value() == text
-    assert readable([read]) == [read]
+    assert readable("train", [read]) == [read]
 
 
 @pytest.mark.parametrize("typed", ["filter=\"params.step = 's13'\"", "filter=params.step\\ =\\ 1"])
@@ -53,10 +53,10 @@ def test_quotes_of_the_shell_are_enough(typed):
     echoed = subprocess.run(
         ["bash", "-c", f"printf %s {typed}"], capture_output=True, text=True, check=True
     ).stdout
-    [read] = readable([echoed])
+    [read] = readable("train", [echoed])
     assert OverridesParser.create().parse_override(read).value() == echoed.partition("=")[2]
 
 
 def test_null_is_no_choice_of_a_sweep():
     with pytest.raises(UserError, match="cannot choose null; run ~scheduler by itself"):
-        readable(["scheduler=step,null"])
+        readable("train", ["scheduler=step,null"])
