@@ -72,7 +72,7 @@ class TrainingSteps(pl.LightningModule):
         self.network, self.augmentation = network, augmentation
         self.normalize = Normalize(mean, std)
         self.learn = Learner(network, self.normalize, augmentation, **options)
-        self.make_scheduler = scheduler
+        self.make_scheduler, self.every_batch = scheduler, steps_every_batch(scheduler)
         self.losses: list[Tensor] = []
         self.train_tally, self.val_tally = Tally(*networks), Tally(*networks)
 
@@ -102,12 +102,12 @@ class TrainingSteps(pl.LightningModule):
         # networks of a stack share no weight: each gets its own gradient of the sum
         self.manual_backward(loss.sum())
         optimizer.step()
-        if steps_every_batch(self.make_scheduler):
+        if self.every_batch:
             self.lr_schedulers().step()
         return self.losses[-1]
 
     def on_train_epoch_end(self) -> None:
-        if self.make_scheduler and not steps_every_batch(self.make_scheduler):
+        if self.make_scheduler and not self.every_batch:
             self.lr_schedulers().step()
 
     def on_validation_epoch_start(self) -> None:
