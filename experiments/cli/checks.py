@@ -14,8 +14,7 @@ from experiments.cli.compose import OBJECTS
 from experiments.cli.config import leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import unknown
-from experiments.cli.schema import SCHEMAS
-from experiments.cli.section import Object, Positive
+from experiments.cli.schema import SCHEMAS, Object, Positive
 
 HYDRA = {"_target_": str, "_partial_": bool, "_args_": list, "_convert_": str, "_recursive_": bool}
 # ranges of arguments that their class does not check itself

@@ -1,6 +1,7 @@
-"""Reading a configuration: its values, checked, and the objects that it describes."""
+"""A configuration: what its keys are for, its values, and the objects that it describes."""
 
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
 from hydra.errors import HydraException
@@ -8,6 +9,18 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.errors import UserError, one_line
+
+
+class Kind(Enum):
+    """What a key of a configuration is for."""
+
+    RESULT = "changes the result"  # part of the identity
+    PLACE = "where and how a command runs"
+    JUDGEMENT = "what a result is compared with"
+    LABEL = "what people call it"
+
+
+RESULT, PLACE, JUDGEMENT, LABEL = Kind
 
 
 def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
