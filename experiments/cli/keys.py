@@ -1,5 +1,6 @@
 """The kinds of the keys of a configuration, the values of a kind, and keys that do not exist."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache, partial
@@ -84,13 +85,10 @@ def nearest(key: str, known: list[str]) -> list[str]:
     first letters, and of these what changes the result; else what is spelled somewhat like it.
     """
     alike, last = partial(get_close_matches, n=1), {each: each.split(".")[-1] for each in known}
-    words = key.rsplit(".", maxsplit=1)[-1].split("_")
-    means = [
-        each
-        for each in known
-        if {*words} <= {*last[each].split("_")} or last[each] == "".join(w[:1] for w in words)
-    ]
-    means = [each for each in means if kind(each) is RESULT] or means
-    ends = alike("_".join(words), last.values())
+    name = key.rsplit(".", maxsplit=1)[-1]
+    words, initials = {*name.split("_")}, re.sub("([^_])[^_]*_?", r"\1", name)
+    means = [one for one in known if words <= {*last[one].split("_")} or last[one] == initials]
+    means = [one for one in means if kind(one) is RESULT] or means
     near = alike(key, known, cutoff=0.85) or means or alike(key, known)
-    return (near or [each for each in known if last[each] in ends])[:3]
+    ends = alike(name, last.values())
+    return (near or [one for one in known if last[one] in ends])[:3]
