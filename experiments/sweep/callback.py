@@ -54,12 +54,10 @@ class Sweep(Callback):
         self.folder, self.tracking = Path(hydra.sweep.dir).absolute(), config.tracking
         for old in self.folder.glob(f"*/{STATE}"):  # of an earlier sweep in the same folder
             old.unlink()
-        given = list(hydra.overrides.task)
-        rest = [one for one in hydra.overrides.hydra if not one.startswith("hydra.mode=")]
         program = f"experiments.{hydra.job.config_name}"
-        self.command = shlex.join(["python", "-m", program, "-m", *given, *rest])
-        own = hydra.sweeper.get("params") or {}
-        self.view = View(self.folder, count_jobs([*(f"{key}={own[key]}" for key in own), *given]))
+        self.command = shlex.join(["python", "-m", program, *sys.argv[1:]])
+        own = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+        self.view = View(self.folder, count_jobs([*own, *hydra.overrides.task]))
         self.view.start()
         # not on_multirun_end, of which Hydra tells nobody after an error or Ctrl-C
         at_end.push(self.end)
@@ -140,8 +138,7 @@ class View(threading.Thread):
         seconds = self.bars.tasks[self.sweep].time_remaining
         left = "unknown time" if seconds is None else duration(seconds)
         result = job.get("error") or percent(job.get("val_acc"))
-        count = f"[{len(self.ended)}/{self.jobs}]"
-        line = f"{count} {job['name']} {job['state']} {result} {left} left"
+        line = f"[{len(self.ended)}/{self.jobs}] {job['name']} {job['state']} {result} {left} left"
         print(printable(line), file=sys.stderr)
 
 
