@@ -139,7 +139,7 @@ def program(
 def flush(failure: int) -> None:
     """Write what was printed; end without a word where nobody reads it, as after `| head -1`."""
     try:
-        sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(failure)
