@@ -12,8 +12,6 @@ def _end(*_: object) -> None:
 
 # python -m experiments.NAME or parsimony: nothing is begun, and an import that fails would print
 # 30 lines; `experiments.cli.program` takes over from here
-if (
-    sys.argv[0].endswith(("-m", "parsimony"))
-    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):
+_command = sys.argv[0].endswith(("-m", "parsimony"))
+if _command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end)

@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import runpy
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,20 +18,21 @@ COMMANDS = (
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    if arguments[:1] in (["-sc"], ["--shell-completion"]):
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in COMMANDS:
+        sys.argv = [name, *arguments]
+        runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
+    elif name in ("-sc", "--shell-completion"):
         complete()
-    elif not arguments or arguments[0] in ("-h", "--help"):
+    elif name in ("-h", "--help"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word after | head -1
         print("parsimony COMMAND KEY=VALUE ..., or parsimony COMMAND --help\n")
         for name in COMMANDS:
             text = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
             print(f"{name:12} {ast.get_docstring(text).splitlines()[0]}")
-    elif arguments[0] in COMMANDS:
-        sys.argv = arguments
-        runpy.run_module(f"experiments.{arguments[0]}", run_name="__main__", alter_sys=True)
     else:
-        near = difflib.get_close_matches(arguments[0], COMMANDS, n=1) or COMMANDS
-        sys.exit(f"error: there is no command {arguments[0]}; choose {', '.join(near)}")
+        near = difflib.get_close_matches(name, COMMANDS, n=1) or COMMANDS
+        sys.exit(f"error: there is no command {name}; choose {', '.join(near)}")
 
 
 def complete() -> None:
@@ -39,10 +41,11 @@ def complete() -> None:
     begun = re.match(r"\S+\s+(\S+)\s(.*)", os.environ.get("COMP_LINE", ""))
     if begun and begun[1] in COMMANDS:
         os.environ["COMP_LINE"] = f"parsimony {begun[2]}"
-    elif "install" not in sys.argv[-1]:
+        import_module(f"experiments.{begun[1]}").main()
+    elif "install" in sys.argv[-1]:
+        import_module(f"experiments.{COMMANDS[0]}").main()
+    else:
         print(*COMMANDS)
-        return
-    import_module(f"experiments.{begun[1] if begun else COMMANDS[0]}").main()
 
 
 if __name__ == "__main__":

@@ -26,26 +26,27 @@ def main(cfg: DictConfig) -> None:
     rows, remarks = comparison.of_store(cfg, store)
     for remark in remarks:
         print(printable(remark), file=sys.stderr)
-    shown = table.HEADER, [*map(table.cells, rows)], table.RIGHT
-    first = printable(comparison.smallest(rows))
-    notes = printable(table.notes(rows, cfg.margin, cfg.smallest_difference))
-    tables.say(f"{first}\n")
-    tables.show(*shown, lesser=table.LESSER)
-    tables.say(f"\n{notes}")
+    cells = table.HEADER, [*map(table.cells, rows)], table.RIGHT
+    first = comparison.smallest(rows)
+    notes = table.notes(rows, cfg.margin, cfg.smallest_difference)
+    tables.say(first)
+    print()
+    tables.show(*cells, lesser=table.LESSER)
+    print()
+    tables.say(notes)
     if cfg.csv:
         write(Path(cfg.csv), table.to_csv(rows))
     if cfg.markdown:
-        texts = tables.markdown(first), tables.to_markdown(*shown), tables.markdown(notes)
+        texts = tables.markdown(first), tables.to_markdown(*cells), tables.markdown(notes)
         write(Path(cfg.markdown), "{}\n\n{}\n{}\n".format(*texts))
     if cfg.html:
         from experiments.reports.page import attach, page  # draws, and reads the data
 
+        asked = cfg.filter, cfg.group, cfg.against, cfg.metric
         with answered(store):
             html = page(cfg, rows, store)
             write(Path(cfg.html), html)
-            asked = cfg.filter, cfg.group, cfg.against, cfg.metric
-            all_runs = asked == (None, None, "previous", None)
-            if cfg.attach and all_runs:
+            if cfg.attach and asked == (None, None, "previous", None):
                 attach(html, rows, store)
             elif cfg.attach:  # parents keep the comparison of the whole store
                 print("a comparison of some runs: not attached to parent runs", file=sys.stderr)

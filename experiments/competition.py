@@ -1,29 +1,23 @@
-"""Make the files of the Digit Recognizer competition from MNIST, and score a submission.
+"""Make the files of the Digit Recognizer competition from MNIST.
 
 python -m experiments.competition
 python -m experiments.competition root=FOLDER rows=30000
-python -m experiments.competition submission=submission.csv
+python -m experiments.competition seed=1
 
-The competition splits MNIST's 70,000 digits anew; so do we, with a seed, and keep the truth.
+The competition splits MNIST's 70,000 digits anew; so do we, with a seed, and keep the truth:
+truth.csv has the images of test.csv with their labels.
 """
-
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from experiments.cli.program import program
-from experiments.data.submission import TRUTH, score
 
 
 @program("competition")
 def main(cfg: DictConfig) -> None:
-    if cfg.submission is None:
-        from experiments.data.competition_files import make  # torch is not needed for a score
+    from experiments.data.competition_files import make  # torch: seconds
 
-        make(cfg)
-    else:
-        accuracy, images = score(Path(cfg.submission), Path(cfg.root, TRUTH))
-        print(f"{accuracy * 100:.3f} % of {images:,} right")
+    make(cfg)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli import tables
-from experiments.cli.compose import compose
+from experiments.cli.compose import compose, search_path
 from experiments.cli.files import check_outputs
 from experiments.cli.keys import key_of
 from experiments.cli.program import program
@@ -32,8 +32,7 @@ def main(cfg: DictConfig) -> None:
     from experiments.budget.network import price  # torch: seconds
     from experiments.reports import ci, targets
 
-    steps = dict(chosen())
-    checks = []
+    steps, checks = dict(chosen()), []
     if cfg.stage != "evidence":
         for name, step in steps.items():
             checks += targets.costs(name, step, price(step))
@@ -56,21 +55,16 @@ def main(cfg: DictConfig) -> None:
 
 
 def chosen() -> Iterator[tuple[str, DictConfig]]:
-    """The chosen step or experiment, or else every step: its name and configuration.
-
-    All other overrides of the command line hold for each of them.
-    """
+    """The chosen step or experiment, or else every step: its name, and its configuration with all
+    other overrides of the command line."""
     from experiments.cli.checks import check  # --help need not wait for pydantic
 
     config = HydraConfig.get()
-    choices = config.runtime.choices
+    choices, loader = config.runtime.choices, GlobalHydra.instance().config_loader()
     group = "experiment" if choices.experiment else "step"
-    loader = GlobalHydra.instance().config_loader()
-    searched = list(config.overrides.hydra)  # for hydra.searchpath
-    names = loader.get_group_options(group, config_name="gate", overrides=searched)
-    names = [choices[group]] if choices[group] else names
     given = [item for item in config.overrides.task if key_of(item) != group]
-    for name in names:
+    every = loader.get_group_options(group, config_name="gate", overrides=search_path())
+    for name in [choices[group]] if choices[group] else every:
         cfg = compose("gate", [f"{group}={name}", *given])
         check(cfg, "gate")
         refuse_part(cfg)

@@ -14,8 +14,6 @@ from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
 from experiments.data.image_files import SUFFIXES
 
-FULL = "full"
-
 
 @program("predict")
 def main(cfg: DictConfig) -> None:
@@ -30,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.output is None:
         inference.show(names, probabilities)
     else:
-        as_csv = inference.full if cfg.format == FULL else inference.submission
+        as_csv = {"full": inference.full, "submission": inference.submission}[cfg.format]
         write(Path(cfg.output), as_csv(names, probabilities))
         print(f"{cfg.output}: {len(names):,} images")
     if labels is not None:
@@ -40,24 +38,21 @@ def main(cfg: DictConfig) -> None:
 
 
 def check(cfg: DictConfig) -> None:
-    """Check the configuration before anything that takes time.
-
-    Raises:
-        UserError: a key is missing or has an invalid value.
-    """
+    """Raise UserError where a key is missing or has an invalid value."""
     if cfg.run is None:
         raise UserError("give run=ID, of a run or a registered model, or model=best")
     if cfg.input is None:
         raise UserError("give input=FILE_OR_FOLDER: an image, a folder of images, or a CSV file")
     if not Path(cfg.input).exists():
         raise UserError(f"input={cfg.input}: there is no such file or folder")
-    if cfg.output is not None:
-        output = Path(cfg.output)
-        if not output.absolute().parent.is_dir():
-            raise UserError(f"output={output}: is not the name of a file in a folder that exists")
-        if output.suffix.lower() in SUFFIXES:  # it could be one of the images that are read
-            raise UserError(f"output={output}: is written as CSV; name it *.csv")
-        check_outputs(cfg.output, inputs=[cfg.input])
+    if cfg.output is None:
+        return
+    check_outputs(cfg.output, inputs=[cfg.input])
+    output = Path(cfg.output)
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"output={output}: is not the name of a file in a folder that exists")
+    if output.suffix.lower() in SUFFIXES:  # it could be one of the images that are read
+        raise UserError(f"output={output}: is written as CSV; name it *.csv")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ python -m experiments.ui tracking.experiment=parsimony
 """
 
 import os
+import socket
 import subprocess
 import sys
 import time
-import urllib.request
 import webbrowser
-from http.client import HTTPException
 
 from omegaconf import DictConfig
 
@@ -27,31 +26,26 @@ def main(cfg: DictConfig) -> None:
     if uri.startswith("http"):
         show(link)
         return
-    if answers(cfg.port):
+    if is_open(cfg.port):
         raise UserError(f"port={cfg.port} is in use; choose another one")
     command = [sys.executable, "-m", "mlflow", "ui", "--workers=1", "--host=127.0.0.1"]
     # not an option: it may hold a password, and every user sees the options of a process
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
     with subprocess.Popen([*command, f"--port={cfg.port}"], env=environment) as server:
         try:
-            while server.poll() is None and not answers(cfg.port):
+            while not is_open(cfg.port):
+                if server.poll() is not None:
+                    raise UserError(f"MLflow's UI does not start on port={cfg.port}")
                 time.sleep(0.2)
-            if server.poll() is not None:
-                raise UserError(f"MLflow's UI does not start on port={cfg.port}")
             show(link)
             server.wait()
         finally:
             server.terminate()
 
 
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-            return True
-    except HTTPException:  # another program
-        return True
-    except OSError:
-        return False
+def is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def show(link: str) -> None:

@@ -10,8 +10,8 @@ import yaml
 from conftest import PROJECT, configure
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from experiments.cli.arguments import readable
 from experiments.cli.checks import check
+from experiments.cli.compose import readable
 from experiments.cli.schema import SCHEMAS
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]

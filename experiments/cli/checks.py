@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, get_type_hints
 
@@ -14,8 +15,7 @@ from experiments.cli.compose import OBJECTS
 from experiments.cli.config import leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import unknown
-from experiments.cli.schema import SCHEMAS
-from experiments.cli.section import Object, Positive
+from experiments.cli.schema import SCHEMAS, Object, Positive
 
 HYDRA = {"_target_": str, "_partial_": bool, "_args_": list, "_convert_": str, "_recursive_": bool}
 # ranges of arguments that their class does not check itself
@@ -45,11 +45,8 @@ MUST_BE = {
 
 
 def check(cfg: DictConfig, command: str) -> None:
-    """Check all values of a configuration by its schema, and by the signatures of its classes.
-
-    Raises:
-        UserError: a key is unknown or missing, or a value has the wrong type or is out of range.
-    """
+    """Check a configuration by its schema, and by the signatures of its classes.
+    Raises UserError where a key is unknown or missing, or a value of the wrong type or range."""
     values = resolved(cfg)
     for group in ("step", "experiment"):
         if isinstance(values.get(group), dict):
@@ -59,11 +56,21 @@ def check(cfg: DictConfig, command: str) -> None:
             )
     try:
         SCHEMAS[command].model_validate_json(json.dumps(values, default=str))
+        wrong = [text for key, part in objects(values) for text in check_object(key, part)]
     except ValidationError as error:
-        raise UserError("; ".join(explain(error.errors(), values))) from None
-    problems = [problem for key, part in objects(values) for problem in check_object(key, part)]
-    if problems:
-        raise UserError("; ".join(problems))
+        wrong = explain(error, values)
+    if wrong:
+        raise UserError("; ".join(wrong))
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The values of a configuration. Raises UserError where one is missing or refers to nothing."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} has no value; give it one") from error
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
 
 
 def objects(values: dict[str, Any]) -> Iterator[tuple[str, Object]]:
@@ -79,17 +86,7 @@ def objects(values: dict[str, Any]) -> Iterator[tuple[str, Object]]:
             yield from ((key, each) for each in (found if isinstance(found, list) else [found]))
 
 
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The values of a configuration. Raises UserError where one is missing or refers to nothing."""
-    try:
-        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key} has no value; give it one") from error
-    except OmegaConfBaseException as error:
-        raise UserError(one_line(error)) from error
-
-
-def check_object(key: str, part: Object) -> Iterable[str]:
+def check_object(key: str, part: Object) -> Iterator[str]:
     """What is wrong with an object that Hydra is to build, by the signature of its class."""
     if not isinstance(part.get("_target_"), str):
         yield f"{key} has no _target_; choose a file of conf/{key} with {key}=NAME"
@@ -105,74 +102,68 @@ def check_object(key: str, part: Object) -> Iterable[str]:
     for name, value in part.items():
         if isinstance(value, dict) and "_target_" in value:
             yield from check_object(f"{key}.{name}", value)
-        elif name in hints or "**" not in hints:
-            if name not in hints:
-                yield unknown(f"{key}.{name}", [f"{key}.{each}" for each in hints])
-            else:
-                yield from check_value(f"{key}.{name}", value, hints[name])
+        elif name in hints:
+            yield from check_value(f"{key}.{name}", value, hints[name])
+        elif "**" not in hints:
+            yield unknown(f"{key}.{name}", [f"{key}.{each}" for each in hints])
 
 
 def arguments_of(made: Any) -> dict[str, Any]:
-    """The type of each argument of a class or function by its name, "**" if it takes any.
-
-    A class that passes further arguments on takes those of its base class.
-    """
+    """The type of each argument of a class or function by its name, "**" if it takes any. A class
+    that passes further arguments on takes those of its base class."""
     found: dict[str, Any] = dict(HYDRA)
-    for called in (
-        [vars(each).get("__init__") for each in made.__mro__] if inspect.isclass(made) else [made]
-    ):
-        if called is None:
-            continue
-        arguments = inspect.signature(called).parameters
+    is_class = inspect.isclass(made)
+    calls = [vars(each).get("__init__") for each in made.__mro__] if is_class else [made]
+    for called in filter(None, calls):
+        arguments = inspect.signature(called).parameters.values()
         try:
             hints = get_type_hints(called, include_extras=True)
         except NameError:  # of names that the module imports for type checkers only
             hints = {}
-        found = {name: hints.get(name, Any) for name in arguments} | found
-        further = [each.name for each in arguments.values() if each.kind is each.VAR_KEYWORD]
-        for name in further:
-            del found[name]
-        if not further:
+        named = [each.name for each in arguments if each.kind is not each.VAR_KEYWORD]
+        found = {name: hints.get(name, Any) for name in named} | found
+        if len(named) == len(arguments):
             break
     else:
         found["**"] = Any
     return found | RANGES.get(made.__name__, {})
 
 
-def check_value(key: str, value: Any, hint: Any) -> Iterable[str]:
+def check_value(key: str, value: Any, hint: Any) -> list[str]:
     """What is wrong with one argument, by its annotation."""
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
-        adapter = TypeAdapter(hint, config=config)
+        TypeAdapter(hint, config=config).validate_json(json.dumps(value, default=str))
     except PydanticSchemaGenerationError:  # an annotation that only its class understands
-        return
-    try:
-        adapter.validate_json(json.dumps(value, default=str))
+        pass
     except ValidationError as error:
-        yield from explain(error.errors(), value, key)
+        return explain(error, value, key)
+    return []
 
 
-def explain(errors: Iterable[dict[str, Any]], values: Any, prefix: str = "") -> list[str]:
+def explain(error: ValidationError, values: Any, prefix: str = "") -> list[str]:
     """One sentence for each key that is wrong."""
-    sentences, wrong = [], {}
-    for error in errors:
-        keys, value = find(error["loc"], values)
-        key = ".".join((prefix, *keys) if prefix else keys)
-        if error["type"] == "extra_forbidden":
+    sentences, wrong, given = [], defaultdict(dict), {}
+    for problem in error.errors():
+        key = ".".join([*([prefix] if prefix else []), *keys_of(problem["loc"], values)])
+        if problem["type"] == "extra_forbidden":
             sentences.append(unknown(key, dict(leaves(values))))
-        elif error["type"] == "missing":
+        elif problem["type"] == "missing":
             sentences.append(f"{key} is missing")
-        elif error["type"] != "needs_python_object":  # one of several types that fit no file
-            words = MUST_BE.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
-            wrong.setdefault(key, ({}, value))[0][words] = None
-    for key, (words, value) in wrong.items():
+        elif problem["type"] != "needs_python_object":  # one of several types that fit no file
+            words = MUST_BE.get(problem["type"], problem["msg"])
+            wrong[key][words.format(**problem.get("ctx", {}))] = given[key] = problem["input"]
+    for key, words in wrong.items():
         if not any(other.startswith(f"{key}.") for other in wrong):
-            sentences.append(f"{key} must be {' or '.join(words)}, not {shown(value)}")
+            value = given[key]
+            shown = value if isinstance(value, str) else json.dumps(value)
+            shown += TYPES.get(type(value), "")
+            sentences.append(f"{key} must be {' or '.join(words)}, not {shown}")
     return sentences
 
 
-def find(path: Iterable[str | int], values: Any) -> tuple[list[str], Any]:
-    """The keys of an error, and its value. What pydantic adds to tell types apart is left out."""
+def keys_of(path: Iterable[str | int], values: Any) -> list[str]:
+    """The keys of an error, without what pydantic adds to tell types apart."""
     keys = []
     for part in path:
         if isinstance(values, list) and isinstance(part, int):
@@ -182,10 +173,4 @@ def find(path: Iterable[str | int], values: Any) -> tuple[list[str], Any]:
         else:
             continue
         keys.append(str(part))
-    return keys, values
-
-
-def shown(value: Any) -> str:
-    """A value as a person types it, and its type."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text + TYPES.get(type(value), "")
+    return keys

@@ -1,26 +1,36 @@
-"""Reading a configuration: its values, checked, and the objects that it describes."""
+"""A configuration: its files, what its keys are for, its values, the objects that it describes."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigSource
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.errors import UserError, one_line
+
+ALIASES = 20  # in one file; one inside the other, they stand for 1,500 copies at most
+DEEPEST = 50  # levels of lists and keys
+LONGEST = 200  # characters of a library's error
+
+# What a key is for: it changes the result, and is part of its identity; it says where and how a
+# command runs, what a result is compared with, or what people call it.
+Kind = Enum("Kind", ["RESULT", "PLACE", "JUDGEMENT", "LABEL"])
+RESULT, PLACE, JUDGEMENT, LABEL = Kind
 
 
 def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
     """Instantiate the part of a configuration at `key`; None where it is null or missing.
-
-    Raises:
-        UserError: the class does not accept a value.
-    """
-    part = OmegaConf.select(cfg, key)
-    if part is None:
-        return None
+    Raises UserError where the class does not accept a value."""
     try:
-        return instantiate(part, *args, _convert_="all", **kwargs)
+        return instantiate(OmegaConf.select(cfg, key), *args, _convert_="all", **kwargs)
     except HydraException as error:
         raise UserError(f"{key}: {one_line(error.__cause__ or error)}") from error
 
@@ -37,3 +47,43 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(child, f"{key}.{name}" if key else str(name))
     else:
         yield key, node
+
+
+def explain_unreadable() -> None:
+    """Make Hydra check each file that it reads. It has no hook for that, but a list of readers."""
+    readers = Plugins.instance().discover(ConfigSource)
+    [files] = [reader for reader in readers if reader.scheme() == "file"]
+    load = files.load_config
+
+    def load_config(self: ConfigSource, config_path: str) -> Any:
+        with reading(Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")):
+            return load(self, config_path)
+
+    files.load_config = load_config
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise UserError where a YAML file is not UTF-8, is no YAML, or could fill the memory."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("\ufeff"):
+            raise ValueError("begins with a byte order mark; save it as UTF-8 without one")
+        aliases = depth = 0
+        for event in yaml.parse(text):
+            aliases += isinstance(event, yaml.AliasEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if aliases > ALIASES or depth > DEEPEST:
+                raise ValueError(f"holds over {ALIASES} aliases (*name), or {DEEPEST} levels")
+        yield
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UserError(f"{path}, line {mark.line + 1}: {error.problem}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: is not UTF-8; save it as UTF-8") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: holds itself") from error
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: {one_line(error)[:LONGEST]}") from error

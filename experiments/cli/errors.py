@@ -33,11 +33,8 @@ def scrubbed(text: str) -> str:
 
 
 def refuse_password(cfg: DictConfig) -> None:
-    """Keep passwords off the command line, and so out of shell histories and process lists.
-
-    Raises:
-        UserError: a URI has a password and does not come from the environment.
-    """
+    """Raise UserError where a URI has a password, and is not from the environment: the command
+    line is in shell histories and process lists."""
     for key, variable in SECRET_URIS.items():
         uri = str(OmegaConf.select(cfg, key))
         shown = scrubbed(uri.replace(" ", "%20"))

@@ -10,17 +10,14 @@ from experiments.cli.errors import UserError
 
 
 def check_outputs(*outputs: str | None, inputs: Iterable[str | None] = ()) -> None:
-    """Check the names of files to write before anything that takes time; None is not written.
-
-    Raises:
-        UserError: one is a folder, a database, an input of the command, or given twice.
-    """
+    """Raise UserError where a file to write is a folder, a database, an input of the command, or
+    given twice; None is not written."""
     paths = [Path(output) for output in outputs if output]
+    read = [os.path.realpath(name) for name in inputs if name]
     for path in paths:
         refuse(path)
-        for read in inputs:
-            if read and os.path.exists(path) and os.path.exists(read) and path.samefile(read):
-                raise UserError(f"{path}: is an input of this command; name another file")
+        if os.path.realpath(path) in read:
+            raise UserError(f"{path}: is an input of this command; name another file")
     files = [os.path.realpath(path) for path in paths if not is_device(path)]
     if len(set(files)) < len(files):
         raise UserError(f"{', '.join(map(str, paths))}: two outputs must not be the same file")
@@ -39,23 +36,14 @@ def refuse(path: Path) -> None:
 
 def is_device(path: Path) -> bool:
     """Whether a path is a device or a pipe, such as /dev/stdout even where that is a file."""
-    parent = os.path.realpath(path.parent)
-    return (
-        parent == "/dev"
-        or parent.startswith("/proc/")
-        or (os.path.exists(path) and not os.path.isfile(path))
-    )
+    folder = os.path.realpath(path.parent)
+    special = os.path.exists(path) and not os.path.isfile(path)
+    return special or folder == "/dev" or folder.startswith("/proc/")
 
 
-def write(path: Path, content: str | bytes, sync: bool = False) -> None:
-    """Write a file: a device directly, any other completely or not at all.
-
-    Args:
-        sync: whether it must be on the disk, should the machine lose its power.
-
-    Raises:
-        UserError: it cannot be written, or is a folder or a database.
-    """
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file: a device directly, any other completely or not at all, even without power.
+    Raises UserError where it cannot be written, or is a folder or a database."""
     refuse(path)
     content = content.encode() if isinstance(content, str) else content
     try:
@@ -65,20 +53,21 @@ def write(path: Path, content: str | bytes, sync: bool = False) -> None:
                 file.write(content)
             with suppress(OSError):  # what is printed next follows it
                 os.lseek(sys.stdout.fileno(), 0, os.SEEK_END)
-            return
-        path = Path(os.path.realpath(path))  # a link stays one
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):  # a path that is not possible fails here again
-                temporary.unlink()
-            raise
+        else:
+            replace(Path(os.path.realpath(path)), content)  # a link stays one
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):  # there is none any more, or it is not possible
+            temporary.unlink()

@@ -39,10 +39,7 @@ def announce(**facts: Any) -> None:
 
 def run_isolated(task: Callable[[DictConfig], str], cfg: DictConfig) -> None:
     """Run one job of a sweep; if it fails, its folder gets the traceback and the others go on.
-
-    Args:
-        task: returns the state that the job ends in, such as "trained".
-    """
+    `task` returns the state that the job ends in, such as "trained"."""
     job = HydraConfig.get().job
     announce(number=job.num, name=job.override_dirname, state="running", started=time.time())
     try:

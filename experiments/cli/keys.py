@@ -1,5 +1,6 @@
 """The kinds of the keys of a configuration, the values of a kind, and keys that do not exist."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache, partial
@@ -7,8 +8,36 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.cli.config import flatten
-from experiments.cli.kinds import PLACE, RESULT, Kind
+from experiments.cli.config import PLACE, RESULT, Kind, flatten
+
+_EPOCHS = "a run is a number of whole epochs; set trainer.max_epochs"
+_VALIDATED = "each epoch ends with a validation of all images, which its figures come from"
+_STEPS = "each batch is a step, with the gradients as they are"
+_ONE = "a run trains on one device; launcher=gpus trains several runs at once"
+_TRACKED = "runs are kept in MLflow and under checkpoints.root"
+REFUSED = {  # of Lightning
+    "trainer.max_steps": _EPOCHS,
+    "trainer.min_steps": _EPOCHS,
+    "trainer.max_time": f"what a run reaches must not depend on the machine's speed; {_EPOCHS}",
+    "trainer.val_check_interval": _VALIDATED,
+    "trainer.check_val_every_n_epoch": _VALIDATED,
+    "trainer.accumulate_grad_batches": f"{_STEPS}; set data.batch_size",
+    "trainer.gradient_clip_val": _STEPS,
+    "trainer.gradient_clip_algorithm": _STEPS,
+    "trainer.limit_test_batches": "the test images are scored all at once, after the training",
+    "trainer.limit_predict_batches": "training predicts nothing; see experiments.predict",
+    "trainer.use_distributed_sampler": _ONE,
+    "trainer.sync_batchnorm": _ONE,
+    "trainer.reload_dataloaders_every_n_epochs": "the images stay on the device for all epochs",
+    "trainer.enable_checkpointing": _TRACKED,
+    "trainer.default_root_dir": _TRACKED,
+    "trainer.enable_autolog_hparams": _TRACKED,
+    "trainer.model_registry": _TRACKED,
+    "trainer.plugins": "checkpoints and precision have their plugins; set trainer.precision",
+    "trainer.barebones": "it would leave out checkpoints and figures",
+    "ckpt_path": "the same command goes on by itself from its last checkpoint; with other settings,"
+    " more epochs included, it is another run",
+}
 
 
 @cache
@@ -19,8 +48,7 @@ def kinds() -> dict[str, Kind]:
     # groups of conf/ that are no keys of their own, and Hydra's settings
     found = {"launcher": PLACE, "hydra": PLACE, "search": RESULT}
     for schema in SCHEMAS.values():
-        for key, marks in walk(schema):
-            found[key] = next((mark for mark in marks if isinstance(mark, Kind)), RESULT)
+        found |= walk(schema)
     return found
 
 
@@ -43,8 +71,6 @@ def key_of(override: str) -> str:
 
 def unknown(key: str, known: Iterable[str]) -> str:
     """A sentence about a key that does not exist, with those that are probably meant."""
-    from experiments.cli.lightning_keys import REFUSED  # as above
-
     if key in REFUSED:
         return f"{key} is not for a run: {REFUSED[key]}"
     near = nearest(key, [each for each in known if not f"{each}.".startswith(f"{key}.")])
@@ -59,13 +85,10 @@ def nearest(key: str, known: list[str]) -> list[str]:
     first letters, and of these what changes the result; else what is spelled somewhat like it.
     """
     alike, last = partial(get_close_matches, n=1), {each: each.split(".")[-1] for each in known}
-    words = key.rsplit(".", maxsplit=1)[-1].split("_")
-    means = [
-        each
-        for each in known
-        if {*words} <= {*last[each].split("_")} or last[each] == "".join(w[:1] for w in words)
-    ]
-    means = [each for each in means if kind(each) is RESULT] or means
-    ends = alike("_".join(words), last.values())
+    name = key.rsplit(".", maxsplit=1)[-1]
+    words, initials = {*name.split("_")}, re.sub("([^_])[^_]*_?", r"\1", name)
+    means = [one for one in known if words <= {*last[one].split("_")} or last[one] == initials]
+    means = [one for one in means if kind(one) is RESULT] or means
     near = alike(key, known, cutoff=0.85) or means or alike(key, known)
-    return (near or [each for each in known if last[each] in ends])[:3]
+    ends = alike(name, last.values())
+    return (near or [one for one in known if last[one] in ends])[:3]

@@ -17,25 +17,16 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    MissingConfigException,
-    OverrideParseException,
-)
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cli.arguments import readable
-from experiments.cli.compose import CIRCLE, CONF, complete, groups, show_completed
-from experiments.cli.config import flatten
-from experiments.cli.errors import UserError, one_line, refuse_password, scrubbed
+from experiments.cli.compose import CONF, complete, explain, readable, show_completed
+from experiments.cli.config import explain_unreadable
+from experiments.cli.errors import UserError, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, run_isolated
-from experiments.cli.keys import key_of, unknown
 from experiments.cli.text import printable
-from experiments.cli.yaml_files import explain_unreadable
 
-LONGEST = 500  # characters of an error that a library describes
 CONFIGURATION = (HydraException, OmegaConfBaseException, UserError)  # errors of the user's text
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that interrupt a command
 
@@ -51,13 +42,13 @@ class Failed(BaseException):
     """The error of a command, its cause; not an Exception, for Hydra prints lines about those."""
 
 
-def interrupt(number: int, _: Any) -> None:
-    received.append(number)
-    raise Interrupt
-
-
 def handle_signals() -> None:
     """End as after Ctrl-C at each of the signals, but for those ignored, as nohup does."""
+
+    def interrupt(number: int, _: Any) -> None:
+        received.append(number)
+        raise Interrupt
+
     received.clear()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -66,11 +57,9 @@ def handle_signals() -> None:
 
 @functools.cache  # once a process
 def prepare_process() -> None:
-    """Set up garbage collection, logging and Hydra, before torch and MLflow are imported.
-
-    Their million objects live until the end of the process. Searching them for garbage took
-    a quarter of the time of their import, and 2 s at the exit.
-    """
+    """Set up garbage collection, logging and Hydra, before torch and MLflow are imported."""
+    # their million objects live until the end of the process; searching them for garbage took a
+    # quarter of the time of their import, and 2 s at the exit
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
     # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
@@ -85,9 +74,9 @@ def program(
     """Decorate `main(cfg)` into a command that conf/NAME.yaml configures.
 
     A UserError, and any error in the configuration, ends it with one line on standard
-    error and the exit status `failure`; a signal ends it with 128 + its number: 130 after
-    Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. HYDRA_FULL_ERROR=1 shows the traceback of
-    every error. Hydra's -m is refused, but for a `sweep`.
+    error and the exit status `failure`, which is also that of a command whose output nobody
+    reads any more; a signal ends it with 128 + its number. HYDRA_FULL_ERROR=1 shows the
+    traceback of every error. Hydra's -m is refused, but for a `sweep`.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -104,8 +93,7 @@ def program(
             if is_job():
                 handle_signals()
                 prepare_process()  # a launcher may have started a process that did not run `main`
-                run_isolated(checked, cfg)
-                return
+                return run_isolated(checked, cfg)
             try:
                 checked(cfg)
             except Exception as error:
@@ -139,15 +127,29 @@ def program(
             except (Exception, Failed) as error:
                 tell(error, name)
                 sys.exit(failure)
+            finally:
+                if not received:  # after which the terminal may be gone
+                    flush(failure)
 
         return main
 
     return decorate
 
 
+def flush(failure: int) -> None:
+    """Write what was printed; end without a word where nobody reads it, as after `| head -1`."""
+    try:
+        print(end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(failure)
+
+
 def tell(caught: BaseException, name: str) -> None:
     """Print an error on standard error: one line, if it is one in what the user gave."""
     error = caught.__cause__ if isinstance(caught, Failed) else caught
+    if isinstance(error, BrokenPipeError):  # as in `flush`
+        return
     if isinstance(error, UserWarning):  # of a callback
         error = error.__context__ or error
     # in composing, whatever Hydra, OmegaConf or a YAML parser says is of the user's text
@@ -155,32 +157,6 @@ def tell(caught: BaseException, name: str) -> None:
     if not explained or os.environ.get("HYDRA_FULL_ERROR") == "1":
         print(scrubbed("".join(traceback.format_exception(error))), file=sys.stderr)
     if explained:
-        line = str(error) if isinstance(error, UserError) else _explain(error, name)
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            line = explain(error, name, sys.argv[1:])
         print(f"error: {printable(scrubbed(line))}", file=sys.stderr)
-
-
-def _explain(error: Exception, name: str) -> str:
-    """One line about an error in what the user gave."""
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override} is not understood; write KEY=VALUE"
-    if isinstance(error, RecursionError):
-        return CIRCLE
-    key = getattr(error.__cause__, "full_key", None)
-    if isinstance(error, ConfigCompositionException) and key and "Could not override" in str(error):
-        known = _keys(name)
-        if key in known:
-            return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
-        return unknown(key, known)
-    return one_line(error)[:LONGEST]
-
-
-def _keys(name: str) -> list[str]:
-    """The keys of a command with the files that are chosen on its command line."""
-    chosen = [item for item in sys.argv[1:] if key_of(item) in groups()]
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        with suppress(HydraException, OmegaConfBaseException):  # several steps, or one elsewhere
-            return list(flatten(hydra.compose(name, chosen)))
-        return list(flatten(hydra.compose(name)))

@@ -4,34 +4,73 @@ The identity of a run, its name, its parameters in MLflow, what a study must not
 step file holds, and the page of all keys follow from it. Default values stand in conf/.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from experiments.cli.kinds import JUDGEMENT, LABEL, PLACE
-from experiments.cli.lightning_keys import Trainer
-from experiments.cli.section import (
-    Accuracy,
-    Count,
-    Margin,
-    Name,
-    Object,
-    OptionalObject,
-    Positive,
-    Section,
-    Seed,
-    Text,
-)
+from experiments.cli.config import JUDGEMENT, LABEL, PLACE, RESULT, Kind
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Accuracy = Annotated[float, Field(gt=0, le=1)]  # a fraction of the images
+Margin = Annotated[float, Field(gt=0, lt=1)]  # a difference of two accuracies
+Batches = Positive | Annotated[float, Field(gt=0, le=1)]  # a number of them, or a share
+Name = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Zl}\p{Zp}]*$")]  # one line, no escape codes
+StudyName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+Port = Annotated[int, Field(ge=1, lt=2**16)]
+Text = Annotated[str, Field(min_length=1)]
+Object = dict[str, Any]  # `_target_` and its arguments; checked by the signature of the target
+OptionalObject = Annotated[Object | None, Field(default=None)]
+
+T = TypeVar("T")
+Place = Annotated[T, PLACE]  # a key without one of these changes the result
+Judged = Annotated[T, JUDGEMENT]
+Label = Annotated[T, LABEL]
+
+
+class Section(BaseModel):
+    """Keys with their types. No other key is accepted, and no value is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Trainer(Section):
+    """The arguments of Lightning's trainer that work here; `keys.REFUSED` has the others."""
+
+    target: Literal["pytorch_lightning.Trainer"] = Field(alias="_target_")
+    max_epochs: Positive
+    min_epochs: Positive | None = None
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    deterministic: bool
+    benchmark: bool = False
+    callbacks: Object | list[Object] | None = None
+    fast_dev_run: bool | Positive = False
+    limit_train_batches: Batches | None = None
+    limit_val_batches: Batches | None = None
+    overfit_batches: Batches | Literal[0] = 0
+    logger: Place[Object | list[Object] | Literal[False] | None] = None
+    profiler: Place[Literal["simple", "advanced"] | None] = None
+    accelerator: Place[Literal["auto", "cpu", "gpu", "cuda", "mps"]]
+    devices: Place[Literal[1] | Annotated[list[Count], Field(max_length=1)]]
+    strategy: Place[Text] = "auto"
+    num_nodes: Place[Literal[1]] = 1
+    num_sanity_val_steps: Place[Annotated[int, Field(ge=-1)]]
+    log_every_n_steps: Place[Positive] = 50
+    enable_progress_bar: Place[bool] = True
+    enable_model_summary: Place[bool]
+    detect_anomaly: Place[bool] = False
+    inference_mode: Place[bool] = True
 
 
 class Data(Section):
-    root: Annotated[Text, PLACE]
-    source: Annotated[Object | None, PLACE]
+    root: Place[Text]
+    source: Place[Object | None]
     train: Object
     val: Object
     batch_size: Positive
-    eval_batch_size: Annotated[Positive, PLACE]
+    eval_batch_size: Place[Positive]
     holdout: Positive | None
     in_channels: Positive
     image_size: Positive
@@ -92,20 +131,20 @@ class Train(Section):
     seed: Seed
     step: Text | None  # steps 10 and 13 differ in nothing else, and their runs are kept apart
     experiment: Text | None
-    point: Annotated[Any, LABEL]  # a short form of other keys
-    fused: Annotated[Fused, PLACE]
+    point: Label[Any]  # a short form of other keys
+    fused: Place[Fused]
     compile: Literal["auto"] | bool  # changes the last digits
     tf32: Literal[True] | None
-    force: Annotated[bool, PLACE]
-    until_verdict: Annotated[Margin | Literal["target"] | None, PLACE]
-    checkpoints: Annotated[Checkpoints, PLACE]
-    tracking: Annotated[Tracking, PLACE]
-    budget: Annotated[Budget, JUDGEMENT]
-    target: Annotated[Target, JUDGEMENT]
-    name: Annotated[Name | None, LABEL]
-    description: Annotated[str | None, LABEL]
-    why: Annotated[str | None, LABEL]
-    published: Annotated[Published | None, LABEL]
+    force: Place[bool]
+    until_verdict: Place[Margin | Literal["target"] | None]
+    checkpoints: Place[Checkpoints]
+    tracking: Place[Tracking]
+    budget: Judged[Budget]
+    target: Judged[Target]
+    name: Label[Name | None]
+    description: Label[str | None]
+    why: Label[str | None]
+    published: Label[Published | None]
 
 
 class HeldOut(Data):
@@ -116,70 +155,70 @@ class Final(Section):
     networks: Count
     seeds: Annotated[int, Field(ge=3)]  # a sequential verdict takes three
     max_epochs: Positive
-    steps: Annotated[Text, PLACE]
+    steps: Place[Text]
 
 
 class Search(Train):
     data: HeldOut
-    study: Annotated[Annotated[str, Field(pattern=r"^[\w.-]+$")] | None, LABEL]
+    study: Label[StudyName | None]
     trials: Positive
     full: Count
     smallest_above: Accuracy | None
     space: Object
     sampler: Object
     final: Final
-    worker: Annotated[Count, PLACE]
-    storage: Annotated[Text, PLACE]
+    worker: Place[Count]
+    storage: Place[Text]
 
 
 class Gate(Train):
-    stage: Annotated[Literal["budget", "evidence", "all"], JUDGEMENT]
-    max_parameters: Annotated[Positive | None, JUDGEMENT]
-    max_mult_adds: Annotated[Positive | None, JUDGEMENT]
-    min_accuracy: Annotated[Accuracy | None, JUDGEMENT]
-    judged_by: Annotated[Literal["mean", "lower_bound", "last_epoch"], JUDGEMENT]
-    min_seeds: Annotated[Positive, JUDGEMENT]
-    baseline: Annotated[Text | None, JUDGEMENT]
-    margin: Annotated[Margin, JUDGEMENT]
-    junit: Annotated[Text | None, PLACE]
+    stage: Judged[Literal["budget", "evidence", "all"]]
+    max_parameters: Judged[Positive | None]
+    max_mult_adds: Judged[Positive | None]
+    min_accuracy: Judged[Accuracy | None]
+    judged_by: Judged[Literal["mean", "lower_bound", "last_epoch"]]
+    min_seeds: Judged[Positive]
+    baseline: Judged[Text | None]
+    margin: Judged[Margin]
+    junit: Place[Text | None]
 
 
 class BenchSettings(Section):
     batches: Positive | None
     epochs: Positive
-    folder: Annotated[Text, PLACE]
+    folder: Place[Text]
 
 
 class Bench(Train):
-    what: Annotated[Literal["epoch", "sweep", "start"], PLACE]
-    rounds: Annotated[Positive, PLACE]
-    bench: Annotated[BenchSettings, PLACE]
+    what: Place[Literal["epoch", "sweep", "start"]]
+    rounds: Place[Positive]
+    bench: Place[BenchSettings]
 
 
 class Compare(Section):
     data: Data
-    tracking: Annotated[Tracking, PLACE]
-    filter: Annotated[Text | None, JUDGEMENT]
-    group: Annotated[Annotated[list[Text], Field(min_length=1)] | None, JUDGEMENT]
-    against: Annotated[Text, JUDGEMENT]
-    margin: Annotated[Margin, JUDGEMENT]
-    smallest_difference: Annotated[Margin, JUDGEMENT]
-    metric: Annotated[Literal["val/acc", "val/best_acc", "train/acc", "test/acc"] | None, JUDGEMENT]
-    html: Annotated[Text | None, PLACE]
-    markdown: Annotated[Text | None, PLACE]
-    csv: Annotated[Text | None, PLACE]
-    attach: Annotated[bool, PLACE]
+    tracking: Place[Tracking]
+    filter: Judged[Text | None]
+    group: Judged[Annotated[list[Text], Field(min_length=1)] | None]
+    against: Judged[Text]
+    margin: Judged[Margin]
+    smallest_difference: Judged[Margin]
+    metric: Judged[Literal["val/acc", "val/best_acc", "train/acc", "test/acc"] | None]
+    html: Place[Text | None]
+    markdown: Place[Text | None]
+    csv: Place[Text | None]
+    attach: Place[bool]
 
 
 class Predict(Section):
     run: Text | None
     where: Text | None
     input: Text | None
-    output: Annotated[Text | None, PLACE]
-    format: Annotated[Literal["full", "submission"], PLACE]
-    batch_size: Annotated[Positive, PLACE]
-    checkpoints: Annotated[Checkpoints, PLACE]
-    tracking: Annotated[Tracking, PLACE]
+    output: Place[Text | None]
+    format: Place[Literal["full", "submission"]]
+    batch_size: Place[Positive]
+    checkpoints: Place[Checkpoints]
+    tracking: Place[Tracking]
 
 
 class Evaluate(Section):
@@ -187,42 +226,35 @@ class Evaluate(Section):
     where: Text | None
     data: Data
     split: Literal["train", "val", "test"]
-    checkpoints: Annotated[Checkpoints, PLACE]
-    tracking: Annotated[Tracking, PLACE]
+    checkpoints: Place[Checkpoints]
+    tracking: Place[Tracking]
 
 
 class Ui(Section):
-    port: Annotated[Annotated[int, Field(ge=1, lt=2**16)], PLACE]
-    tracking: Annotated[Tracking, PLACE]
+    port: Place[Port]
+    tracking: Place[Tracking]
 
 
 class Competition(Section):
     data: Data
-    root: Annotated[Text, PLACE]
+    root: Place[Text]
     rows: Positive
     seed: Seed
-    submission: Text | None
 
 
-SCHEMAS: dict[str, type[Section]] = {
-    "train": Train,
-    "search": Search,
-    "gate": Gate,
-    "bench": Bench,
-    "compare": Compare,
-    "predict": Predict,
-    "evaluate": Evaluate,
-    "ui": Ui,
-    "competition": Competition,
+SCHEMAS = {
+    schema.__name__.lower(): schema
+    for schema in (Train, Search, Gate, Bench, Compare, Predict, Evaluate, Ui, Competition)
 }
 
 
 def walk(
-    schema: type[Section], prefix: str = "", outer: Sequence[Any] = ()
-) -> Iterator[tuple[str, Sequence[Any]]]:
-    """The dotted keys of a schema, each with its marks, and then those of its section."""
+    schema: type[Section], prefix: str = "", outer: Kind = RESULT
+) -> Iterator[tuple[str, Kind]]:
+    """The dotted keys of a schema, each with its kind: its own, or else that of its section."""
     for name, field in schema.model_fields.items():
-        key, marks = prefix + (field.alias or name), (*field.metadata, *outer)
-        yield key, marks
+        key = prefix + (field.alias or name)
+        kind = next((mark for mark in field.metadata if isinstance(mark, Kind)), outer)
+        yield key, kind
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from walk(field.annotation, f"{key}.", marks)
+            yield from walk(field.annotation, f"{key}.", kind)

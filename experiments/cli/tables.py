@@ -6,7 +6,6 @@ Texts may come from anyone: each kind of output escapes what commands it.
 from __future__ import annotations
 
 import html
-import io
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Task, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -39,45 +38,29 @@ def show(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
     right: Collection[str] = (),
-    bold: Collection[str] = (),
     lesser: Iterable[str] = (),
 ) -> None:
     """Print a table that fits the terminal.
 
     Args:
-        header, rows, right: as for `to_text`.
-        bold: columns in bold.
+        header: a name for each column; may be empty.
+        rows: as many texts as the header has.
+        right: columns aligned to the right; their texts are folded ahead of a bracket only.
         lesser: columns that are left out where there is no room, the first of them first.
     """
-    console = _console()
-    console.print(_rich(header, rows, right, bold, lesser, width=console.width))
+    print(_drawn(_table(header, rows, right, lesser)), end="")
 
 
 def say(text: str) -> None:
-    """Print a text, folded between words where the terminal ends."""
-    console = _console()
-    console.print(Text(text), soft_wrap=console.width == WIDTH)
-
-
-def _console() -> Console:
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else WIDTH, highlight=False)
+    """Print a text of any origin, folded between words where the terminal ends."""
+    print(_drawn(Text(printable(text))), end="")
 
 
 def to_text(
     header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()
 ) -> str:
-    """The table as aligned plain text that fits the terminal.
-
-    Args:
-        header: a name for each column; may be empty.
-        rows: as many texts as the header has.
-        right: columns aligned to the right; their texts are folded ahead of a bracket only.
-    """
-    width = _console().width
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(_rich(header, rows, right, width=width))
-    return console.file.getvalue()
+    """A table as `show` prints it, without colours."""
+    return _drawn(_table(header, rows, right), color_system=None)
 
 
 def to_markdown(
@@ -113,25 +96,35 @@ class Plain(TextColumn):
         return Text(printable(self.text_format.format(task=task)), no_wrap=True)
 
 
-def _rich(
+def _console(**options: None) -> Console:
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else WIDTH, highlight=False, **options)
+
+
+def _drawn(what: RenderableType, **options: None) -> str:
+    console = _console(**options)
+    with console.capture() as text:
+        console.print(what, soft_wrap=console.width == WIDTH)
+    return text.get()
+
+
+def _table(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
     right: Collection[str],
-    bold: Collection[str] = (),
     lesser: Iterable[str] = (),
-    *,
-    width: int,
 ) -> Table:
-    """The table in that many characters: texts are folded where they must, then columns go."""
+    """The table in the width of the console: columns go, and texts are folded, where they must."""
+    room = _console().width + GAP  # each column has a gap, and the last one's may be outside
     columns = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]
     least = [_least(column, name in right) for name, column in zip(header, columns, strict=True)]
     shown, left_out = [*range(len(header))], []
     for name in lesser:
-        if sum(least[place] + GAP for place in shown) - GAP > width:
+        if sum(least[place] + GAP for place in shown) > room:
             shown.remove(header.index(name))
             left_out.append(name)
     widths = {place: max(map(cell_len, columns[place])) for place in shown}
-    room = max(width, 2 * GAP * len(shown)) - GAP * (len(shown) - 1)
+    room = max(room - GAP * len(shown), GAP * len(shown))
     for place in shown if sum(widths.values()) > room else ():
         if header[place] in right:
             widths[place] = least[place]
@@ -142,10 +135,8 @@ def _rich(
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, caption_justify="left")
     table.caption = Text(f"no room here for: {'; '.join(left_out)}") if left_out else None
     for place, size in widths.items():
-        style = "bold" if header[place] in bold else None
         side = "right" if header[place] in right else "left"
-        name = Text(columns[place][0])
-        table.add_column(name, style=style, justify=side, width=size, overflow="fold")
+        table.add_column(Text(columns[place][0]), justify=side, width=size, overflow="fold")
     for row in zip(*(columns[place][1:] for place in shown), strict=True):
         table.add_row(*map(_cell, row))
     return table

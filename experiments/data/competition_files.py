@@ -10,10 +10,10 @@ from pyarrow.csv import WriteOptions, write_csv
 
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
+from experiments.data.csv_images import LABEL
 from experiments.data.images import load
-from experiments.data.submission import COLUMNS, TRUTH
 
-TRAIN, TEST = "train.csv", "test.csv"
+FILES = "train.csv", "test.csv", "truth.csv"
 
 
 def make(cfg: DictConfig) -> None:
@@ -22,26 +22,20 @@ def make(cfg: DictConfig) -> None:
     Raises:
         UserError: the folder cannot be written or has such files, or `rows` is out of range.
     """
-    folder, seed, rows = Path(cfg.root), cfg.seed, cfg.rows
-    for name in (TRAIN, TEST, TRUTH):
-        if (folder / name).exists():
-            raise UserError(f"{folder / name} exists; remove it, or name another folder with root=")
+    folder, rows = Path(cfg.root), cfg.rows
+    for path in (folder / name for name in FILES):
+        if path.exists():
+            raise UserError(f"{path} exists; remove it, or name another folder with root=")
     data, _ = load(cfg)
     images = torch.cat((data.train.images, data.val.images)).flatten(1)
-    labels = torch.cat((data.train.labels, data.val.labels))
-    rest = len(labels) - rows
-    if rest < 1:
-        raise UserError(f"rows must be below {len(labels):,}, the number of images, not {rows:,}")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    images, labels = images[order], labels[order]
-    pixels = [f"pixel{i}" for i in range(images.shape[1])]
-    files = {
-        TRAIN: (["label", *pixels], [labels[:rows].byte(), *images[:rows].T]),
-        TEST: (pixels, images[rows:].T),
-        TRUTH: (COLUMNS, [torch.arange(1, rest + 1), labels[rows:]]),
-    }
-    for name, (header, columns) in files.items():
-        table = pyarrow.table([column.contiguous().numpy() for column in columns], header)
-        write_csv(table, content := BytesIO(), WriteOptions(quoting_header="none"))
+    labels = torch.cat((data.train.labels, data.val.labels)).byte()
+    if rows >= (total := len(labels)):
+        raise UserError(f"rows must be below {total:,}, the number of images, not {rows:,}")
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(cfg.seed))
+    columns = torch.cat((labels[:, None], images), 1)[order].T.contiguous().numpy()
+    table = pyarrow.table([*columns], [LABEL, *(f"pixel{i}" for i in range(len(columns) - 1))])
+    parts = table[:rows], table[rows:].drop_columns(LABEL), table[rows:]
+    for name, part in zip(FILES, parts, strict=True):
+        write_csv(part, content := BytesIO(), WriteOptions(quoting_header="none"))
         write(folder / name, content.getvalue())
-    print(f"{folder}: {rows:,} rows in {TRAIN}, {rest:,} in {TEST} and {TRUTH}")
+    print(f"{folder}: {rows:,} rows in train.csv, {total - rows:,} in test.csv and truth.csv")

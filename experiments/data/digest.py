@@ -10,10 +10,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from experiments.cli.config import RESULT
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.cli.keys import select
-from experiments.cli.kinds import RESULT
 
 KEPT = ".digests.json"
 # what is done with images that have been read

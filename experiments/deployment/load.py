@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 import models
+from experiments.cli.config import reading
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.yaml_files import readable
 from experiments.deployment.find import find
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.run import CONFIG, WEIGHTS
@@ -80,7 +80,7 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
         raise UserError(f"has no {CONFIG} among its artifacts")
     try:
         _bounded(path, CONFIG)
-        with readable(path):
+        with reading(path):
             config = yaml.safe_load(path.read_bytes())
         data = {name: config["data"][name] for name in IMAGES}
         for name, kind in IMAGES.items():

@@ -44,7 +44,7 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     print(f"{title} in {duration(metrics['train_seconds'])} on {device}")
     source = f"published ({published['step']})" if published else ""
     header = ("", "this run", "budget and target", source)
-    tables.show(header, rows, right=("this run", source), bold=("this run",))
+    tables.show(header, rows, right=("this run", source))
     if part:
         print(f"part of the data only ({part}): compare, gate and predict leave this run out")
     elif test is None:

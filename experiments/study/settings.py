@@ -6,10 +6,9 @@ import uuid
 import optuna
 from omegaconf import DictConfig
 
-from experiments.cli.config import build
+from experiments.cli.config import JUDGEMENT, RESULT, build
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import select
-from experiments.cli.kinds import JUDGEMENT, RESULT
 from experiments.study.space import Space
 
 SETTINGS, ID = "settings", "id"  # attributes of a study

@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.budget.network import prepare
 from experiments.cli.compose import search_path
+from experiments.cli.config import JUDGEMENT, PLACE, RESULT
 from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.keys import key_of, kind, select
-from experiments.cli.kinds import JUDGEMENT, PLACE, RESULT
 from experiments.tracking.identity import name_experiment, run_name
 from experiments.training.fit import Member, train
 

@@ -8,7 +8,9 @@ or on other machines that share the folder. A job without such a file did not fi
 import shlex
 import shutil
 import sys
+import threading
 import time
+from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,20 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from experiments.cli import tables
 from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import STATE, read_jobs
 from experiments.cli.program import at_end
-from experiments.cli.text import duration, percent
-from experiments.sweep.view import FINISHED, View, tally
+from experiments.cli.text import duration, percent, printable
 
 PATIENCE = 5  # seconds that an interrupted job has to end
+SECONDS = 0.5  # between two looks at the jobs
+AT_ONCE = ("trained before", "not needed")  # states of jobs that had nothing to do
+FINISHED = (*AT_ONCE, "trained", "searched")
+ENDED = (*FINISHED, "failed")
 
 
 class Sweep(Callback):
@@ -37,28 +44,28 @@ class Sweep(Callback):
         return {}  # the copy in a job's process shows nothing
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        if config.hydra.job.chdir:
+        hydra = config.hydra
+        if hydra.job.chdir:
             raise UserError(
                 "hydra.job.chdir=true would make a store in each job's folder; leave it"
             )
         refuse_password(config)  # before Hydra writes the configuration to a file
         refuse_missing_gpu(config)
-        self.folder, self.tracking = Path(config.hydra.sweep.dir).absolute(), config.tracking
+        self.folder, self.tracking = Path(hydra.sweep.dir).absolute(), config.tracking
         for old in self.folder.glob(f"*/{STATE}"):  # of an earlier sweep in the same folder
             old.unlink()
-        given = list(config.hydra.overrides.task)
-        program = f"experiments.{config.hydra.job.config_name}"
-        rest = [one for one in config.hydra.overrides.hydra if not one.startswith("hydra.mode=")]
-        self.command = shlex.join(["python", "-m", program, "-m", *given, *rest])
-        own = config.hydra.sweeper.get("params") or {}
-        self.view = View(self.folder, count_jobs([*(f"{key}={own[key]}" for key in own), *given]))
+        program = f"experiments.{hydra.job.config_name}"
+        self.command = shlex.join(["python", "-m", program, *sys.argv[1:]])
+        own = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+        self.view = View(self.folder, count_jobs([*own, *hydra.overrides.task]))
         self.view.start()
         # not on_multirun_end, of which Hydra tells nobody after an error or Ctrl-C
         at_end.push(self.end)
 
     def end(self, kind: type[BaseException] | None, *_: Any) -> None:
         """Show what became of each job. Exits with 1 unless all finished, or `kind` is raised."""
-        self.view.stop()
+        self.view.stopped.set()
+        self.view.join()
         jobs = read_jobs(self.folder)
         for job in jobs:
             if job["state"] == "running":
@@ -66,7 +73,7 @@ class Sweep(Callback):
         failed = self.view.jobs - sum(job["state"] in FINISHED for job in jobs)
         with suppress(OSError):  # the terminal may be gone
             if jobs:
-                self.show(jobs)
+                show(jobs, self.view.jobs)
             if kind and issubclass(kind, KeyboardInterrupt):
                 print("to go on where it stopped:", self.command)
             elif jobs and failed:
@@ -74,27 +81,96 @@ class Sweep(Callback):
         if failed and kind is None:
             sys.exit(1)
 
-    def show(self, jobs: list[dict[str, Any]]) -> None:
-        rows = []
+
+class View(threading.Thread):
+    """On a terminal one bar for the sweep and one for each running job; else a line for each
+    job that has ended."""
+
+    def __init__(self, folder: Path, jobs: int) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.jobs, self.stopped = folder, jobs, threading.Event()
+        self.bars = Progress(
+            tables.Plain("{task.description}"),
+            BarColumn(10),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            tables.Plain("{task.fields[note]}"),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+            speed_estimate_period=3600,  # seconds: most jobs take minutes
+        )
+        self.sweep = self.bars.add_task("sweep", total=jobs, note="")
+        self.tasks = defaultdict(lambda: self.bars.add_task("", total=None, note=""))
+        self.ended: set[int] = set()  # numbers of jobs
+
+    def run(self) -> None:
+        with self.bars:
+            while not self.stopped.wait(SECONDS):
+                self.update()
+            self.update()
+
+    def update(self) -> None:
+        jobs = read_jobs(self.folder)
+        # what had nothing to do says nothing of the time that the others take
+        new = [job for job in jobs if job["state"] not in AT_ONCE]
+        done = sum(
+            1 if job["state"] in ENDED else job.get("epoch", 0) / job.get("epochs", 1)
+            for job in new
+        )
+        total = self.jobs - len(jobs) + len(new)
+        self.bars.update(self.sweep, completed=done, total=total, note=tally(jobs))
         for job in jobs:
-            seconds = job.get("ended", time.time()) - job["started"]
-            accuracy = percent(job.get("val_acc"))
-            rows.append((job["name"], job["state"], accuracy, duration(seconds)))
-        tables.show(("run", "", "accuracy", "time"), rows)
-        print(tally(jobs, self.view.jobs))
-        for job in jobs:
-            if job["state"] == "failed":
-                print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
-        if reports := [job for job in jobs if "report" in job]:  # of now, not of before
-            print(max(reports, key=lambda job: job.get("ended", 0))["report"])
+            ended = job["state"] in ENDED
+            self.bars.update(
+                self.tasks[job["number"]],
+                description=job["name"],
+                completed=job.get("epoch", 0),
+                total=job.get("epochs"),
+                note=f"val {percent(job['val_acc'])}" if "val_acc" in job else "",
+                visible=not ended,
+            )
+            if ended and job["number"] not in self.ended:
+                self.ended.add(job["number"])
+                if self.bars.disable:
+                    self.print(job)
+
+    def print(self, job: dict[str, Any]) -> None:
+        seconds = self.bars.tasks[self.sweep].time_remaining
+        left = "unknown time" if seconds is None else duration(seconds)
+        result = job.get("error") or percent(job.get("val_acc"))
+        line = f"[{len(self.ended)}/{self.jobs}] {job['name']} {job['state']} {result} {left} left"
+        print(printable(line), file=sys.stderr)
+
+
+def tally(jobs: list[dict[str, Any]], total: int = 0) -> str:
+    """How many of `total` jobs are in which state: "2 trained, 1 failed, 3 not begun"."""
+    counts = Counter(job["state"] for job in jobs)
+    counts["not begun"] = total - len(jobs)
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count > 0)
+
+
+def show(jobs: list[dict[str, Any]], total: int) -> None:
+    """Print a table of the jobs, why some failed, and the last report of a job."""
+    rows = []
+    for job in jobs:
+        seconds = job.get("ended", time.time()) - job["started"]
+        rows.append((job["name"], job["state"], percent(job.get("val_acc")), duration(seconds)))
+    tables.show(("run", "", "accuracy", "time"), rows)
+    print(tally(jobs, total))
+    for job in jobs:
+        if job["state"] == "failed":
+            print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
+    if reports := [job for job in jobs if "report" in job]:  # of now, not of before
+        print(max(reports, key=lambda job: job.get("ended", 0))["report"])
 
 
 def refuse_missing_gpu(config: DictConfig) -> None:
     """Raises UserError: this machine's Ray would wait without end for a GPU that is not there."""
     ray = OmegaConf.select(config, "hydra.launcher.ray")
-    if not ray or not ray.remote.num_gpus or ray.init.get("address") or ray.init.get("num_gpus"):
+    if not ray or ray.init.get("address") or ray.init.get("num_gpus"):
         return
-    if shutil.which("nvidia-smi") is None:  # comes with the driver; PyTorch would take seconds
+    # nvidia-smi comes with the driver; to ask PyTorch would take seconds
+    if ray.remote.num_gpus and shutil.which("nvidia-smi") is None:
         raise UserError(
             f"each run is to have {ray.remote.num_gpus} of a GPU, but there is no nvidia-smi here, "
             "so no GPU: launcher=local takes the cores; if there is one, say so by "

@@ -10,12 +10,9 @@ from omegaconf import DictConfig
 
 
 class ForkedWorkers(Callback):
-    """Makes joblib's workers share one import of torch, Lightning and MLflow.
-
-    On two cores two workers that import side by side take 13 s; the server takes 9 s, for any
-    number of workers. That is why we set the start method in joblib's copy of loky, for which
-    joblib has no public way: JOBLIB_START_METHOD is for another backend than the launcher's.
-    """
+    """Makes joblib's workers share one import of torch, Lightning and MLflow: 9 s on two cores for
+    any number of them, where two that import side by side take 13 s. joblib has no public way to
+    set how its copy of loky starts them: JOBLIB_START_METHOD is for another backend."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         os.environ.update(config.hydra.job.env_set)  # OpenMP reads it when torch is imported

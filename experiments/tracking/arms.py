@@ -9,9 +9,9 @@ from typing import NamedTuple
 from mlflow.entities import Run
 from omegaconf import DictConfig
 
+from experiments.cli.config import RESULT
 from experiments.cli.errors import UserError
 from experiments.cli.keys import kind
-from experiments.cli.kinds import RESULT
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, FILES, config_hash
 from experiments.tracking.parent_runs import PARENT, judged
 from experiments.tracking.part_of_data import whole

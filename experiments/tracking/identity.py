@@ -10,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.compose import compose, groups
+from experiments.cli.config import LABEL, RESULT
 from experiments.cli.keys import key_of, kind, select
-from experiments.cli.kinds import LABEL, RESULT
 from experiments.tracking.part_of_data import expand_fast_dev_run
 
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags

@@ -22,9 +22,9 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
+from experiments.cli.config import JUDGEMENT, LABEL, RESULT
 from experiments.cli.errors import scrubbed
 from experiments.cli.keys import select
-from experiments.cli.kinds import JUDGEMENT, LABEL, RESULT
 from experiments.tracking.store import Store, reason
 
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # of data sets, by split

@@ -28,7 +28,7 @@ class WholeFiles(TorchCheckpointIO):
         torch.save(checkpoint, content)
         if path.name == LAST and path.exists():
             path.replace(path.with_name(BEFORE))
-        write(path, content.getvalue(), sync=True)
+        write(path, content.getvalue())
 
 
 class KeepEpochs(Checkpoint):

@@ -13,8 +13,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from experiments.__main__ import COMMANDS
-from experiments.cli.arguments import readable
 from experiments.cli.checks import check
+from experiments.cli.compose import readable
 from experiments.cli.schema import SCHEMAS
 
 
@@ -56,6 +56,20 @@ def test_a_command_by_its_name_is_the_command():
     unknown = parsimony("trian")
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert unknown.stderr == "error: there is no command trian; choose train\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments", [["gate", "stage=budget", "step=s13"], ["train", "--cfg", "job"], []]
+)
+def test_a_command_whose_output_nobody_reads_ends_without_a_word(arguments, unbuffered):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "experiments", *arguments]
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, **pipes) as process:
+        process.stdout.close()  # as `| head` does, once it has its lines
+        assert process.stderr.read() == ""
+    assert process.returncode != 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)

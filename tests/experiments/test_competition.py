@@ -1,4 +1,4 @@
-"""The competition's files, made from MNIST, and the score of what is submitted."""
+"""The competition's files, made from MNIST."""
 
 import pytest
 from conftest import configure
@@ -6,7 +6,14 @@ from conftest import configure
 from experiments.cli.errors import UserError
 from experiments.data.competition_files import make
 from experiments.data.images import load
-from experiments.data.submission import score
+
+
+def test_the_truth_is_the_test_with_labels(csv_files):
+    files = ((csv_files / name).read_text().splitlines() for name in ("truth.csv", "test.csv"))
+    labelled = [tuple(line.split(",", maxsplit=1)) for line in next(files)]
+    assert [pixels for _, pixels in labelled] == next(files)
+    assert labelled[0][0] == "label"
+    assert {label for label, _ in labelled[1:]} == {str(digit) for digit in range(10)}
 
 
 def test_no_row_is_trained_on_and_validated_on(csv_files):
@@ -34,30 +41,3 @@ def test_files_that_cannot_be_made(csv_files, small, tmp_path, overrides, compla
     with pytest.raises(UserError, match=complaint):
         make(configure("competition", *given, *overrides))
     assert not (tmp_path / "made" / "train.csv").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("", "cannot be read: No columns to parse from file"),
-        ("id,label\n1,2\n", "columns expected but not found"),
-        ("ImageId,Label\n1,2\n1,3\n", "for each ImageId from 1 to 500"),
-        ("ImageId,Label\n1,two\n", "cannot be read: invalid literal .*'two'"),
-        ("ImageId,Label\n1,2\n", "must have one row for each ImageId from 1 to 500"),
-    ],
-)
-def test_a_bad_submission_is_refused(csv_files, tmp_path, content, complaint):
-    path = tmp_path / "submission.csv"
-    path.write_text(content)
-    with pytest.raises(UserError, match=complaint):
-        score(path, csv_files / "truth.csv")
-
-
-def test_duplicates_are_refused(csv_files, tmp_path):
-    path = tmp_path / "submission.csv"
-    truth = (csv_files / "truth.csv").read_text()
-    path.write_text(truth + truth.splitlines()[-1] + "\n")
-    with pytest.raises(UserError, match="one row for each ImageId from 1 to 500"):
-        score(path, csv_files / "truth.csv")
-    path.write_text(truth)
-    assert score(path, csv_files / "truth.csv") == (1, 500)

@@ -11,8 +11,9 @@ import pytest
 import pytorch_lightning as pl
 from conftest import PROJECT, quick
 
-from experiments.cli.kinds import PLACE
-from experiments.cli.lightning_keys import REFUSED, Trainer
+from experiments.cli.config import PLACE
+from experiments.cli.keys import REFUSED
+from experiments.cli.schema import Trainer
 
 PAGE = PROJECT / "docs" / "lightning.md"
 KEYS = {field.alias or name: field for name, field in Trainer.model_fields.items()}

@@ -10,7 +10,6 @@ from PIL import Image
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.data.idx import IDXFolder
-from experiments.data.submission import score
 
 
 def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
@@ -24,11 +23,11 @@ def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
     rows = list(csv.reader(output.open()))
     assert rows[0] == ["ImageId", "Label"]
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 501)]
-    accuracy, images = score(output, csv_files / "truth.csv")
-    assert images == 500
-    assert accuracy > 0.85
-    truth = dict(list(csv.reader((csv_files / "truth.csv").open()))[1:])
-    assert accuracy == sum(truth[number] == label for number, label in rows[1:]) / 500
+    truth = list(csv.DictReader((csv_files / "truth.csv").open()))
+    right = sum(row[1] == true["label"] for row, true in zip(rows[1:], truth, strict=True))
+    assert right > 0.85 * 500
+    scored = digits.run("predict", "model=best", f"input={csv_files}/truth.csv", places[0])
+    assert f"{right} of 500 right, {right / 5:.2f} %" in scored.stdout
 
 
 def test_a_labelled_file_is_scored(csv_files, run_predict):
@@ -67,7 +66,7 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
         (["run=best", "input=nowhere"], "input=nowhere: there is no such file or folder"),
         (["run=best", "input=conf"], "conf: has no images, that is, no files named *.png"),
         (["run=best", "input=README.md"], "README.md: cannot be read as PNG, JPEG"),
-        (["run=best", "input={csv_files}/truth.csv"], "the first line must be label,pixel0"),
+        (["run=best", "input={tmp_path}/numbers.csv"], "the first line must be label,pixel0"),
         (
             ["run=best", "input={csv_files}/test.csv", "format=xml"],
             "format must be 'full' or 'submission'",
@@ -96,9 +95,11 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_one_line(csv_files, run_predict, arguments, complaint):
+def test_mistakes_are_one_line(csv_files, run_predict, tmp_path, arguments, complaint):
+    (tmp_path / "numbers.csv").write_text("ImageId,Label\n1,2\n")
+    places = {"csv_files": csv_files, "tmp_path": tmp_path}
     before = sorted(csv_files.iterdir())
-    status, printed, errors = run_predict(*(item.format(csv_files=csv_files) for item in arguments))
+    status, printed, errors = run_predict(*(item.format(**places) for item in arguments))
     assert (status, printed) == (1, "")
     assert complaint in errors
     assert len(errors.splitlines()) == 1

@@ -4,9 +4,8 @@ import pytest
 from conftest import PROJECT, configure
 from omegaconf import OmegaConf
 
-from experiments.cli.config import flatten
+from experiments.cli.config import JUDGEMENT, LABEL, PLACE, RESULT, flatten
 from experiments.cli.keys import key_of, kind, kinds
-from experiments.cli.kinds import JUDGEMENT, LABEL, PLACE, RESULT
 from experiments.tracking.identity import config_hash
 from experiments.tracking.run import parameters
 

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from experiments.cli.arguments import readable
+from experiments.cli.compose import readable
 from experiments.cli.errors import UserError
 
 
