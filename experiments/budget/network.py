@@ -6,37 +6,34 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.budget.cost import Cost, check, compute_cost
+from experiments.budget.cost import Cost, compute_cost
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from models.schedules import make_schedule
 
 
 def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
-    """The network of each run, and the cost of each; nothing is read or written.
-
-    Args:
-        cfgs: of one architecture.
-
-    Raises:
-        UserError: the network cannot be built, or is over its budget.
-    """
-    try_out(cfgs[0])
+    """The network of each run, all of one architecture, and what it costs; see `try_out`."""
+    cost = try_out(cfgs[0])
     for cfg in cfgs[1:]:
         rehearse(cfg)
-    cost = price(cfgs[0])
     return [build_network(cfg) for cfg in cfgs], cost
 
 
-def try_out(cfg: DictConfig) -> None:
-    """Raise UserError where a network is over its budget, or its recipe has an invalid value."""
-    check(partial(build, cfg, "model"), cfg)
+def try_out(cfg: DictConfig) -> Cost:
+    """What a network costs; nothing is read or written.
+
+    Raises:
+        UserError: it cannot be built or is over its budget, or its recipe has an invalid value.
+    """
+    cost = price(cfg, cfg.budget)
     rehearse(cfg)
+    return cost
 
 
-def price(cfg: DictConfig) -> Cost:
-    """What a network costs; UserError if it cannot be built, or does not take the images."""
-    return compute_cost(partial(build, cfg, "model"), cfg.data)
+def price(cfg: DictConfig, budget: DictConfig | None = None) -> Cost:
+    """What a network costs; UserError if it cannot be built, or is over a budget."""
+    return compute_cost(partial(build, cfg, "model"), cfg.data, budget)
 
 
 def build_network(cfg: DictConfig) -> nn.Module:
@@ -46,10 +43,9 @@ def build_network(cfg: DictConfig) -> nn.Module:
 
 
 def rehearse(cfg: DictConfig) -> None:
-    """Step the optimizer and its schedule once, to find values that they do not accept.
+    """Raise UserError where augmentation, loss, optimizer or schedule do not accept a value.
 
-    Raises:
-        UserError: the augmentation, the loss, the optimizer or the scheduler has such a value.
+    Some are found by a step only, so the optimizer and its schedule take one.
     """
     build(cfg, "augmentation")
     build(cfg, "loss")
