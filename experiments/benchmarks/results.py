@@ -3,21 +3,17 @@
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
 
+from experiments.benchmarks.contenders import OURS, Contender
 from experiments.cli import files, tables
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 from experiments.training.trainer import device_of
-
-OURS = "ours"  # the contender that the others are compared with
-
-Contender = Callable[[], dict[str, float]]  # takes a turn; its seconds, and what else it measured
 
 
 def take_turns(contenders: dict[str, Contender], rounds: int) -> pd.DataFrame:

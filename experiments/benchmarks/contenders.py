@@ -1,15 +1,20 @@
-"""An epoch of training with validation in this process, by ours and by the baselines."""
+"""What `experiments.bench` times, by name: an epoch of training, or the start of a command."""
 
 import math
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks import baselines
-from experiments.benchmarks.results import OURS, Contender
 from experiments.budget.network import build_network, price
+from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images, load
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
@@ -17,11 +22,15 @@ from experiments.training.history import History
 from experiments.training.trainer import make_module, make_trainer
 from models.lightning.classifier import Classifier
 
+OURS = "ours"  # the contender that the others are compared with
 WARM_UP = 5  # batches
+OWN = ("what=", "rounds=", "bench.", "step=")  # keys that are not for the command that we time
+
+Contender = Callable[[], dict[str, float]]  # takes a turn; its seconds, and what else it measured
 
 
 def epoch(cfg: DictConfig) -> dict[str, Contender]:
-    """The contenders, each of which has trained a few batches before."""
+    """An epoch with validation in this process; each contender has trained a few batches before."""
     data, _ = load(cfg)
     few = first_batches(data, WARM_UP)
     module = make_module(cfg, build_network(cfg), len(data.train.labels))
@@ -68,3 +77,39 @@ def ours(cfg: DictConfig, module: Classifier, data: ImageData) -> baselines.Time
         trainer = make_trainer(cfg, Path(cfg.checkpoints.root), History([run]), clock)
         trainer.fit(module, data)
     return clock.times
+
+
+def start(cfg: DictConfig) -> dict[str, Contender]:
+    """From the command to the start of its first epoch, against the imports alone."""
+    first_epoch(cfg)  # creates the store, and fills the compiler's cache
+    imports = "import torch, pytorch_lightning"
+    return {
+        OURS: partial(first_epoch, cfg),
+        imports: partial(run, "-c", imports),
+        "gate stage=budget": partial(run, "-m", "experiments.gate", "stage=budget"),
+        "train --help": partial(run, "-m", "experiments.train", "--help"),
+    }
+
+
+def first_epoch(cfg: DictConfig) -> dict[str, float]:
+    """A run of one epoch, of which what it does before that epoch is counted."""
+    config, started = HydraConfig.get(), time.time()
+    given = [item for item in config.overrides.task if not item.startswith(OWN)]
+    places = ("tracking.uri", "tracking.artifacts", "checkpoints.root")
+    given += [f"{key}={OmegaConf.select(cfg, key)}" for key in places]
+    given += [f"step={config.runtime.choices.step}", "force=true", "trainer.max_epochs=1"]
+    run("-m", "experiments.train", *given)
+    store = Store(cfg.tracking)
+    newest = store.search("metrics.epoch_seconds > 0")[-1]
+    [epoch] = store.client.get_metric_history(newest.info.run_id, "epoch_seconds")
+    return {"seconds": epoch.timestamp / 1000 - epoch.value - started}
+
+
+def run(*arguments: str) -> dict[str, float]:
+    """Run Python as from a new terminal, with threads at their default; the seconds it takes."""
+    environment = {key: text for key, text in os.environ.items() if key != "OMP_NUM_THREADS"}
+    command, began = [sys.executable, *arguments], time.perf_counter()
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise UserError(f"{' '.join(command)} failed: {result.stderr[-2000:]}")
+    return {"seconds": time.perf_counter() - began}
