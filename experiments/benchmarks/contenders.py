@@ -74,7 +74,7 @@ def ours(cfg: DictConfig, module: Classifier, data: ImageData) -> baselines.Time
     """An epoch of ours; checkpoints and tracking come after the end of training."""
     clock = baselines.Clock()
     with TrackedRun(Store(cfg.tracking), "bench", {}, resume=None) as run:
-        trainer = make_trainer(cfg, Path(cfg.checkpoints.root), History([run]), clock)
+        trainer = make_trainer(cfg, History([run], Path(cfg.checkpoints.root)), clock)
         trainer.fit(module, data)
     return clock.times
 

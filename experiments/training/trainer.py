@@ -19,10 +19,9 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
-from experiments.training.checkpoints import BEFORE, BEST, LAST, KeepEpochs, WholeFiles, find_whole
 from experiments.training.history import History
-from experiments.training.precision import set_precision
 from experiments.training.progress import ProgressLine
+from experiments.training.resume import BEFORE, LAST, Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
 from models.networks.stack import take
@@ -49,24 +48,21 @@ def fuse(
     return FusedClassifier(list(networks), optimizers, compiled=compiled, **recipe(cfgs[0]))
 
 
-def separate(
-    module: FusedClassifier, index: int, cfg: DictConfig, network: nn.Module, best: bool
+def exported(
+    module: Classifier | FusedClassifier, member: Member, index: int, best: Path | None
 ) -> Classifier:
-    """One of the networks as if it had been trained alone: a module with its weights.
+    """The module with the weights that a run exports; one of a program as if it had been alone.
 
     Args:
-        network: takes the weights.
-        best: those of its best epoch, not of the last one.
+        index: of the run in the program.
+        best: the checkpoint of the best epoch, if that is exported; None: the last epoch is.
     """
-    weights = module.best if best else module.network.stacked()
-    take(network, weights, index)
-    return make_module(cfg, network, images=0)  # trains no more
-
-
-def take_best(module: Classifier, folder: Path) -> Classifier:
-    """The module with the weights of its best epoch, from the checkpoint in `folder`."""
-    kept = torch.load(folder / BEST, module.device, weights_only=True)
-    module.load_state_dict(kept["state_dict"])
+    if isinstance(module, FusedClassifier):
+        take(member.network, module.best if best else module.network.stacked(), index)
+        return make_module(member.cfg, member.network, images=0)  # trains no more
+    if best:
+        kept = torch.load(best, module.device, weights_only=True)
+        module.load_state_dict(kept["state_dict"])
     return module
 
 
@@ -93,16 +89,10 @@ def recipe(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def count_batches(cfg: DictConfig, images: int) -> int:
-    """The batches of a whole training; the last, smaller one of each epoch counts."""
-    return cfg.trainer.max_epochs * math.ceil(images / cfg.data.batch_size)
-
-
 def worth_compiling(cfg: DictConfig, images: int) -> bool:
     """Whether to use torch.compile where our own kernels are not used."""
-    if cfg.compile == "auto":
-        return count_batches(cfg, images) >= COMPILED_FROM
-    return cfg.compile
+    batches = cfg.trainer.max_epochs * math.ceil(images / cfg.data.batch_size)
+    return batches >= COMPILED_FROM if cfg.compile == "auto" else cfg.compile
 
 
 def device_of(cfg: DictConfig) -> torch.device:
@@ -110,34 +100,18 @@ def device_of(cfg: DictConfig) -> torch.device:
     return _trainer(cfg, logger=False, callbacks=[]).strategy.root_device
 
 
-def make_trainer(
-    cfg: DictConfig, folder: Path, history: History, *callbacks: pl.Callback
-) -> pl.Trainer:
-    """A Lightning trainer that keeps the last epoch in `folder`, and the best one if it is chosen.
-
-    It is chosen by images held out (`data.holdout`); never by the test images. The module of runs
-    that are trained as one program keeps their best weights itself.
-
-    Args:
-        history: of the runs; every checkpoint has it.
-        callbacks: beside ours and those of `trainer.callbacks`.
-    """
+def make_trainer(cfg: DictConfig, history: History, *callbacks: pl.Callback) -> pl.Trainer:
+    """A Lightning trainer with these callbacks, and those of `trainer.callbacks`."""
     together = len(history.runs)
-    best = together == 1 and cfg.data.holdout is not None
-    bar = cfg.trainer.get("enable_progress_bar", True) and sys.stderr.isatty() and not is_job()
     name = run_name(cfg) if together == 1 else f"{cfg.name}, {together} runs"
+    bar = cfg.trainer.get("enable_progress_bar", True) and sys.stderr.isatty() and not is_job()
+    shown = [ProgressLine(name)] if bar else []
     return _trainer(
         cfg,
-        callbacks=[
-            *([ProgressLine(name)] if bar else ()),
-            *callbacks,
-            *objects(cfg, "trainer.callbacks"),
-            history,
-            KeepEpochs(folder, history, best),
-        ],
+        callbacks=[*shown, *callbacks, *objects(cfg, "trainer.callbacks"), history],
         logger=objects(cfg, "trainer.logger") or False,
         plugins=[WholeFiles()],
-        default_root_dir=folder,
+        default_root_dir=history.folder,
     )
 
 
@@ -149,6 +123,21 @@ def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
         trainer = build(settings, "trainer", enable_progress_bar=False, **options)
     set_precision(cfg, trainer.strategy.root_device)
     return trainer
+
+
+def set_precision(cfg: DictConfig, device: torch.device) -> None:
+    """Let this process multiply as configured; UserError where the device cannot."""
+    gpu = device.type == "cuda"
+    if cfg.trainer.precision == "16-mixed" and not gpu:
+        raise UserError(
+            f"trainer.precision=16-mixed is for a CUDA GPU, not for {device.type}; choose 32-true "
+            "or bf16-mixed"
+        )
+    if cfg.tf32 and not (gpu and torch.cuda.get_device_capability(device) >= (8, 0)):
+        where = torch.cuda.get_device_name(device) if gpu else device.type
+        raise UserError(f"tf32=true needs an NVIDIA GPU from Ampere on, not {where}; leave it null")
+    # of PyTorch's defaults one is on and one is off
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = bool(cfg.tf32)
 
 
 def objects(cfg: DictConfig, key: str) -> list[Any]:
@@ -164,8 +153,7 @@ def fit_from(
 ) -> None:
     """Train to the last epoch, from the last whole checkpoint if there is one.
 
-    Raises:
-        UserError: Lightning cannot train with these settings.
+    UserError: Lightning cannot train with these settings.
     """
     start = find_whole(last)
     try:
