@@ -14,7 +14,7 @@ from experiments.tracking.identity import identified
 
 @program("bench")
 def main(cfg: DictConfig) -> None:
-    from experiments.benchmarks import contenders, results  # torch and MLflow: seconds
+    from experiments.benchmarks import contenders  # torch and MLflow: seconds
 
     benches = {"epoch": contenders.epoch, "start": contenders.start}
     OmegaConf.resolve(cfg)  # now: a contender's MLflow changes the environment
@@ -24,8 +24,8 @@ def main(cfg: DictConfig) -> None:
         inside.checkpoints.root = folder
         inside.tracking.uri = f"sqlite:///{folder}/mlflow.db"
         inside.tracking.artifacts = f"{folder}/artifacts"
-        turns = results.take_turns(benches[cfg.what](inside), cfg.rounds)
-    results.keep(cfg, turns)
+        turns = contenders.take_turns(benches[cfg.what](inside), cfg.rounds)
+    contenders.keep(cfg, turns)
 
 
 if __name__ == "__main__":

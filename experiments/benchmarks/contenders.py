@@ -1,7 +1,9 @@
-"""What `experiments.bench` times, by name: an epoch of training, or the start of a command."""
+"""What `experiments.bench` times: an epoch of training, or the start of a command."""
 
+import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,17 +11,20 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks import baselines
 from experiments.budget.network import build_network, price
+from experiments.cli import files, tables
 from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images, load
+from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 from experiments.training.history import History
-from experiments.training.trainer import make_module, make_trainer
+from experiments.training.trainer import device_of, make_module, make_trainer
 from models.lightning.classifier import Classifier
 
 OURS = "ours"  # the contender that the others are compared with
@@ -53,11 +58,11 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
 def first_batches(data: ImageData, batches: int) -> ImageData:
     """The images of the first batches, and as large a share of the validation images."""
     share = batches * data.batch_size / len(data.train.labels)
-    train, val = (
-        Images(*(tensor[: round(share * len(tensor))] for tensor in images))
-        for images in (data.train, data.val)
-    )
-    return ImageData(train, val, data.batch_size, data.eval_batch_size)
+
+    def part(images: Images) -> Images:
+        return Images(*(tensor[: round(share * len(tensor))] for tensor in images))
+
+    return ImageData(part(data.train), part(data.val), data.batch_size, data.eval_batch_size)
 
 
 def figures(train: Callable[[ImageData], baselines.Times], data: ImageData) -> dict[str, float]:
@@ -113,3 +118,43 @@ def run(*arguments: str) -> dict[str, float]:
     if result.returncode:
         raise UserError(f"{' '.join(command)} failed: {result.stderr[-2000:]}")
     return {"seconds": time.perf_counter() - began}
+
+
+def take_turns(contenders: dict[str, Contender], rounds: int) -> pd.DataFrame:
+    """Run all contenders one after the other, `rounds` times; a row a turn.
+
+    Its `ratio` is of its seconds to ours in the same round.
+    """
+    turns = []
+    for turn in range(1, rounds + 1):
+        for name, run in contenders.items():
+            turns.append({"round": turn, "name": name, **run()})
+            seconds = f"{turns[-1]['seconds']:.2f} s"
+            print(f"round {turn} of {rounds}, {name}: {seconds}", file=sys.stderr)
+    table = pd.DataFrame(turns)
+    ours = table[table["name"] == OURS].set_index("round")["seconds"]
+    return table.assign(ratio=table["seconds"] / table["round"].map(ours))
+
+
+def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
+    """Print medians and the range of ratios; write JSON, and log all to MLflow."""
+    contenders = turns.drop(columns="round").groupby("name", sort=False)
+    ratio = contenders["ratio"]
+    medians = contenders.median().assign(ratio_min=ratio.min(), ratio_max=ratio.max())
+    header = [f"ratio: to {OURS}", *(key.replace("_", " ") for key in medians)]
+    rows = [[name, *(f"{value:,.4g}" for value in row)] for name, *row in medians.itertuples()]
+    tables.show(header, rows, right=header[1:])
+
+    machine = provenance(device_of(cfg))
+    result = {"what": cfg.what, "machine": machine, "turns": turns.to_dict("records")}
+    result["medians"] = medians.reset_index().to_dict("records")
+    written = Path(cfg.bench.folder, f"{cfg.what}.json")
+    files.write(written, json.dumps(result, indent=1))
+
+    store = Store(cfg.tracking)
+    title = f"bench {cfg.what}, {cfg.name}"
+    with TrackedRun(store, title, machine, resume=None) as run:
+        metrics = medians.rename(lambda name: re.sub("[^a-zA-Z0-9 -]", "", name)).stack()
+        run.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
+        store.client.log_artifact(run.id, str(written))
+    print(f"kept in {written} and in MLflow: {store.url(run.id)}")

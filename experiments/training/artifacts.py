@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -28,29 +27,27 @@ MISTAKES, PER_CLASS = "mistakes.csv", "per_class.csv"
 GALLERY, COLUMNS = 100, 10  # images shown at most, and side by side
 CAPTION, GAP = 8, 4  # pixels for a caption, and between images
 NUMBERED = 30  # classes, up to which the counts of a confusion matrix are legible
-MODEL_PACKAGES = ("torch", "numpy")  # what the exported model needs to run
 
 
 @torch.no_grad()
 def log_artifacts(
     member: Member,
-    run: TrackedRun,
+    index: int,
     module: Classifier,
     judged: Images,
     predicted: Tensor,
     history: History,
-    index: int,
 ) -> None:
-    """Log the figures, tables and texts of a trained run, and its weights.
+    """Log the figures, tables and texts of run `index` of a history, and its weights.
 
     Args:
         module: with the weights to export; afterwards on the CPU.
         judged: the images that these weights are judged by.
         predicted: int64 [N], their classes as the module sees them.
-        index: of the run in `history`.
     """
     module.cpu()
-    cfg, (images, truth) = member.cfg, judged.to(torch.device("cpu"))
+    cfg, run = member.cfg, history.runs[index]
+    images, truth = judged.to(torch.device("cpu"))
     wrong, losses = truth != predicted, torch.cat(history.losses)[:, index]
     pictures = {
         "learning_curves": learning_curves(history.epochs[index]),
@@ -107,18 +104,16 @@ def per_class(truth: Tensor, predicted: Tensor) -> str:
 def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, last: str) -> None:
     """Log a network as the run's model: the only one, whatever was interrupted.
 
-    Args:
-        network, examples: see `image_classifier.save_model`.
-        last: the metric that says of which epoch its weights are.
+    `examples`: see `image_classifier.save_model`; `last`: the metric that says of which epoch
+    its weights are.
     """
     model = run.model()
     if model.status == LoggedModelStatus.READY:
         return
-    packages = [f"{name}=={version(name)}" for name in MODEL_PACKAGES]
     about = Model(model_uuid=model.model_id, model_id=model.model_id, run_id=run.id)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model")
-        image_classifier.save_model(path, about, network, examples, packages)
+        image_classifier.save_model(path, about, network, examples)
         run.client.log_model_artifacts(model.model_id, str(path))
     run.complete(model, last)
 

@@ -37,7 +37,8 @@ from experiments.training.trainer import (
     make_trainer,
     predict,
 )
-from models.lightning.classifier import Classifier, Diverged
+from models.lightning.classifier import Diverged
+from models.lightning.steps import TrainingSteps
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,7 @@ log = logging.getLogger(__name__)
 def train(
     cfgs: Sequence[DictConfig], networks: Sequence[nn.Module], cost: Cost, fused: bool = False
 ) -> tuple[str, Store, list[Member]]:
-    """Train runs, but for those that the store has already.
-
-    Args:
-        cfgs: one, or if `fused`, those that are trained as one program.
-        networks, cost: see `prepare`.
+    """Train runs, but for those that the store has already: one, or `fused` ones as one program.
 
     Returns:
         "trained" or "trained before", the store, and the runs: FINISHED, or FAILED where the
@@ -64,7 +61,7 @@ def train(
     if digest is None:  # damaged images are found before the store is asked
         images = load(cfgs[0])
         digest = images[1]
-    store = Store(cfgs[0].tracking)
+    store, force = Store(cfgs[0].tracking), cfgs[0].force
     members = []
     for cfg, network in zip(cfgs, networks, strict=True):
         own = identity(cfg, digest)
@@ -72,7 +69,7 @@ def train(
         tags |= own | {"mlflow.source.name": "experiments.train"}
         folder = Path(cfg.checkpoints.root, "-".join(own.values()))
         members.append(Member(run_name(cfg), cfg, network, cost, folder, tags))
-    folders, force = [member.folder for member in members], cfgs[0].force
+    folders = [member.folder for member in members]
     with explained(folders[0]), locked(folders):
         if not force:
             for member in members:
@@ -108,17 +105,11 @@ def fit(
     folder: Path,
     images: tuple[ImageData, str] | None = None,
     callbacks: Sequence[pl.Callback] = (),
-    artifacts: bool = True,
 ) -> None:
-    """Train to the last epoch, from the checkpoint in `folder` if there is one.
+    """Train one run, or the members of a program, from the checkpoint in `folder` if there is one.
 
     The store has each run as FINISHED afterwards, or FAILED if its training diverged.
-
-    Args:
-        members: one, or those that share a program.
-        images: with their digest, if they have been read already.
-        artifacts: whether runs leave figures, tables and a model, and with `data.holdout` are
-            scored on the test images. Trials are not: they are judged by their last epoch.
+    `images`, with their digest, are given if they have been read already.
     """
     cfg, device = members[0].cfg, device_of(members[0].cfg)
     data, digest = images or load(cfg)
@@ -131,34 +122,26 @@ def fit(
         module = fuse(cfgs, networks, count, device)
     else:
         module = make_module(cfg, members[0].network, count)
-    origin = {
-        DIGEST: digest,
-        "validated_on": "test images" if held_out is None else f"{held_out} of the training images",
-        "mlflow.note.content": cfg.description,
-        **provenance(device),
-    }
+    validated_on = "test images" if held_out is None else f"{held_out} of the training images"
+    origin = {DIGEST: digest, "validated_on": validated_on, "mlflow.note.content": cfg.description}
     with ExitStack() as stack:
         runs = []
         for member in members:
-            member.tags |= origin
+            member.tags |= origin | provenance(device)
             runs.append(stack.enter_context(tracked(member, store, folder)))
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
-        history = History(runs, folder)
-        trainer = make_trainer(cfg, history, *callbacks)
-        reason = None
+        history, reason = History(runs, folder), None
         try:
-            fit_from(folder / LAST, trainer, module, data)
+            fit_from(folder / LAST, make_trainer(cfg, history, *callbacks), module, data)
         except Diverged as error:
             reason = f"Diverged: {error}"
         store.patiently(history.send)
-        best = folder / BEST if artifacts and held_out is not None else None
-        for index, (member, run) in enumerate(zip(members, runs, strict=True)):
+        for index, member in enumerate(members):
             if failure := reason or history.divergence(index):
                 log.error("%s: %s", member.name, failure)
-                run.fail(failure)
+                runs[index].fail(failure)
             else:
-                one = exported(module, member, index, best)
-                conclude(member, run, one, data, history, index, artifacts)
+                conclude(member, index, module, data, history)
     for member, run in zip(members, runs, strict=True):
         member.run = store.client.get_run(run.id)
 
@@ -179,27 +162,19 @@ def tracked(member: Member, store: Store, program: Path) -> Iterator[TrackedRun]
 
 
 def conclude(
-    member: Member,
-    run: TrackedRun,
-    module: Classifier,
-    data: ImageData,
-    history: History,
-    index: int,
-    artifacts: bool,
+    member: Member, index: int, trained: TrainingSteps, data: ImageData, history: History
 ) -> None:
     """Score the weights that a run exports, once: on the test images, if others chose the epoch.
 
-    Args:
-        module: with these weights.
-        index: of the run in `history`.
-        artifacts: see `fit`.
+    A trial of a search is judged by its last epoch on the validation images, and leaves no more.
     """
-    cfg, ended = member.cfg, history.ended[-1]
+    cfg, run, ended = member.cfg, history.runs[index], history.ended[-1]
     run.log_figures(history.summary(index), time=ended)
     run.tag("backend", history.trained_by[-1][1])
     if changes := history.changes():
         run.tag("backend.changes", changes)
-    tested = artifacts and data.test is not None
+    tested = data.test is not None and not member.is_trial
+    module = exported(trained, member, index, history.folder / BEST if tested else None)
     split, judged = ("test", data.test) if tested else ("val", data.val)
     predicted = predict(module, judged.images, data.eval_batch_size, data.val.images.device)
     wrong = (predicted != judged.labels.cpu()).nonzero().flatten().tolist()
@@ -212,8 +187,8 @@ def conclude(
         log_wrong(run, Wrong(split=split, digest=digest, images=images, wrong=wrong))
         if verdict := against(accuracy, cfg.target.val_acc):
             run.tag("verdict", verdict)
-    if artifacts:
+    if not member.is_trial:
         # not before: scikit-learn takes a while
         from experiments.training.artifacts import log_artifacts
 
-        log_artifacts(member, run, module, judged, predicted, history, index)
+        log_artifacts(member, index, module, judged, predicted, history)

@@ -89,8 +89,9 @@ class History(Checkpoint):
         groups = [0]
         if isinstance(module, FusedClassifier):
             figures, groups = module.figures, module.group_of
-        figures |= {"lr": [self.rates[group] for group in groups], "epoch_seconds": seconds}
-        for rows, row in zip(self.epochs, pd.DataFrame(figures).to_dict("records"), strict=True):
+        rates = [self.rates[group] for group in groups]
+        table = pd.DataFrame({**figures, "lr": rates, "epoch_seconds": seconds})
+        for rows, row in zip(self.epochs, table.to_dict("records"), strict=True):
             rows.append(row)
         losses = torch.stack(module.losses).cpu().view(-1, len(self.runs))
         parts = losses.split(math.ceil(len(losses) / POINTS))

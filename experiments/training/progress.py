@@ -16,12 +16,9 @@ class ProgressLine(pl.Callback):
     """A bar over all epochs of a run, with loss and accuracy so far in this epoch."""
 
     def __init__(self, name: str) -> None:
-        columns = (
-            Plain("{task.description}", table_column=Column()),  # shortened where there is no room
-            BarColumn(10),
-            TimeRemainingColumn(),
-            Plain("{task.fields[figures]}"),
-        )
+        shortened = Plain("{task.description}", table_column=Column())  # where there is no room
+        figures = Plain("{task.fields[figures]}")
+        columns = shortened, BarColumn(10), TimeRemainingColumn(), figures
         self.bar = Progress(*columns, console=Console(stderr=True))
         self.task = self.bar.add_task(name, total=None, figures="")
         self.validated, self.updated = "", 0.0

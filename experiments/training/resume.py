@@ -22,7 +22,7 @@ from experiments.cli.errors import UserError, one_line
 from experiments.cli.files import write
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
-from experiments.tracking.store import Store, advised
+from experiments.tracking.store import STUDY, Store, advised
 
 LAST, BEFORE, BEST, LOG = "last.ckpt", "last.ckpt.before", "best.ckpt", "train.log"
 
@@ -52,6 +52,10 @@ class Member:
     @property
     def finished(self) -> bool:
         return self.run is not None and self.run.info.status == "FINISHED"
+
+    @property
+    def is_trial(self) -> bool:
+        return STUDY in self.tags
 
     @property
     def failure(self) -> str | None:

@@ -21,9 +21,10 @@ from experiments.cli.jobs import is_job
 from experiments.tracking.identity import run_name
 from experiments.training.history import History
 from experiments.training.progress import ProgressLine
-from experiments.training.resume import BEFORE, LAST, Member, WholeFiles, find_whole
+from experiments.training.resume import Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
+from models.lightning.steps import TrainingSteps
 from models.networks.stack import take
 
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
@@ -48,14 +49,11 @@ def fuse(
     return FusedClassifier(list(networks), optimizers, compiled=compiled, **recipe(cfgs[0]))
 
 
-def exported(
-    module: Classifier | FusedClassifier, member: Member, index: int, best: Path | None
-) -> Classifier:
-    """The module with the weights that a run exports; one of a program as if it had been alone.
+def exported(module: TrainingSteps, member: Member, index: int, best: Path | None) -> Classifier:
+    """The module with the weights that a run exports: of its last epoch, or else of its best one.
 
-    Args:
-        index: of the run in the program.
-        best: the checkpoint of the best epoch, if that is exported; None: the last epoch is.
+    The network `index` of a program becomes a module as if it had been trained alone. `best` is
+    the checkpoint of the best epoch, if that is the one.
     """
     if isinstance(module, FusedClassifier):
         take(member.network, module.best if best else module.network.stacked(), index)
@@ -127,12 +125,10 @@ def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
 
 def set_precision(cfg: DictConfig, device: torch.device) -> None:
     """Let this process multiply as configured; UserError where the device cannot."""
-    gpu = device.type == "cuda"
-    if cfg.trainer.precision == "16-mixed" and not gpu:
-        raise UserError(
-            f"trainer.precision=16-mixed is for a CUDA GPU, not for {device.type}; choose 32-true "
-            "or bf16-mixed"
-        )
+    gpu, precision = device.type == "cuda", cfg.trainer.precision
+    if precision == "16-mixed" and not gpu:
+        text = f"is for a CUDA GPU, not for {device.type}; choose 32-true or bf16-mixed"
+        raise UserError(f"trainer.precision={precision} {text}")
     if cfg.tf32 and not (gpu and torch.cuda.get_device_capability(device) >= (8, 0)):
         where = torch.cuda.get_device_name(device) if gpu else device.type
         raise UserError(f"tf32=true needs an NVIDIA GPU from Ampere on, not {where}; leave it null")
@@ -155,14 +151,12 @@ def fit_from(
 
     UserError: Lightning cannot train with these settings.
     """
-    start = find_whole(last)
     try:
-        trainer.fit(module, data, ckpt_path=start, weights_only=True)
+        trainer.fit(module, data, ckpt_path=find_whole(last), weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise
-        kept = any(last.with_name(name).exists() for name in (LAST, BEFORE))
-        rest = f"goes on from {last}" if kept else "starts it again"
+        rest = f"goes on from {last}" if last.exists() else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
     except MisconfigurationException as error:
         raise UserError(f"trainer: {one_line(error)}") from error
