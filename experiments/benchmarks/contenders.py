@@ -121,39 +121,33 @@ def run(*arguments: str) -> dict[str, float]:
 
 
 def take_turns(contenders: dict[str, Contender], rounds: int) -> pd.DataFrame:
-    """Run all contenders one after the other, `rounds` times; a row a turn.
-
-    Its `ratio` is of its seconds to ours in the same round.
-    """
+    """A row for each turn of each contender; `ratio`: of its seconds to ours in the same round."""
     turns = []
     for turn in range(1, rounds + 1):
-        for name, run in contenders.items():
-            turns.append({"round": turn, "name": name, **run()})
-            seconds = f"{turns[-1]['seconds']:.2f} s"
-            print(f"round {turn} of {rounds}, {name}: {seconds}", file=sys.stderr)
+        for name, take in contenders.items():
+            figures = take()
+            turns.append({"round": turn, "name": name, **figures})
+            print(f"round {turn} of {rounds}, {name}: {figures['seconds']:.2f} s", file=sys.stderr)
     table = pd.DataFrame(turns)
-    ours = table[table["name"] == OURS].set_index("round")["seconds"]
-    return table.assign(ratio=table["seconds"] / table["round"].map(ours))
+    reference = table[table["name"] == OURS].set_index("round")["seconds"]
+    return table.assign(ratio=table["seconds"] / table["round"].map(reference))
 
 
 def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
     """Print medians and the range of ratios; write JSON, and log all to MLflow."""
-    contenders = turns.drop(columns="round").groupby("name", sort=False)
-    ratio = contenders["ratio"]
-    medians = contenders.median().assign(ratio_min=ratio.min(), ratio_max=ratio.max())
+    groups = turns.drop(columns="round").groupby("name", sort=False)
+    ratio = groups["ratio"]
+    medians = groups.median().assign(ratio_min=ratio.min(), ratio_max=ratio.max())
     header = [f"ratio: to {OURS}", *(key.replace("_", " ") for key in medians)]
     rows = [[name, *(f"{value:,.4g}" for value in row)] for name, *row in medians.itertuples()]
     tables.show(header, rows, right=header[1:])
-
     machine = provenance(device_of(cfg))
     result = {"what": cfg.what, "machine": machine, "turns": turns.to_dict("records")}
     result["medians"] = medians.reset_index().to_dict("records")
     written = Path(cfg.bench.folder, f"{cfg.what}.json")
     files.write(written, json.dumps(result, indent=1))
-
     store = Store(cfg.tracking)
-    title = f"bench {cfg.what}, {cfg.name}"
-    with TrackedRun(store, title, machine, resume=None) as run:
+    with TrackedRun(store, f"bench {cfg.what}, {cfg.name}", machine, resume=None) as run:
         metrics = medians.rename(lambda name: re.sub("[^a-zA-Z0-9 -]", "", name)).stack()
         run.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
         store.client.log_artifact(run.id, str(written))

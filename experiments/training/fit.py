@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.budget.cost import Cost
+from experiments.budget.network import Cost
 from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.text import against

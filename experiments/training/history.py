@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 class History(Checkpoint):
     """The metrics of every epoch of each run, and the checkpoints in `folder` that keep them.
 
-    A resumed run has all of them, whatever reached the store. The seconds of runs that are trained
-    as one program are their shares. It is one of Lightning's checkpoint callbacks, because these
-    come after the module, which logs an epoch at its end.
+    So a resumed run has them all, whatever reached the store. The seconds of runs in one program
+    are their shares. Lightning calls a Checkpoint after the module, which logs an epoch at its end.
 
     Attributes:
         epochs: `epochs[k][i]` has the metrics of run k in epoch i + 1.
@@ -107,13 +106,12 @@ class History(Checkpoint):
 
     def summary(self, index: int) -> dict[str, float]:
         """Of a run: its epochs, its best validation accuracy, when it first had it, its seconds."""
-        accuracies = [row["val/acc"] for row in self.epochs[index]]
-        best = max(accuracies)
+        table = pd.DataFrame(self.epochs[index])
         return {
-            "epochs": len(accuracies),
-            "val/best_acc": best,
-            "val/best_epoch": accuracies.index(best) + 1,
-            "train_seconds": sum(row["epoch_seconds"] for row in self.epochs[index]),
+            "epochs": len(table),
+            "val/best_acc": table["val/acc"].max(),
+            "val/best_epoch": int(table["val/acc"].idxmax()) + 1,
+            "train_seconds": table["epoch_seconds"].sum(),
         }
 
     def changes(self) -> str | None:

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.budget.cost import Cost
+from experiments.budget.network import Cost
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.files import write
 from experiments.cli.jobs import is_job
@@ -34,7 +34,6 @@ class Member:
     """One run, trained alone or as a member of a program.
 
     Attributes:
-        name: in the store.
         network: with initial weights.
         folder: for its log and checkpoints.
         tags: in the store; without a parent run among them, it gets that of its seeds.
@@ -72,8 +71,7 @@ class Member:
     def find(self, store: Store, program: Path) -> None:
         """Set `run` to the finished one, else to that of the checkpoint in `program`.
 
-        A run that another machine or another program began is not resumed: its epochs would be
-        half from one training and half from another.
+        What another machine or program began is not resumed: half a run of each would be neither.
         """
         begun = self.begun(program)
         here = begun.read_text() if begun.exists() else ""
@@ -108,15 +106,11 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def find_whole(last: Path) -> Path | None:
-    """The last checkpoint, or the one before it where the last is missing or damaged.
-
-    A damaged one, or one that holds more than figures and is not trusted, is set aside.
-    """
-    for path in (last, last.with_name(BEFORE)):
-        if not path.exists():
-            continue
+    """The last checkpoint that is whole and holds figures only; any other one is set aside."""
+    for path in filter(Path.exists, (last, last.with_name(BEFORE))):
         try:
             torch.load(path, map_location="cpu", weights_only=True)["pytorch-lightning_version"]
+            return path
         except PermissionError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
         except MemoryError:
@@ -126,8 +120,6 @@ def find_whole(last: Path) -> Path | None:
             line = f"{path}: damaged, or holds more than figures; set aside as {aside.name}"
             log.warning("%s: %s", line, one_line(error))
             print(line, file=sys.stderr)
-        else:
-            return path
     return None
 
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-from experiments.budget.cost import compute_cost
-from experiments.budget.network import price
+from experiments.budget.network import compute_cost, price
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from models.networks.ladder import LadderNet
