@@ -91,14 +91,12 @@ def per_class(truth: Tensor, predicted: Tensor) -> str:
     Labels: int64 [N].
     """
     report = classification_report(truth, predicted, output_dict=True, zero_division=0)
-    names = {"macro avg": "mean", "f1-score": "f1"}
-    table = pd.DataFrame(report).drop(columns=["accuracy", "weighted avg"]).rename(columns=names)
-    table = table.T.rename(columns=names).rename_axis("class")
-    table["right"] = table.recall * table.support
+    del report["accuracy"], report["weighted avg"]
+    table = pd.DataFrame(report).T.rename(index={"macro avg": "mean"}, columns={"f1-score": "f1"})
+    table["right"] = (table.recall * table.support).round()
     table.loc["mean", "right"] = (truth == predicted).sum().item()
-    table = table.round({"right": 0}).astype({"right": int, "support": int})
-    columns = ["right", "support", "precision", "recall", "f1"]
-    return table[columns].to_csv(float_format="%.4f")
+    table = table.astype({"right": int, "support": int}).rename_axis("class")
+    return table[["right", "support", "precision", "recall", "f1"]].to_csv(float_format="%.4f")
 
 
 def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, last: str) -> None:
@@ -134,20 +132,17 @@ def learning_curves(epochs: list[dict[str, float]]) -> Figure:
 def loss_curve(losses: Tensor, batches: int) -> Figure:
     """Training loss by iteration, and its running mean over a fiftieth of the iterations.
 
-    Args:
-        losses: float [P], each the mean of the same number of iterations.
-        batches: number of all iterations.
+    losses: float [P], each the mean of the same number of all the `batches`.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
     index = np.linspace(batches / len(losses), batches, len(losses))
-    table = pd.Series(losses.numpy(), index=pd.Index(index, name="iteration"))
+    table = pd.DataFrame({"each": losses}, index=pd.Index(index, name="iteration"))
     window = math.ceil(len(losses) / 50)
-    table.plot(ax=axes, title="training loss", linewidth=0.4, alpha=0.5, label="each")
-    mean = table.rolling(window, min_periods=1).mean()
-    mean.plot(ax=axes, label=f"mean of {window * batches // len(losses):,}")
-    axes.grid()
-    axes.legend()
+    mean = table["each"].rolling(window, min_periods=1).mean()
+    table[f"mean of {window * batches // len(losses):,}"] = mean
+    table.plot(ax=axes, title="training loss", grid=True)
+    axes.lines[0].set(linewidth=0.4, alpha=0.5)
     return figure
 
 

@@ -26,17 +26,9 @@ from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, Store
 from experiments.tracking.wrong import Wrong, log_wrong
+from experiments.training import trainer
 from experiments.training.history import History
 from experiments.training.resume import BEST, LAST, LOG, Member, explained, locked, start_anew
-from experiments.training.trainer import (
-    device_of,
-    exported,
-    fit_from,
-    fuse,
-    make_module,
-    make_trainer,
-    predict,
-)
 from models.lightning.classifier import Diverged
 from models.lightning.steps import TrainingSteps
 
@@ -53,10 +45,9 @@ def train(
         training diverged.
 
     Raises:
-        UserError: the data, the device or the store cannot be used, or another process trains
-            one of the runs.
+        UserError: data, device or store cannot be used, or another process trains one of the runs.
     """
-    device_of(cfgs[0])  # refuses one that is not here
+    trainer.device_of(cfgs[0])  # refuses one that is not here
     digest, images = known_digest(cfgs[0]), None
     if digest is None:  # damaged images are found before the store is asked
         images = load(cfgs[0])
@@ -111,7 +102,7 @@ def fit(
     The store has each run as FINISHED afterwards, or FAILED if its training diverged.
     `images`, with their digest, are given if they have been read already.
     """
-    cfg, device = members[0].cfg, device_of(members[0].cfg)
+    cfg, device = members[0].cfg, trainer.device_of(members[0].cfg)
     data, digest = images or load(cfg)
     count, held_out = len(data.train.labels), cfg.data.holdout
     if cfg.trainer.get("overfit_batches"):
@@ -119,9 +110,9 @@ def fit(
     if FUSED in members[0].tags:
         cfgs, networks = zip(*((member.cfg, member.network) for member in members), strict=True)
         data.fused_seeds = [each.seed for each in cfgs]  # batches in the order of each seed
-        module = fuse(cfgs, networks, count, device)
+        module = trainer.fuse(cfgs, networks, count, device)
     else:
-        module = make_module(cfg, members[0].network, count)
+        module = trainer.make_module(cfg, members[0].network, count)
     validated_on = "test images" if held_out is None else f"{held_out} of the training images"
     origin = {DIGEST: digest, "validated_on": validated_on, "mlflow.note.content": cfg.description}
     with ExitStack() as stack:
@@ -132,7 +123,8 @@ def fit(
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
         history, reason = History(runs, folder), None
         try:
-            fit_from(folder / LAST, make_trainer(cfg, history, *callbacks), module, data)
+            fitting = trainer.make_trainer(cfg, history, *callbacks)
+            trainer.fit_from(folder / LAST, fitting, module, data)
         except Diverged as error:
             reason = f"Diverged: {error}"
         store.patiently(history.send)
@@ -174,9 +166,9 @@ def conclude(
     if changes := history.changes():
         run.tag("backend.changes", changes)
     tested = data.test is not None and not member.is_trial
-    module = exported(trained, member, index, history.folder / BEST if tested else None)
+    module = trainer.exported(trained, member, index, history.folder / BEST if tested else None)
     split, judged = ("test", data.test) if tested else ("val", data.val)
-    predicted = predict(module, judged.images, data.eval_batch_size, data.val.images.device)
+    predicted = trainer.predict(module, judged.images, data.eval_batch_size, data.val.images.device)
     wrong = (predicted != judged.labels.cpu()).nonzero().flatten().tolist()
     accuracy = history.epochs[index][-1]["val/acc"]
     if tested:

@@ -31,22 +31,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Member:
-    """One run, trained alone or as a member of a program.
-
-    Attributes:
-        network: with initial weights.
-        folder: for its log and checkpoints.
-        tags: in the store; without a parent run among them, it gets that of its seeds.
-        run: in the store, if it was begun before; after training, with its results.
-    """
+    """One run, trained alone or as a member of a program."""
 
     name: str
     cfg: DictConfig
-    network: nn.Module
+    network: nn.Module  # with initial weights
     cost: Cost
-    folder: Path
-    tags: dict[str, Any]
-    run: Run | None = None
+    folder: Path  # for its log and checkpoints
+    tags: dict[str, Any]  # without a parent run among them, it gets that of its seeds
+    run: Run | None = None  # if it was begun before; after training, with its results
 
     @property
     def finished(self) -> bool:
@@ -83,10 +76,7 @@ class Member:
 
 @contextmanager
 def locked(folders: Iterable[Path]) -> Iterator[None]:
-    """Hold the folders of runs, so that no other process trains the same ones.
-
-    A job of a sweep waits for what is left of the sweep before.
-    """
+    """Hold the folders of runs, so that no other process trains them; a job of a sweep waits."""
     with ExitStack() as locks:
         for folder in sorted(folders):  # in one order, so that two sweeps cannot block each other
             folder.mkdir(parents=True, exist_ok=True)

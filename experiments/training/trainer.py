@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +13,26 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from rich.table import Column
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.jobs import is_job
+from experiments.cli.tables import Plain
+from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
 from experiments.training.history import History
-from experiments.training.progress import ProgressLine
 from experiments.training.resume import Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
 from models.lightning.steps import TrainingSteps
 from models.networks.stack import take
 
+SECONDS = 0.5  # between updates of the progress line: each one waits for the device
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
 
 
@@ -144,12 +150,10 @@ def objects(cfg: DictConfig, key: str) -> list[Any]:
     return found if isinstance(found, list) else [found] if found else []
 
 
-def fit_from(
-    last: Path, trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
-) -> None:
+def fit_from(last: Path, trainer: pl.Trainer, module: TrainingSteps, data: ImageData) -> None:
     """Train to the last epoch, from the last whole checkpoint if there is one.
 
-    UserError: Lightning cannot train with these settings.
+    Raises UserError if Lightning cannot train with these settings.
     """
     try:
         trainer.fit(module, data, ckpt_path=find_whole(last), weights_only=True)
@@ -166,3 +170,40 @@ def fit_from(
         raise UserError(f"trainer.callbacks: {one_line(error)}") from error
     if profile := trainer.profiler.summary():
         print(profile)
+
+
+class ProgressLine(pl.Callback):
+    """A bar over all epochs of a run, with loss and accuracy so far in this epoch."""
+
+    def __init__(self, name: str) -> None:
+        shortened = Plain("{task.description}", table_column=Column())  # where there is no room
+        figures = Plain("{task.fields[figures]}")
+        columns = shortened, BarColumn(10), TimeRemainingColumn(), figures
+        self.bar = Progress(*columns, console=Console(stderr=True))
+        self.task = self.bar.add_task(name, total=None, figures="")
+        self.validated, self.updated = "", 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches
+        self.bar.update(self.task, total=steps, completed=trainer.global_step)
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_) -> None:
+        if time.monotonic() - self.updated >= SECONDS:
+            self.show(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validated = f"  val {module.progress('val')[1]:.2%}"
+        self.show(trainer, module)  # the last line that it shows has the figures of the last epoch
+
+    def show(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.updated = time.monotonic()
+        loss, accuracy = module.progress()
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        figures = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}{self.validated}"
+        self.bar.update(self.task, completed=trainer.global_step, figures=figures)
+
+    def on_train_end(self, *_) -> None:
+        self.bar.stop()
+
+    on_exception = on_train_end
