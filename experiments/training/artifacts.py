@@ -102,8 +102,7 @@ def per_class(truth: Tensor, predicted: Tensor) -> str:
 def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, last: str) -> None:
     """Log a network as the run's model: the only one, whatever was interrupted.
 
-    `examples`: see `image_classifier.save_model`; `last`: the metric that says of which epoch
-    its weights are.
+    `examples`: see `image_classifier.save_model`; `last`: the metric with the epoch of its weights.
     """
     model = run.model()
     if model.status == LoggedModelStatus.READY:
@@ -122,9 +121,9 @@ def learning_curves(epochs: list[dict[str, float]]) -> Figure:
     table = pd.DataFrame(epochs, index=pd.RangeIndex(1, len(epochs) + 1, name="epoch"))
     table[["train/acc", "val/acc"]] *= 100
     titles = {"loss": "loss", "acc": "accuracy, %"}
-    for axes, (name, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+    for axes, name in zip(figure.subplots(1, 2), titles, strict=True):
         lines = table[[f"train/{name}", f"val/{name}"]].set_axis(["training", "validation"], axis=1)
-        lines.plot(ax=axes, title=title, marker=".", grid=True)
+        lines.plot(ax=axes, title=titles[name], marker=".", grid=True)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
@@ -153,9 +152,8 @@ def draw_confusion(truth: Tensor, predicted: Tensor, num_classes: int) -> Figure
     axes = figure.subplots()
     counts = confusion_matrix(truth, predicted, labels=range(num_classes))
     display = ConfusionMatrixDisplay(counts)
-    style = {"color": "black", "fontsize": 8}
-    shown = num_classes <= NUMBERED
-    display.plot(include_values=shown, cmap="Reds", ax=axes, colorbar=False, text_kw=style)
+    numbers, style = num_classes <= NUMBERED, {"color": "black", "fontsize": 8}
+    display.plot(include_values=numbers, cmap="Reds", ax=axes, colorbar=False, text_kw=style)
     mistakes = counts - np.diag(counts.diagonal())
     # half of the colours, so that the counts stay legible
     display.im_.set(data=mistakes, clim=(0, 2 * mistakes.max() or 1))

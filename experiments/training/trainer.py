@@ -56,11 +56,8 @@ def fuse(
 
 
 def exported(module: TrainingSteps, member: Member, index: int, best: Path | None) -> Classifier:
-    """The module with the weights that a run exports: of its last epoch, or else of its best one.
-
-    The network `index` of a program becomes a module as if it had been trained alone. `best` is
-    the checkpoint of the best epoch, if that is the one.
-    """
+    """A module with the weights that run `index` exports: of the last epoch, or with `best`, the
+    checkpoint of its best epoch, of that one."""
     if isinstance(module, FusedClassifier):
         take(member.network, module.best if best else module.network.stacked(), index)
         return make_module(member.cfg, member.network, images=0)  # trains no more
@@ -72,10 +69,7 @@ def exported(module: TrainingSteps, member: Member, index: int, best: Path | Non
 
 @torch.no_grad()  # in inference mode, a module that moves to another device could not train again
 def predict(module: Classifier, images: Tensor, size: int, device: torch.device) -> Tensor:
-    """The class that the module sees in each image, `size` at a time.
-
-    images: uint8 [N, C, H, W] -> int64 [N], on the CPU.
-    """
+    """The class that it sees in each image: uint8 [N, C, H, W] -> int64 [N], on the CPU."""
     module.to(device).eval()
     batches = images.to(device).split(size)
     return torch.cat([module.learn.outputs(batch).argmax(1) for batch in batches]).cpu()
@@ -151,10 +145,7 @@ def objects(cfg: DictConfig, key: str) -> list[Any]:
 
 
 def fit_from(last: Path, trainer: pl.Trainer, module: TrainingSteps, data: ImageData) -> None:
-    """Train to the last epoch, from the last whole checkpoint if there is one.
-
-    Raises UserError if Lightning cannot train with these settings.
-    """
+    """Train from the last whole checkpoint, if any; UserError: Lightning refuses the settings."""
     try:
         trainer.fit(module, data, ckpt_path=find_whole(last), weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
