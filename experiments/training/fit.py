@@ -115,10 +115,11 @@ def fit(
         module = trainer.make_module(cfg, members[0].network, count)
     validated_on = "test images" if held_out is None else f"{held_out} of the training images"
     origin = {DIGEST: digest, "validated_on": validated_on, "mlflow.note.content": cfg.description}
+    origin |= provenance(device)
     with ExitStack() as stack:
         runs = []
         for member in members:
-            member.tags |= origin | provenance(device)
+            member.tags |= origin
             runs.append(stack.enter_context(tracked(member, store, folder)))
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
         history, reason = History(runs, folder), None
