@@ -26,7 +26,7 @@ from experiments.cli.tables import Plain
 from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
 from experiments.training.history import History
-from experiments.training.resume import Member, WholeFiles, find_whole
+from experiments.training.resume import BEFORE, Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
 from models.lightning.steps import TrainingSteps
@@ -151,7 +151,9 @@ def fit_from(last: Path, trainer: pl.Trainer, module: TrainingSteps, data: Image
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise
-        rest = f"goes on from {last}" if last.exists() else "starts it again"
+        # one of two is there where a checkpoint was being written
+        kept = last.exists() or last.with_name(BEFORE).exists()
+        rest = f"goes on from {last}" if kept else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
     except MisconfigurationException as error:
         raise UserError(f"trainer: {one_line(error)}") from error
