@@ -24,9 +24,7 @@ def expand(cfg: DictConfig) -> list[DictConfig]:
             "stacked networks in fewer bits; train them one by one"
         )
     if varied and cfg.trainer.get("callbacks"):
-        raise UserError(
-            "trainer.callbacks act on one run, not on fused ones; train them one by one"
-        )
+        raise UserError("fused: trainer.callbacks would act on all runs at once; leave either out")
     if 0 in varied.get("dropout", ()):
         raise UserError("fused.dropout: a network without dropout is another one; leave 0 out")
     runs = []

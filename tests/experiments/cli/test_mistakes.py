@@ -99,7 +99,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
                 "+trainer.callbacks={_target_: pytorch_lightning.callbacks.EarlyStopping,"
                 " monitor: val/acc}",
             ],
-            "trainer.callbacks act on one run, not on fused ones",
+            "fused: trainer.callbacks would act on all runs at once",
         ),
         (["fused.seed=2", "trainer.precision=bf16-mixed"], "fused trains in 32-true, not in"),
         (["data.classes=0"], "data.classes must be a list, not 0"),
