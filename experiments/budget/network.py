@@ -111,19 +111,17 @@ def _refuse_excess(counts: dict[str, int], budget: DictConfig | None, largest: s
         if limit is not None and (count := counts.get(name, 0)) > limit
     ]
     if exceeded:
-        raise UserError(
-            f"over budget: {'; '.join(exceeded)}; largest layers: {largest}. "
-            "Make the network smaller, or raise the budget"
-        )
+        text = f"over budget: {'; '.join(exceeded)}; largest layers: {largest}. "
+        raise UserError(text + "Make the network smaller, or raise the budget")
 
 
 def _largest(network: nn.Module) -> str:
-    layers = [
-        (sum(weight.numel() for weight in layer.parameters(recurse=False)), name, layer)
+    sizes = {
+        f"{name} ({type(layer).__name__})": sum(w.numel() for w in layer.parameters(recurse=False))
         for name, layer in network.named_modules()
-    ]
-    largest = sorted(layers, key=lambda one: -one[0])[:LARGEST]
-    return ", ".join(f"{name} ({type(layer).__name__}) {size:,}" for size, name, layer in largest)
+    }
+    largest = sorted(sizes, key=sizes.get, reverse=True)[:LARGEST]
+    return ", ".join(f"{name} {sizes[name]:,}" for name in largest)
 
 
 def rehearse(cfg: DictConfig) -> None:

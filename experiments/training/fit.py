@@ -108,7 +108,7 @@ def fit(
     if cfg.trainer.get("overfit_batches"):
         data.shuffle = False  # the same batches in each epoch
     if FUSED in members[0].tags:
-        cfgs, networks = zip(*((member.cfg, member.network) for member in members), strict=True)
+        cfgs, networks = [each.cfg for each in members], [each.network for each in members]
         data.fused_seeds = [each.seed for each in cfgs]  # batches in the order of each seed
         module = trainer.fuse(cfgs, networks, count, device)
     else:

@@ -51,10 +51,8 @@ class ImageClassifier:
             text = f"images must be numbers, N of {self.shape} or N rows of {np.prod(self.shape)}"
             raise MlflowException.invalid_parameter_value(f"{text}: {error}") from error
         if not ((images >= 0) & (images <= 255)).all():  # nor are they standardised, or no numbers
-            text = "pixels must be from 0 to 255, or from 0 to 1"
-            raise MlflowException.invalid_parameter_value(
-                f"{text}; the network normalises them itself"
-            )
+            text = "pixels go from 0 to 255, or from 0 to 1; the network normalises them itself"
+            raise MlflowException.invalid_parameter_value(text)
         highest = images.max(axis=(1, 2, 3), keepdims=True, initial=0)
         return np.where(highest <= 1, images * 255, images)
 
@@ -62,8 +60,7 @@ class ImageClassifier:
 def save_model(path: Path, model: Model, network: torch.nn.Module, images: torch.Tensor) -> None:
     """Save a network, see ImageClassifier, as a graph without its code or pickled objects.
 
-    path: a folder that does not exist. images: two examples, float [2, C, H, W]; of one, the graph
-    would take one at a time.
+    images: two examples, float [2, C, H, W]; of one, the graph would take one at a time.
     """
     shape = tuple(images.shape[1:])
     mlflow.pytorch.save_model(
