@@ -1,7 +1,6 @@
 """Time our training beside what people run instead, in turns, in one run.
 
 python -m experiments.bench what=epoch rounds=3
-python -m experiments.bench what=sweep rounds=1
 python -m experiments.bench what=start
 """
 
@@ -15,9 +14,9 @@ from experiments.tracking.identity import identified
 
 @program("bench")
 def main(cfg: DictConfig) -> None:
-    from experiments.benchmarks import commands, epoch, results  # torch and MLflow: seconds
+    from experiments.benchmarks import contenders  # torch and MLflow: seconds
 
-    benches = {"epoch": epoch.epoch, "sweep": commands.sweep, "start": commands.start}
+    benches = {"epoch": contenders.epoch, "start": contenders.start}
     OmegaConf.resolve(cfg)  # now: a contender's MLflow changes the environment
     cfg = identified(cfg)
     with tempfile.TemporaryDirectory() as folder:
@@ -25,8 +24,8 @@ def main(cfg: DictConfig) -> None:
         inside.checkpoints.root = folder
         inside.tracking.uri = f"sqlite:///{folder}/mlflow.db"
         inside.tracking.artifacts = f"{folder}/artifacts"
-        turns = results.take_turns(benches[cfg.what](inside), cfg.rounds)
-    results.keep(cfg, turns)
+        turns = contenders.take_turns(benches[cfg.what](inside), cfg.rounds)
+    contenders.keep(cfg, turns)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def trainer_of(cfg, workplace: Workplace):
 
     cfg.tracking.uri, cfg.tracking.artifacts = workplace.uri, str(workplace.folder / "artifacts")
     run = TrackedRun(Store(cfg.tracking), "test", {}, resume=None)
-    return make_trainer(cfg, workplace.folder, History([run]))
+    return make_trainer(cfg, History([run], workplace.folder))
 
 
 def configure(name: str, *overrides: str):

@@ -15,8 +15,7 @@ from torch import Tensor
 from experiments.budget.network import build_network
 from experiments.cli.config import build
 from experiments.data.images import ImageData, load
-from experiments.training.precision import set_precision
-from experiments.training.trainer import fuse, make_module
+from experiments.training.trainer import fuse, make_module, set_precision
 from models.lightning.steps import TrainingSteps
 
 pytestmark = pytest.mark.gpu

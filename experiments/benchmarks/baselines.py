@@ -30,7 +30,8 @@ from experiments.training.trainer import device_of
 from models.lightning.learner import Learner
 
 Times = list[float]  # the start of an epoch, the end of its training, the end of its validation
-Batch = tuple[Tensor, Tensor]  # images, labels
+Loader = Iterable[tuple[Tensor, Tensor]]  # images, labels
+FindLoss = Callable[[Tensor, Tensor], Tensor]  # images, labels -> loss []
 
 
 @program("train")
@@ -41,13 +42,9 @@ def main(cfg: DictConfig) -> None:
 
 
 def plain_loop(
-    optimizer: Optimizer,
-    network: nn.Module,
-    train: Iterable[Batch],
-    val: Iterable[Batch],
-    find_loss: Callable[[Tensor, Tensor], Tensor],
+    optimizer: Optimizer, network: nn.Module, train: Loader, val: Loader, find_loss: FindLoss
 ) -> Times:
-    """An epoch of training and validation; `find_loss`: images, labels -> loss []."""
+    """An epoch of training and validation."""
     times = [now()]
     network.train()
     for batch in train:
@@ -87,10 +84,7 @@ def loaders(cfg: DictConfig, data: ImageData, workers: int = 0) -> tuple[DataLoa
 
 
 def notebook(cfg: DictConfig, data: ImageData, workers: int = 0) -> Iterator[tuple[Times, float]]:
-    """The loop that notebooks have: of each epoch its times and its validation accuracy.
-
-    A schedule steps once an epoch, as the ladder's does.
-    """
+    """The loop that notebooks have: of each epoch its times and its validation accuracy."""
     device = device_of(cfg)
     network = build_network(cfg).to(device)
     optimizer = build(cfg, "optimizer")(network.parameters())
@@ -110,7 +104,7 @@ def notebook(cfg: DictConfig, data: ImageData, workers: int = 0) -> Iterator[tup
     for _ in range(cfg.trainer.max_epochs):
         times = plain_loop(optimizer, network, train, val, find_loss)
         if schedule:
-            schedule.step()
+            schedule.step()  # once an epoch, as the ladder's does
         yield times, sum(right[-len(val) :]) / len(val.dataset)
 
 
@@ -135,7 +129,7 @@ class UsualModule(pl.LightningModule):
         super().__init__()
         self.network, self.cfg = build_network(cfg), cfg
 
-    def training_step(self, batch: Batch, _: int, stage: str = "train") -> Tensor:
+    def training_step(self, batch: list[Tensor], _: int, stage: str = "train") -> Tensor:
         images, labels = batch
         logits = self.network(images)
         loss = F.cross_entropy(logits, labels)
@@ -144,7 +138,7 @@ class UsualModule(pl.LightningModule):
         self.log_dict(scores, on_step=False, on_epoch=True)
         return loss
 
-    def validation_step(self, batch: Batch, index: int) -> None:
+    def validation_step(self, batch: list[Tensor], index: int) -> None:
         self.training_step(batch, index, stage="val")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -154,14 +148,9 @@ class UsualModule(pl.LightningModule):
 def lightning(cfg: DictConfig, data: ImageData) -> Times:
     """A usual Lightning project: DataLoader, transforms, torchmetrics, MLFlowLogger."""
     clock, folder = Clock(), cfg.checkpoints.root
-    trainer = build(
-        cfg,
-        "trainer",
-        logger=MLFlowLogger(tracking_uri=cfg.tracking.uri, artifact_location=folder),
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        callbacks=[clock],
-    )
+    logger = MLFlowLogger(tracking_uri=cfg.tracking.uri, artifact_location=folder)
+    options = {"default_root_dir": folder, "enable_progress_bar": False, "callbacks": [clock]}
+    trainer = build(cfg, "trainer", logger=logger, **options)
     trainer.fit(UsualModule(cfg), *loaders(cfg, data))
     return clock.times
 

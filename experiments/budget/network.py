@@ -1,42 +1,62 @@
-"""The network that a configuration describes, within its budget."""
+"""The network that a configuration describes, what it costs, and whether its budget allows it.
 
+Parameters are distinct ones: weights that two layers share count once. Multiply-adds are the
+products of convolutions and matrix multiplications for one image, as PyTorch's counter finds them
+in whatever a network calls. A bias is where such a sum starts, and BatchNorm can be folded into
+the weights: neither counts, nor do activations and pools.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchinfo import summary
 
-from experiments.budget.cost import Cost, check, compute_cost
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
+from models.receptive_field import receptive_field
 from models.schedules import make_schedule
+
+LARGEST = 3  # layers that an error names
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one network."""
+
+    parameters: int
+    mult_adds: int
+    bytes: int  # of all parameters and buffers, as they are stored
+    receptive_field: int  # in pixels
+    largest: str  # the layers with the most parameters
+    summary: str  # torchinfo's table, and our counts
+
+    def figures(self) -> dict[str, int]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}
 
 
 def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
-    """The network of each run, and the cost of each; nothing is read or written.
-
-    Args:
-        cfgs: of one architecture.
-
-    Raises:
-        UserError: the network cannot be built, or is over its budget.
-    """
-    try_out(cfgs[0])
+    """The network of each run, all of one architecture, and what it costs; see `try_out`."""
+    cost = try_out(cfgs[0])
     for cfg in cfgs[1:]:
         rehearse(cfg)
-    cost = price(cfgs[0])
     return [build_network(cfg) for cfg in cfgs], cost
 
 
-def try_out(cfg: DictConfig) -> None:
-    """Raise UserError where a network is over its budget, or its recipe has an invalid value."""
-    check(partial(build, cfg, "model"), cfg)
+def try_out(cfg: DictConfig) -> Cost:
+    """What a network costs; UserError if it is over its budget, or its recipe has a bad value."""
+    cost = price(cfg, cfg.budget)
     rehearse(cfg)
+    return cost
 
 
-def price(cfg: DictConfig) -> Cost:
-    """What a network costs; UserError if it cannot be built, or does not take the images."""
-    return compute_cost(partial(build, cfg, "model"), cfg.data)
+def price(cfg: DictConfig, budget: DictConfig | None = None) -> Cost:
+    """What a network costs; UserError if it cannot be built, or is over a budget."""
+    return compute_cost(partial(build, cfg, "model"), cfg.data, budget)
 
 
 def build_network(cfg: DictConfig) -> nn.Module:
@@ -45,12 +65,67 @@ def build_network(cfg: DictConfig) -> nn.Module:
     return build(cfg, "model")
 
 
-def rehearse(cfg: DictConfig) -> None:
-    """Step the optimizer and its schedule once, to find values that they do not accept.
+def compute_cost(
+    make: Callable[[], nn.Module], data: DictConfig, budget: DictConfig | None = None
+) -> Cost:
+    """The cost of the network that `make` builds, for an image of the shape that `data` states.
+
+    Multiply-adds take a second at first, for PyTorch's imports: other limits come before.
 
     Raises:
-        UserError: the augmentation, the loss, the optimizer or the scheduler has such a value.
+        UserError: the network is over the budget, or does not take the image, or reads values.
     """
+    with torch.device("meta"):  # tensors have shapes and no values, so that nothing is computed
+        network = make()
+    for name, weight in network.named_parameters():
+        if nn.parameter.is_lazy(weight):
+            raise UserError(f"model: {name} is of a lazy layer; give its size")
+    parameters, largest = sum(weight.numel() for weight in network.parameters()), _largest(network)
+    stored = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+    counts = {"parameters": parameters, "bytes": stored}
+    _refuse_excess(counts, budget, largest)
+    shape = (1, data.in_channels, data.image_size, data.image_size)
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.device("meta"), counter:
+            table = summary(network, input_size=shape, device="meta", verbose=0, mode="eval")
+    except RuntimeError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(f"model: does not take an image of {shape[1:]}: {reason}") from error
+    counts["mult_adds"] = mult_adds = counter.get_total_flops() // 2  # 2 operations each
+    _refuse_excess(counts, budget, largest)
+    text = f"{table}\ncounted: {parameters:,} parameters, {mult_adds:,} multiply-adds"
+    if parameters != table.total_params:
+        once = dict(network.named_parameters())
+        every = dict(network.named_parameters(remove_duplicate=False))
+        text += f"; shared, and so not counted again: {', '.join(every.keys() - once)}"
+    leaves = (info.module for info in table.summary_list if info.is_leaf_layer)
+    field = receptive_field(leaves, data.image_size)
+    return Cost(**counts, receptive_field=field, largest=largest, summary=text)
+
+
+def _refuse_excess(counts: dict[str, int], budget: DictConfig | None, largest: str) -> None:
+    exceeded = [
+        f"{count:,} {name}, budget.{name} allows {limit:,}, {count - limit:,} too many"
+        for name, limit in (budget or {}).items()
+        if limit is not None and (count := counts.get(name, 0)) > limit
+    ]
+    if exceeded:
+        text = f"over budget: {'; '.join(exceeded)}; largest layers: {largest}. "
+        raise UserError(text + "Make the network smaller, or raise the budget")
+
+
+def _largest(network: nn.Module) -> str:
+    sizes = {
+        f"{name} ({type(layer).__name__})": sum(w.numel() for w in layer.parameters(recurse=False))
+        for name, layer in network.named_modules()
+    }
+    largest = sorted(sizes, key=sizes.get, reverse=True)[:LARGEST]
+    return ", ".join(f"{name} {sizes[name]:,}" for name in largest)
+
+
+def rehearse(cfg: DictConfig) -> None:
+    """Raise UserError for values of the recipe that are refused, some of them in a first step."""
     build(cfg, "augmentation")
     build(cfg, "loss")
     part = "optimizer"

@@ -185,12 +185,11 @@ class Gate(Train):
 
 class BenchSettings(Section):
     batches: Positive | None
-    epochs: Positive
     folder: Place[Text]
 
 
 class Bench(Train):
-    what: Place[Literal["epoch", "sweep", "start"]]
+    what: Place[Literal["epoch", "start"]]
     rounds: Place[Positive]
     bench: Place[BenchSettings]
 

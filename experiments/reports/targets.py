@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from experiments.budget.cost import Cost
+    from experiments.budget.network import Cost
 
 HOLDS, MISSED, UNKNOWN = "holds", "missed", "no verdict"
 HEADER, RIGHT = ("step", "target", "asked", "measured", "margin", "verdict"), ("measured", "margin")

@@ -201,7 +201,7 @@ class Worker:
         member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
         if begun is None or begun.info.status != "FINISHED":
             checks = LambdaCallback(on_train_epoch_end=lambda *_: self.claims.check())
-            fit([member], self.store, folder, callbacks=[checks], artifacts=False)
+            fit([member], self.store, folder, callbacks=[checks])
         return member
 
     def configure(self, trial: FrozenTrial, full: bool) -> DictConfig:

@@ -16,17 +16,15 @@ def is_fused(cfg: DictConfig) -> bool:
 
 
 def expand(cfg: DictConfig) -> list[DictConfig]:
-    """The configuration of each run.
-
-    Raises:
-        UserError: values in `fused` that cannot be trained together.
-    """
+    """The configuration of each run. UserError: they cannot be trained together."""
     varied = {name: _values(cfg, name) for name in KEYS if cfg.fused[name] is not None}
     if varied and cfg.trainer.precision != "32-true":
         raise UserError(
             f"fused trains in 32-true, not in {cfg.trainer.precision}: PyTorch has no BatchNorm of "
             "stacked networks in fewer bits; train them one by one"
         )
+    if varied and cfg.trainer.get("callbacks"):
+        raise UserError("fused: trainer.callbacks would act on all runs at once; leave either out")
     if 0 in varied.get("dropout", ()):
         raise UserError("fused.dropout: a network without dropout is another one; leave 0 out")
     runs = []

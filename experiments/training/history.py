@@ -1,10 +1,11 @@
-"""The metrics of runs by epoch, kept with their checkpoint and sent to their MLflow runs."""
+"""The metrics of runs by epoch, kept in their checkpoints and sent to their MLflow runs."""
 
 import logging
 import math
 import time
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import reason
+from experiments.training.resume import BEST, LAST
 from models.lightning.fused import FusedClassifier
 
 POINTS = 3000  # kept of the losses of an epoch's batches
@@ -27,11 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class History(Checkpoint):
-    """Collects train/* and val/*, the learning rate and the seconds of every epoch of each run.
+    """The metrics of every epoch of each run, and the checkpoints in `folder` that keep them.
 
-    It is part of every checkpoint, so a resumed run has all of it, whatever reached the store.
-    The seconds of runs that are trained as one program are their shares. It is one of Lightning's
-    checkpoint callbacks, because these come after the module, which logs an epoch at its end.
+    So a resumed run has them all, whatever reached the store. The seconds of runs in one program
+    are their shares. Lightning calls a Checkpoint after the module, which logs an epoch at its end.
 
     Attributes:
         epochs: `epochs[k][i]` has the metrics of run k in epoch i + 1.
@@ -42,8 +43,8 @@ class History(Checkpoint):
         stopped: whether a callback, such as EarlyStopping, ended the training.
     """
 
-    def __init__(self, runs: Sequence[TrackedRun]) -> None:
-        self.runs = runs
+    def __init__(self, runs: Sequence[TrackedRun], folder: Path) -> None:
+        self.runs, self.folder = runs, folder
         self.epochs: list[list[dict[str, float]]] = [[] for _ in runs]
         self.ended: list[int] = []
         self.losses: list[Tensor] = []
@@ -63,23 +64,8 @@ class History(Checkpoint):
         self.rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        seconds = (time.perf_counter() - self.started) / len(self.runs)
-        figures = {name: [float(value)] for name, value in trainer.callback_metrics.items()}
-        groups = [0]
-        if isinstance(module, FusedClassifier):
-            figures, groups = module.figures, module.group_of
-        table = pd.DataFrame(figures)
-        table["lr"] = [self.rates[group] for group in groups]
-        table["epoch_seconds"] = seconds
-        for rows, row in zip(self.epochs, table.to_dict("records"), strict=True):
-            rows.append(row)
-        losses = torch.stack(module.losses).cpu().view(-1, len(self.runs))
-        parts = losses.split(math.ceil(len(losses) / POINTS))
-        self.losses.append(torch.stack([part.mean(0) for part in parts]))
-        self.ended.append(int(time.time() * 1000))
-        self.batches, self.stopped = trainer.global_step, trainer.should_stop
-        self.trained_by.append((module.device.type, module.learn.backend))
-        epoch, means = len(self.ended), table.mean()
+        self.collect(trainer, module)
+        epoch, means = len(self.ended), pd.DataFrame([rows[-1] for rows in self.epochs]).mean()
         text = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
         log.info("epoch %d of %d: %s", epoch, trainer.max_epochs, text)
         if len(self.runs) == 1 or time.monotonic() - self.sent > PAUSE:
@@ -89,6 +75,29 @@ class History(Checkpoint):
                 log.warning("epoch %d is not in the store yet: %s", epoch, reason(error))
             self.sent = time.monotonic()
         announce(epoch=epoch, epochs=trainer.max_epochs, val_acc=means["val/acc"])
+        # images held out choose an epoch; of a program, the module keeps the best weights itself
+        chosen = trainer.datamodule.test is not None and len(self.runs) == 1
+        if chosen and self.summary(0)["val/best_epoch"] == epoch:
+            trainer.save_checkpoint(self.folder / BEST)
+        trainer.save_checkpoint(self.folder / LAST)
+
+    def collect(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Add an epoch that has ended."""
+        seconds = (time.perf_counter() - self.started) / len(self.runs)
+        figures = {name: [float(value)] for name, value in trainer.callback_metrics.items()}
+        groups = [0]
+        if isinstance(module, FusedClassifier):
+            figures, groups = module.figures, module.group_of
+        rates = [self.rates[group] for group in groups]
+        table = pd.DataFrame({**figures, "lr": rates, "epoch_seconds": seconds})
+        for rows, row in zip(self.epochs, table.to_dict("records"), strict=True):
+            rows.append(row)
+        losses = torch.stack(module.losses).cpu().view(-1, len(self.runs))
+        parts = losses.split(math.ceil(len(losses) / POINTS))
+        self.losses.append(torch.stack([part.mean(0) for part in parts]))
+        self.ended.append(int(time.time() * 1000))
+        self.batches, self.stopped = trainer.global_step, trainer.should_stop
+        self.trained_by.append((module.device.type, module.learn.backend))
 
     def send(self) -> None:
         """Log what the store does not have yet."""
@@ -97,13 +106,12 @@ class History(Checkpoint):
 
     def summary(self, index: int) -> dict[str, float]:
         """Of a run: its epochs, its best validation accuracy, when it first had it, its seconds."""
-        accuracies = [row["val/acc"] for row in self.epochs[index]]
-        best = max(accuracies)
+        table = pd.DataFrame(self.epochs[index])
         return {
-            "epochs": len(accuracies),
-            "val/best_acc": best,
-            "val/best_epoch": accuracies.index(best) + 1,
-            "train_seconds": sum(row["epoch_seconds"] for row in self.epochs[index]),
+            "epochs": len(table),
+            "val/best_acc": table["val/acc"].max(),
+            "val/best_epoch": int(table["val/acc"].idxmax()) + 1,
+            "train_seconds": table["epoch_seconds"].sum(),
         }
 
     def changes(self) -> str | None:

@@ -3,6 +3,7 @@
 A copy of this file is part of each saved model, which therefore loads without this project.
 """
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,7 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 class ImageClassifier:
     """What `mlflow.pyfunc` calls. It stays on the CPU, with or without a GPU.
 
-    Args:
-        network: float [N, C, H, W], 0 to 255 -> logits [N, K].
-        shape: (C, H, W) of an image.
+    network: float [N, C, H, W], 0 to 255 -> logits [N, K]; shape: (C, H, W) of an image.
     """
 
     def __init__(self, network: torch.nn.Module, shape: tuple[int, ...]) -> None:
@@ -31,10 +30,9 @@ class ImageClassifier:
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> np.ndarray:
         """The class of each image, int64 [N]; with `params={"logits": True}`, float [N, K].
 
-        Args:
-            data: [N, C, H, W], or [N, H, W] of one channel, or rows of C*H*W pixels: an array of
-                any type of number, a list, a frame with a column for each pixel, or with one
-                column of images. Values go from 0 to 255; an image with none above 1, from 0 to 1.
+        data: [N, C, H, W], or [N, H, W] of one channel, or rows of C*H*W pixels: an array of any
+        type of number, a list, a frame with a column for each pixel, or with one column of images.
+        Values go from 0 to 255; an image with none above 1, from 0 to 1.
         """
         with torch.inference_mode():
             logits = self.network(torch.from_numpy(self.pixels(data))).numpy()
@@ -53,24 +51,16 @@ class ImageClassifier:
             text = f"images must be numbers, N of {self.shape} or N rows of {np.prod(self.shape)}"
             raise MlflowException.invalid_parameter_value(f"{text}: {error}") from error
         if not ((images >= 0) & (images <= 255)).all():  # nor are they standardised, or no numbers
-            text = (
-                "pixels must be from 0 to 255, or from 0 to 1; the network normalises them itself"
-            )
+            text = "pixels go from 0 to 255, or from 0 to 1; the network normalises them itself"
             raise MlflowException.invalid_parameter_value(text)
         highest = images.max(axis=(1, 2, 3), keepdims=True, initial=0)
         return np.where(highest <= 1, images * 255, images)
 
 
-def save_model(
-    path: Path, model: Model, network: torch.nn.Module, images: torch.Tensor, needs: list[str]
-) -> None:
-    """Save a network as a graph, which holds neither its code nor pickled objects.
+def save_model(path: Path, model: Model, network: torch.nn.Module, images: torch.Tensor) -> None:
+    """Save a network, see ImageClassifier, as a graph without its code or pickled objects.
 
-    Args:
-        path: a folder that does not exist.
-        network: see ImageClassifier.
-        images: two examples, float [2, C, H, W]; of one, the graph would take one at a time.
-        needs: packages that the network needs, as pip takes them.
+    images: two examples, float [2, C, H, W]; of one, the graph would take one at a time.
     """
     shape = tuple(images.shape[1:])
     mlflow.pytorch.save_model(
@@ -80,7 +70,7 @@ def save_model(
         code_paths=[__file__],
         signature=ModelSignature(Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))])),
         input_example=images.numpy(),
-        pip_requirements=needs,
+        pip_requirements=[f"{name}=={version(name)}" for name in ("torch", "numpy")],
         serialization_format="pt2",
     )
     # a schema of the inputs would refuse all forms but one

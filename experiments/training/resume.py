@@ -1,28 +1,82 @@
-"""The folders of runs: locked while a process trains, searched for a run to resume, cleaned."""
+"""A run and its folder: locked while a process trains it, with whole checkpoints to resume from."""
 
+import io
+import logging
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
+from lightning_fabric.plugins import TorchCheckpointIO
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from omegaconf import DictConfig
+from torch import nn
 
-from experiments.cli.errors import UserError
+from experiments.budget.network import Cost
+from experiments.cli.errors import UserError, one_line
+from experiments.cli.files import write
 from experiments.cli.jobs import is_job
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
-from experiments.tracking.store import Store, advised
+from experiments.tracking.store import STUDY, Store, advised
 
-LOG = "train.log"
-BEGUN = "run-{}"  # a file beside a checkpoint, named after the folder of the run that it is of
+LAST, BEFORE, BEST, LOG = "last.ckpt", "last.ckpt.before", "best.ckpt", "train.log"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Member:
+    """One run, trained alone or as a member of a program."""
+
+    name: str
+    cfg: DictConfig
+    network: nn.Module  # with initial weights
+    cost: Cost
+    folder: Path  # for its log and checkpoints
+    tags: dict[str, Any]  # without a parent run among them, it gets that of its seeds
+    run: Run | None = None  # if it was begun before; after training, with its results
+
+    @property
+    def finished(self) -> bool:
+        return self.run is not None and self.run.info.status == "FINISHED"
+
+    @property
+    def is_trial(self) -> bool:
+        return STUDY in self.tags
+
+    @property
+    def failure(self) -> str | None:
+        """Why training failed and what to do, if it did."""
+        if self.finished:
+            return None
+        advice = f"lower optimizer.lr, now {self.cfg.optimizer.lr}; the log is {self.folder / LOG}"
+        return f"{self.name}: {self.run.data.tags['error']}: {advice}"
+
+    def begun(self, program: Path) -> Path:
+        """The file beside the checkpoint of a program that holds the id of this run in it."""
+        return program / f"run-{self.folder.name}"
+
+    def find(self, store: Store, program: Path) -> None:
+        """Set `run` to the finished one, else to that of the checkpoint in `program`.
+
+        What another machine or program began is not resumed: half a run of each would be neither.
+        """
+        begun = self.begun(program)
+        here = begun.read_text() if begun.exists() else ""
+        runs = store.matching({key: self.tags[key] for key in (CONFIG_HASH, DIGEST)})
+        finished = [run for run in runs if run.info.status == "FINISHED"]
+        resumable = [run for run in runs if run.info.run_id == here]
+        self.run = next(reversed(resumable + finished), None)
 
 
 @contextmanager
 def locked(folders: Iterable[Path]) -> Iterator[None]:
-    """Hold the folders of runs, so that no other process trains the same ones.
-
-    A job of a sweep waits for what is left of the sweep before.
-    """
+    """Hold the folders of runs, so that no other process trains them; a job of a sweep waits."""
     with ExitStack() as locks:
         for folder in sorted(folders):  # in one order, so that two sweeps cannot block each other
             folder.mkdir(parents=True, exist_ok=True)
@@ -30,21 +84,33 @@ def locked(folders: Iterable[Path]) -> Iterator[None]:
         yield
 
 
-def find_run(store: Store, tags: dict[str, str], folder: Path, program: Path) -> Run | None:
-    """The finished run of an identity, else the one to resume from the checkpoint in `program`.
+class WholeFiles(TorchCheckpointIO):
+    """Writes each checkpoint completely or not at all, and keeps the one before the last."""
 
-    A run that another machine or another program began is not resumed: its epochs would be half
-    from one training and half from another.
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, **_: Any) -> None:
+        path, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)
+        if path.name == LAST and path.exists():
+            path.replace(path.with_name(BEFORE))
+        write(path, content.getvalue())
 
-    Args:
-        folder: of the run; the same as `program`, but for runs that are trained together.
-    """
-    begun = program / BEGUN.format(folder.name)
-    here = begun.read_text() if begun.exists() else ""
-    runs = store.matching({key: tags[key] for key in (CONFIG_HASH, DIGEST)})
-    finished = [run for run in runs if run.info.status == "FINISHED"]
-    resumable = [run for run in runs if here == run.info.run_id]
-    return next(reversed(resumable + finished), None)
+
+def find_whole(last: Path) -> Path | None:
+    """The last checkpoint that is whole and holds figures only; any other one is set aside."""
+    for path in filter(Path.exists, (last, last.with_name(BEFORE))):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)["pytorch-lightning_version"]
+            return path
+        except PermissionError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # PyTorch has an error of its own for each kind of damage
+            aside = path.replace(path.with_name(f"{path.name}.damaged"))
+            line = f"{path}: damaged, or holds more than figures; set aside as {aside.name}"
+            log.warning("%s: %s", line, one_line(error))
+            print(line, file=sys.stderr)
+    return None
 
 
 def start_anew(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +13,26 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from rich.table import Column
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.jobs import is_job
+from experiments.cli.tables import Plain
+from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
-from experiments.training.checkpoints import BEFORE, BEST, LAST, KeepEpochs, WholeFiles, find_whole
 from experiments.training.history import History
-from experiments.training.precision import set_precision
-from experiments.training.progress import ProgressLine
+from experiments.training.resume import BEFORE, Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
+from models.lightning.steps import TrainingSteps
 from models.networks.stack import take
 
+SECONDS = 0.5  # between updates of the progress line: each one waits for the device
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
 
 
@@ -49,33 +55,21 @@ def fuse(
     return FusedClassifier(list(networks), optimizers, compiled=compiled, **recipe(cfgs[0]))
 
 
-def separate(
-    module: FusedClassifier, index: int, cfg: DictConfig, network: nn.Module, best: bool
-) -> Classifier:
-    """One of the networks as if it had been trained alone: a module with its weights.
-
-    Args:
-        network: takes the weights.
-        best: those of its best epoch, not of the last one.
-    """
-    weights = module.best if best else module.network.stacked()
-    take(network, weights, index)
-    return make_module(cfg, network, images=0)  # trains no more
-
-
-def take_best(module: Classifier, folder: Path) -> Classifier:
-    """The module with the weights of its best epoch, from the checkpoint in `folder`."""
-    kept = torch.load(folder / BEST, module.device, weights_only=True)
-    module.load_state_dict(kept["state_dict"])
+def exported(module: TrainingSteps, member: Member, index: int, best: Path | None) -> Classifier:
+    """A module with the weights that run `index` exports: of the last epoch, or with `best`, the
+    checkpoint of its best epoch, of that one."""
+    if isinstance(module, FusedClassifier):
+        take(member.network, module.best if best else module.network.stacked(), index)
+        return make_module(member.cfg, member.network, images=0)  # trains no more
+    if best:
+        kept = torch.load(best, module.device, weights_only=True)
+        module.load_state_dict(kept["state_dict"])
     return module
 
 
 @torch.no_grad()  # in inference mode, a module that moves to another device could not train again
 def predict(module: Classifier, images: Tensor, size: int, device: torch.device) -> Tensor:
-    """The class that the module sees in each image, `size` at a time.
-
-    images: uint8 [N, C, H, W] -> int64 [N], on the CPU.
-    """
+    """The class that it sees in each image: uint8 [N, C, H, W] -> int64 [N], on the CPU."""
     module.to(device).eval()
     batches = images.to(device).split(size)
     return torch.cat([module.learn.outputs(batch).argmax(1) for batch in batches]).cpu()
@@ -93,16 +87,10 @@ def recipe(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def count_batches(cfg: DictConfig, images: int) -> int:
-    """The batches of a whole training; the last, smaller one of each epoch counts."""
-    return cfg.trainer.max_epochs * math.ceil(images / cfg.data.batch_size)
-
-
 def worth_compiling(cfg: DictConfig, images: int) -> bool:
     """Whether to use torch.compile where our own kernels are not used."""
-    if cfg.compile == "auto":
-        return count_batches(cfg, images) >= COMPILED_FROM
-    return cfg.compile
+    batches = cfg.trainer.max_epochs * math.ceil(images / cfg.data.batch_size)
+    return batches >= COMPILED_FROM if cfg.compile == "auto" else cfg.compile
 
 
 def device_of(cfg: DictConfig) -> torch.device:
@@ -110,34 +98,18 @@ def device_of(cfg: DictConfig) -> torch.device:
     return _trainer(cfg, logger=False, callbacks=[]).strategy.root_device
 
 
-def make_trainer(
-    cfg: DictConfig, folder: Path, history: History, *callbacks: pl.Callback
-) -> pl.Trainer:
-    """A Lightning trainer that keeps the last epoch in `folder`, and the best one if it is chosen.
-
-    It is chosen by images held out (`data.holdout`); never by the test images. The module of runs
-    that are trained as one program keeps their best weights itself.
-
-    Args:
-        history: of the runs; every checkpoint has it.
-        callbacks: beside ours and those of `trainer.callbacks`.
-    """
+def make_trainer(cfg: DictConfig, history: History, *callbacks: pl.Callback) -> pl.Trainer:
+    """A Lightning trainer with these callbacks, and those of `trainer.callbacks`."""
     together = len(history.runs)
-    best = together == 1 and cfg.data.holdout is not None
-    bar = cfg.trainer.get("enable_progress_bar", True) and sys.stderr.isatty() and not is_job()
     name = run_name(cfg) if together == 1 else f"{cfg.name}, {together} runs"
+    bar = cfg.trainer.get("enable_progress_bar", True) and sys.stderr.isatty() and not is_job()
+    shown = [ProgressLine(name)] if bar else []
     return _trainer(
         cfg,
-        callbacks=[
-            *([ProgressLine(name)] if bar else ()),
-            *callbacks,
-            *objects(cfg, "trainer.callbacks"),
-            history,
-            KeepEpochs(folder, history, best),
-        ],
+        callbacks=[*shown, *callbacks, *objects(cfg, "trainer.callbacks"), history],
         logger=objects(cfg, "trainer.logger") or False,
         plugins=[WholeFiles()],
-        default_root_dir=folder,
+        default_root_dir=history.folder,
     )
 
 
@@ -151,6 +123,19 @@ def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     return trainer
 
 
+def set_precision(cfg: DictConfig, device: torch.device) -> None:
+    """Let this process multiply as configured; UserError where the device cannot."""
+    gpu, precision = device.type == "cuda", cfg.trainer.precision
+    if precision == "16-mixed" and not gpu:
+        text = f"is for a CUDA GPU, not for {device.type}; choose 32-true or bf16-mixed"
+        raise UserError(f"trainer.precision={precision} {text}")
+    if cfg.tf32 and not (gpu and torch.cuda.get_device_capability(device) >= (8, 0)):
+        where = torch.cuda.get_device_name(device) if gpu else device.type
+        raise UserError(f"tf32=true needs an NVIDIA GPU from Ampere on, not {where}; leave it null")
+    # of PyTorch's defaults one is on and one is off
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = bool(cfg.tf32)
+
+
 def objects(cfg: DictConfig, key: str) -> list[Any]:
     """The objects at a key of the configuration: of one, of a list, or of a group of them."""
     found = build(cfg, key)
@@ -159,21 +144,15 @@ def objects(cfg: DictConfig, key: str) -> list[Any]:
     return found if isinstance(found, list) else [found] if found else []
 
 
-def fit_from(
-    last: Path, trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule
-) -> None:
-    """Train to the last epoch, from the last whole checkpoint if there is one.
-
-    Raises:
-        UserError: Lightning cannot train with these settings.
-    """
-    start = find_whole(last)
+def fit_from(last: Path, trainer: pl.Trainer, module: TrainingSteps, data: ImageData) -> None:
+    """Train from the last whole checkpoint, if any; UserError: Lightning refuses the settings."""
     try:
-        trainer.fit(module, data, ckpt_path=start, weights_only=True)
+        trainer.fit(module, data, ckpt_path=find_whole(last), weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise
-        kept = any(last.with_name(name).exists() for name in (LAST, BEFORE))
+        # one of two is there where a checkpoint was being written
+        kept = last.exists() or last.with_name(BEFORE).exists()
         rest = f"goes on from {last}" if kept else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
     except MisconfigurationException as error:
@@ -184,3 +163,40 @@ def fit_from(
         raise UserError(f"trainer.callbacks: {one_line(error)}") from error
     if profile := trainer.profiler.summary():
         print(profile)
+
+
+class ProgressLine(pl.Callback):
+    """A bar over all epochs of a run, with loss and accuracy so far in this epoch."""
+
+    def __init__(self, name: str) -> None:
+        shortened = Plain("{task.description}", table_column=Column())  # where there is no room
+        figures = Plain("{task.fields[figures]}")
+        columns = shortened, BarColumn(10), TimeRemainingColumn(), figures
+        self.bar = Progress(*columns, console=Console(stderr=True))
+        self.task = self.bar.add_task(name, total=None, figures="")
+        self.validated, self.updated = "", 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches
+        self.bar.update(self.task, total=steps, completed=trainer.global_step)
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_) -> None:
+        if time.monotonic() - self.updated >= SECONDS:
+            self.show(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validated = f"  val {module.progress('val')[1]:.2%}"
+        self.show(trainer, module)  # the last line that it shows has the figures of the last epoch
+
+    def show(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.updated = time.monotonic()
+        loss, accuracy = module.progress()
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        figures = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}{self.validated}"
+        self.bar.update(self.task, completed=trainer.global_step, figures=figures)
+
+    def on_train_end(self, *_) -> None:
+        self.bar.stop()
+
+    on_exception = on_train_end

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-from experiments.budget.cost import check, compute_cost
-from experiments.budget.network import price
+from experiments.budget.network import compute_cost, price
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from models.networks.ladder import LadderNet
@@ -21,7 +20,7 @@ MNIST = OmegaConf.create({"in_channels": 1, "image_size": 28})
 
 def limits(**budget: int) -> DictConfig:
     none = {"parameters": None, "mult_adds": None, "bytes": None}
-    return OmegaConf.create({"budget": none | budget, "data": MNIST})
+    return OmegaConf.create(none | budget)
 
 
 def test_cost_of_step_13():
@@ -37,16 +36,16 @@ def test_cost_of_step_13():
 def test_each_limit_holds_at_the_count_and_not_one_below(name):
     make = partial(LadderNet, [32] * 5, bias=True, batch_norm=False)
     count = getattr(compute_cost(make, MNIST), name)
-    check(make, limits())
-    check(make, limits(**{name: count}))
+    compute_cost(make, MNIST, limits())
+    compute_cost(make, MNIST, limits(**{name: count}))
     with pytest.raises(UserError, match=rf"{count:,} {name}, budget\.{name} allows .* 1 too many"):
-        check(make, limits(**{name: count - 1}))
+        compute_cost(make, MNIST, limits(**{name: count - 1}))
 
 
 def test_the_largest_layers_are_named():
     make = partial(LadderNet, [8, 64, 8], bias=True, batch_norm=False)
     with pytest.raises(UserError, match=r"largest layers: conv2 \(Conv2d\) 4,672, conv3"):
-        check(make, limits(parameters=100))
+        compute_cost(make, MNIST, limits(parameters=100))
 
 
 def test_a_network_that_does_not_take_the_image_is_the_users_mistake():

@@ -93,6 +93,14 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["trainer.precision=bf16-true"], "trainer.precision must be '32-true', 'bf16-mixed' or"),
         (["tf32=true", "trainer.accelerator=cpu"], "tf32=true needs an NVIDIA GPU from Ampere"),
         (["tf32=false"], "tf32 must be True, not false"),
+        (
+            [
+                "fused.seed=2",
+                "+trainer.callbacks={_target_: pytorch_lightning.callbacks.EarlyStopping,"
+                " monitor: val/acc}",
+            ],
+            "fused: trainer.callbacks would act on all runs at once",
+        ),
         (["fused.seed=2", "trainer.precision=bf16-mixed"], "fused trains in 32-true, not in"),
         (["data.classes=0"], "data.classes must be a list, not 0"),
         (["data.classes=[zero]"], "data.classes.0 must be a whole number, not zero"),

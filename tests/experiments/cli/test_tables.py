@@ -11,7 +11,7 @@ from experiments.cli import tables
 from experiments.cli.text import printable
 from experiments.reports.ci import junit
 from experiments.reports.targets import Check
-from experiments.training.progress import ProgressLine
+from experiments.training.trainer import ProgressLine
 
 NASTY = "a [red]b[/b] :smile: \x1b[31m"
 

@@ -1,7 +1,6 @@
 import torch
 
-from experiments.training.artifacts import mistakes, per_class
-from experiments.training.figures import gallery, loss_curve, wall
+from experiments.training.artifacts import gallery, loss_curve, mistakes, per_class
 
 
 def test_each_class_has_its_row_and_the_mean_is_over_those_that_occur():
@@ -33,10 +32,10 @@ def test_the_loss_is_drawn_over_the_iterations():
     assert mean.get_ydata()[-1] == 98.5
 
 
-def test_a_wall_takes_any_number_of_images_in_grey_or_colour():
+def test_a_gallery_takes_any_number_of_images_in_grey_or_colour():
     for count, channels in ((0, 1), (1, 1), (1, 3), (11, 3)):
         images = torch.zeros(count, channels, 28, 28, dtype=torch.uint8)
-        [axes] = wall(images, [str(i) for i in range(count)], "title").axes
+        [axes] = gallery(images, torch.arange(count), torch.arange(count)).axes
         [picture] = axes.images
         canvas = picture.get_array()
         assert canvas.shape[0] == 4 + (1 + count // 11) * (8 + 28 + 4)

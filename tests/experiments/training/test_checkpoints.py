@@ -10,7 +10,7 @@ from conftest import configure, trainer_of
 from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data import images
-from experiments.training.checkpoints import BEFORE, LAST, WholeFiles, find_whole
+from experiments.training.resume import BEFORE, LAST, WholeFiles, find_whole
 from experiments.training.trainer import fit_from, make_module
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {

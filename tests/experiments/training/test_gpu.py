@@ -12,7 +12,7 @@ from torch import nn
 from experiments.benchmarks.baselines import loaders
 from experiments.cli.config import build
 from experiments.data.images import ImageData, Images
-from experiments.training.checkpoints import KeepEpochs
+from experiments.training.history import History
 from experiments.training.trainer import fuse, make_module, predict
 from models import augmentation
 from models.lightning.learner import Learner, Scores
@@ -180,14 +180,14 @@ def test_a_run_moves_between_devices_and_says_so(workplace, small, run_here, mon
         with pretended_gpu():
             return run_here("train", *arguments)
 
-    keep = KeepEpochs.on_train_epoch_end
+    keep = History.on_train_epoch_end
 
     def interrupt(*args) -> None:
         keep(*args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(KeepEpochs, "on_train_epoch_end", interrupt)
+        patch.setattr(History, "on_train_epoch_end", interrupt)
         assert run(path[0])[0] == 130
     status, output, errors = run(path[1])
     assert status == 0, errors

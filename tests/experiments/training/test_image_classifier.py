@@ -57,7 +57,7 @@ def test_each_form_of_the_same_images_has_the_same_classes(model, form):
 
 def test_a_model_loads_where_there_is_a_gpu(model, tmp_path, monkeypatch):
     path, images = tmp_path / "model", torch.tensor(ROWS[:2]).view(2, *SHAPE).float()
-    save_model(path, Model(), model.network, images, [])
+    save_model(path, Model(), model.network, images)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     found = mlflow.pyfunc.load_model(str(path)).predict(ROWS)
     assert found.tolist() == model.predict(ROWS).tolist()
