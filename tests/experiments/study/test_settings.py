@@ -5,8 +5,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments.cli.errors import UserError
-from experiments.study.settings import begin_or_resume
 from experiments.study.space import Space
+from experiments.study.storage import begin_or_resume
 
 
 def resume(study: optuna.Study, *overrides: str, digest: str = "some") -> None:
