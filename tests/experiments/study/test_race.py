@@ -143,3 +143,36 @@ def test_it_names_true_networks_on_made_surfaces():
     assert named >= 0.75
     assert true >= 0.85
     assert ratio < 1.6
+
+
+@pytest.mark.parametrize("target", [0.994, None])
+def test_no_more_finalists_than_places_with_more_workers_than_these(target):
+    """Seven at once, any of them ready first, and much noise; a place is taken when the first run
+    of a finalist begins."""
+    rules, rng = RULES._replace(target=target), np.random.default_rng(2)
+    for _ in range(3):
+        results, running, finalists, count = {}, [], [], 0
+        while runs := Race(rules, NETWORKS[:count], results, finalists).wanted():
+            new = [run for run in runs if run not in running]
+            if len(running) == 7 or not new:
+                run = running.pop(rng.integers(len(running)))
+                results[run] = accuracy(run) + rng.normal(0, 0.001)
+            elif new[0] is None:
+                count += 1
+            else:
+                running.append(new[0])
+                if new[0].stage == FINAL and new[0].network not in finalists:
+                    finalists.append(new[0].network)
+        assert len(finalists) == rules.finalists
+        assert {run.network for run in results if run.stage == FINAL} == {*finalists}
+
+
+def test_a_race_that_may_train_more_goes_on_within_its_rules():
+    results = {}
+    finish(results, RULES._replace(networks=6, finalists=0))
+    assert sum(run.stage == FULL for run in results) == 10
+    for rules in (RULES._replace(finalists=0), RULES._replace(full=14)):
+        finish(results, rules)
+        assert sum(run.stage == FULL for run in results) == rules.full
+        assert sum(run.stage == SHORT for run in results) == 12
+    assert SIZES[Race(RULES, NETWORKS, results).answer().winner] == 3000

@@ -33,3 +33,16 @@ def test_a_study_keeps_its_settings():
             resume(study, changed)
     with pytest.raises(UserError, match="begun with images=some, which is now others"):
         resume(study, digest="others")
+
+
+def test_a_study_may_get_larger_until_it_has_all_its_finalists():
+    study = optuna.create_study(study_name="night")
+    resume(study, "trials=20", "full=8")
+    study.set_user_attr("finalists", [3, 4])
+    resume(study, "trials=30", "full=8")
+    study.set_user_attr("finalists", [3, 4, 11])
+    resume(study, "trials=30", "full=8")
+    resume(study, "trials=20", "full=8")
+    for larger in ("trials=31,full=8", "trials=20,full=9"):
+        with pytest.raises(UserError, match="night has all its finalists, which .*, before .*can"):
+            resume(study, *larger.split(","))
