@@ -2,13 +2,11 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import pyplot, rc_context
 from omegaconf import DictConfig
 from optuna import Study
-from optuna.trial import FrozenTrial
 from optuna.visualization.matplotlib import plot_param_importances
 from pandas import DataFrame
 
@@ -18,7 +16,7 @@ from experiments.reports import charts
 from experiments.stats.intervals import MISSES, REACHES, UNKNOWN, interval
 from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
 from experiments.study.proposals import tried_in
-from experiments.study.race import FINAL, FULL, SHORT, Answer, Race, Rules, chances
+from experiments.study.race import FINAL, FULL, SHORT, Race, chances
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import STUDY, STUDY_ID, Store
 
@@ -27,8 +25,7 @@ ENOUGH = 10  # trials; the importance of keys says nothing with fewer
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
-    """The id of a study's MLflow run, above those of its trials; created where there is none, and
-    restored where it was deleted."""
+    """The id of a study's MLflow run, above those of its trials: new, known, or restored."""
     tags = {STUDY_ID: identifier, "kind": "study"}
     if found := store.revived(tags):
         return found[0].info.run_id
@@ -42,7 +39,7 @@ def log_study(study: Study, store: Store, parent: str, race: Race, text: str) ->
     """Attach metrics, figures, the table of networks and the report to the study's MLflow run."""
     with tempfile.TemporaryDirectory() as temporary:
         draw(study, race, Path(temporary))
-        table = tables.without_formulas(to_frame(tried_in(study), race))
+        table = tables.without_formulas(to_frame(study, race))
         table.to_csv(Path(temporary, "trials.csv"), index=False)
         Path(temporary, "report.txt").write_text(text, encoding="utf-8")
         store.patiently(store.client.log_artifacts, parent, temporary)
@@ -57,12 +54,13 @@ def log_study(study: Study, store: Store, parent: str, race: Race, text: str) ->
     store.patiently(store.client.set_terminated, parent)
 
 
-def to_frame(trials: Sequence[FrozenTrial], race: Race) -> DataFrame:
+def to_frame(study: Study, race: Race) -> DataFrame:
     """A row for each network: its chance to be the answer, its accuracies, its values by key."""
-    chance = chances(race.networks, race.results, race.rules.target).round(3).tolist()
+    chance = chances(race.networks, race.results, race.rules.target).round(3)
     rows = []
-    for n, (trial, network) in enumerate(zip(trials, race.networks, strict=True)):
-        row = {"trial": trial.number, "parameters": network.parameters, "chance": chance[n]}
+    for n, trial in enumerate(tried_in(study)):
+        row = {"trial": trial.number, "parameters": race.networks[n].parameters}
+        row["chance"] = chance[n]
         for stage, name in enumerate(NAMES):
             row[name] = " ".join(f"{one:.4f}" for one in race.accuracies(n, stage))
         rows.append(row | trial.params)
@@ -95,45 +93,40 @@ def draw(study: Study, race: Race, folder: Path) -> None:
 def report(study: Study, race: Race, steps: dict[int, str]) -> str:
     """The counts, so that nobody takes the best of many for a mean; the finalists as a table, with
     the names of their steps; and the answer."""
-    stages, rules, result = Counter(run.stage for run in race.results), race.rules, race.answer()
-    winner, possible, decisions = result
+    stages, rules = Counter(run.stage for run in race.results), race.rules
+    winner, possible, decisions = race.answer()
     rejected = sum(trial.user_attrs["rejected"] for trial in tried_in(study))
     text = (
         f"{len(race.networks):,} networks tried: {stages[SHORT]:,} short runs, "
         f"{stages[FULL]:,} full ones, {stages[FINAL]:,} of {len(decisions)} finalists; "
         f"{rejected:,} proposals rejected before training"
     )
+    target, close = (
+        percent(rules.target),
+        f"better than the first by {100 * rules.margin:.2f} points",
+    )
     if not decisions:
-        unlikely = rules.target and rules.finalists
-        return text + (f"\nnone is likely to reach {percent(rules.target)}" if unlikely else "")
+        return text + (f"\nnone is likely to reach {target}" if target and rules.finalists else "")
+    words = {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}
+    if target:
+        words = {HOLDS: REACHES, FAILS: MISSES, CANNOT_TELL: UNKNOWN}
+        words = {verdict: f"{word} {target}" for verdict, word in words.items()}
     named = {n: f"{race.networks[n].parameters:,} parameters, {step}" for n, step in steps.items()}
     rows = []
     for n in sorted(decisions, key=lambda n: (n != winner, race.networks[n].parameters)):
-        values, failed = race.accuracies(n, FINAL), decisions[n].verdict == FAILS
-        mean = measured(interval(values)) if values else "diverged" if failed else ""
-        rows.append((named[n], str(len(values)), mean, verdict(n, result, rules)))
+        values, verdict = race.accuracies(n, FINAL), decisions[n].verdict
+        mean = measured(interval(values)) if values else "diverged" if verdict == FAILS else ""
+        said = words[verdict] if target or n != winner else "the highest mean"
+        rows.append((named[n], str(len(values)), mean, said))
     header = "finalist", "seeds", "mean, 95 % interval", "verdict"
     text += f"\n{tables.to_text(header, rows, right=header[1:3])}"
-    if rules.target is None:
-        text += f"the most accurate finalist: {named.get(winner, 'none')}"
-    else:
-        text += f"smallest network known to hold {percent(rules.target)}: "
-        text += f"{named.get(winner, 'none')}\n"
+    if target:
+        text += f"smallest network known to hold {target}: {named.get(winner, 'none')}\n"
         text += f"smallest finalist not ruled out: {named.get(possible, 'none')}"
+    else:
+        text += f"the most accurate finalist: {named.get(winner, 'none')}"
     text += "\nall verdicts together are right with 95 %, over all looks and finalists"
     if winner is not None:
         again = f"python -m experiments.train -m step={steps[winner]} 'seed=range(100,110)'"
         text += f"; seeds that chose nothing give an unbiased mean:\n{again}"
     return text
-
-
-def verdict(finalist: int, result: Answer, rules: Rules) -> str:
-    """What was found of a finalist, in words."""
-    if rules.target is not None:
-        words = {HOLDS: REACHES, FAILS: MISSES, CANNOT_TELL: UNKNOWN}
-        return f"{words[result.decisions[finalist].verdict]} {percent(rules.target)}"
-    if finalist == result.winner:
-        return "the highest mean"
-    close = f"better than the first by {100 * rules.margin:.2f} points"
-    words = {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}
-    return words[result.decisions[finalist].verdict]

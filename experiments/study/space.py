@@ -32,11 +32,9 @@ class Space:
     the key does not vary. UserError: a key does not exist, or its values are invalid."""
 
     def __init__(self, cfg: DictConfig, space: DictConfig) -> None:
-        self.cfg = cfg
-        entries = dict(leaves(OmegaConf.to_container(space, resolve=True)))
-        self.distributions = {
-            key: distribution(key, values) for key, values in entries.items() if values is not None
-        }
+        self.cfg, entries = cfg, leaves(OmegaConf.to_container(space, resolve=True))
+        given = {key: values for key, values in dict(entries).items() if values is not None}
+        self.distributions = {key: distribution(key, values) for key, values in given.items()}
         if not self.distributions:
             raise UserError("space is empty; choose one, such as search=blocks")
         for key in self.distributions:

@@ -14,7 +14,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.keys import key_of, kind, select
-from experiments.tracking.identity import name_experiment, run_name
+from experiments.tracking.identity import run_name
 from experiments.training.fit import Member, train
 
 NOT_A_STEP = ("step", "experiment", "seed", "launcher")  # groups and keys that it does not hold
@@ -89,8 +89,7 @@ def train_step(step: str, seed: int) -> Member:
         or (kind(key) == PLACE and key.split(".")[0] in known and key != "force")
     ]
     cfg = compose("train", overrides=[f"step={step}", f"seed={seed}", *here, *search_path()])
-    cfg.step = step
-    cfg.name = name_experiment(cfg, "train", [f"step={step}"])
+    cfg.step = cfg.name = step
     announce(name=run_name(cfg))
     _, _, [member] = train([cfg], *prepare([cfg]))
     return member

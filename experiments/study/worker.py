@@ -20,13 +20,12 @@ from experiments.cli.text import duration, percent
 from experiments.data.digest import known_digest
 from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
-from experiments.study.claims import Claims
 from experiments.study.proposals import PARAMETERS, Likeliest, tried_in, try_sampler
 from experiments.study.race import FINAL, FIRST, FULL, SHORT, Network, Race, Rules, Run
 from experiments.study.results import NAMES, log_study, report, study_run
 from experiments.study.space import Space
 from experiments.study.steps import refuse_folder, train_step, write_step
-from experiments.study.storage import FINALISTS, ID, begin_or_resume, open_storage
+from experiments.study.storage import FINALISTS, ID, Claims, begin_or_resume, open_storage
 from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.store import STUDY, STUDY_ID, Store
 from experiments.training.fit import Member, fit
@@ -40,13 +39,7 @@ class Worker:
 
     A network is a trial of the study. The result of each run is an attribute of the study; what
     comes next follows from these alone (see race.py). A worker holds a claim on its run.
-
-    Args:
-        cfg: the configuration of experiments.search.
-        name: of the study.
-
-    Raises:
-        UserError: a value is invalid, or the study was begun with other settings.
+    UserError: a value is invalid, or the study was begun with other settings.
     """
 
     def __init__(self, cfg: DictConfig, name: str) -> None:
@@ -81,30 +74,30 @@ class Worker:
 
     def work(self) -> None:
         """Take part until the race is over."""
-        goes_on = True
-        while goes_on:
+        over = False
+        while not over:
             with ExitStack() as claim:
-                goes_on, run = self.take(claim)
+                over, run = self.take(claim)
                 if run:
                     self.train(run)
-            if goes_on and not run:
+            if not run and not over:  # other workers train all that are wanted
                 time.sleep(SECONDS)
 
     def take(self, claim: ExitStack) -> tuple[bool, Run | None]:
-        """Whether the race goes on, and the first run that nobody works on, claimed until `claim`
-        ends; None while other workers train all that are wanted."""
+        """Whether the race is over, and the first run that nobody works on, if any, claimed until
+        `claim` ends."""
         with self.claims.take(wait=True):
             self.look()
-            runs, finalists = self.race.wanted(), self.race.finalists
-            for following in runs:
+            wanted, finalists = self.race.wanted(), self.race.finalists
+            for following in wanted:
                 run = following or self.ask()
                 ours = claim.enter_context(self.claims.take(self.place(run)))
                 if ours and self.key(run) not in self.study.user_attrs:
                     if run.stage == FINAL and run.network not in finalists:
                         entered = [self.trials[n].number for n in (*finalists, run.network)]
                         self.study.set_user_attr(FINALISTS, entered)
-                    return True, run
-            return bool(runs), None
+                    return False, run
+            return not wanted, None
 
     def look(self) -> None:
         """Read what the study holds: its networks, the results of their runs, and the finalists.

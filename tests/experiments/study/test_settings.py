@@ -44,5 +44,5 @@ def test_a_study_may_get_larger_until_it_has_all_its_finalists():
     resume(study, "trials=30", "full=8")
     resume(study, "trials=20", "full=8")
     for larger in ("trials=31,full=8", "trials=20,full=9"):
-        with pytest.raises(UserError, match="night has all its finalists, which .*, before .*can"):
+        with pytest.raises(UserError, match=r"night has all its finalists, which .*, before .*can"):
             resume(study, *larger.split(","))
