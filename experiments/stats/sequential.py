@@ -33,8 +33,7 @@ def decide(values: Sequence[float], bound: float, most: int, arms: int = 1) -> D
     5 % / `arms`: of so many arms judged alike, all verdicts are right with 95 %. The looks are
     those of Pocock (1977), Group sequential methods in the design and analysis of clinical trials,
     Biometrika 64(2): each has the same nominal level. Jennison and Turnbull (2000), Group
-    Sequential Methods, chapter 4, for the t test.
-    """
+    Sequential Methods, chapter 4, for the t test."""
     if len(values) >= FIRST <= most:
         level = nominal_level((1 - CONFIDENCE) / arms, most)
         p = p_values(np.asarray(values[:most]) - bound)
@@ -47,10 +46,8 @@ def decide(values: Sequence[float], bound: float, most: int, arms: int = 1) -> D
 
 
 def p_values(above: np.ndarray) -> np.ndarray:
-    """That the mean is above 0, by a one-sided t test at each look: [..., n] -> [..., n - 2].
-
-    NaN where the values so far are equal within rounding: they say nothing about the noise.
-    """
+    """That the mean is above 0, by a one-sided t test at each look: [..., n] -> [..., n - 2]; NaN
+    where the values so far are equal within rounding: they say nothing about the noise."""
     n = np.arange(1, above.shape[-1] + 1)
     mean = above.cumsum(axis=-1) / n
     squares = np.maximum((above**2).cumsum(axis=-1) - n * mean**2, 0)
@@ -61,10 +58,8 @@ def p_values(above: np.ndarray) -> np.ndarray:
 
 @cache
 def nominal_level(alpha: float, most: int) -> float:
-    """The one-sided level of each look with which all of them together err in `alpha` of cases.
-
-    The t statistics of the looks depend on neither mean nor deviation, so that their least
-    p value can be drawn: the level is its quantile, right to some 2 % of itself.
-    """
+    """The one-sided level of each look with which all of them together err in `alpha` of cases:
+    the t statistics of the looks depend on neither mean nor deviation, so that their least
+    p value can be drawn, whose quantile it is, right to some 2 % of itself."""
     p = p_values(np.random.default_rng(0).standard_normal((PATHS, most)))
     return float(np.quantile(np.concatenate([p.min(axis=1), 1 - p.max(axis=1)]), alpha))

@@ -50,11 +50,9 @@ class Difference(NamedTuple):
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Difference:
     """Compare two arms, each given as the accuracy of every seed: with the same seeds by a paired
-    t test, else by Welch's test of independent samples.
-
-    If the values are equal within rounding, the noise is unknown and the intervals are infinite;
-    but arms that agree seed by seed while seeds differ are the same runs: neither is worse.
-    """
+    t test, else by Welch's test of independent samples. If the values are equal within rounding,
+    the noise is unknown and the intervals are infinite; but arms that agree seed by seed while
+    seeds differ are the same runs: neither is worse."""
     paired = before.keys() == after.keys()
     x = np.array([before[seed] for seed in sorted(before)])
     y = np.array([after[seed] for seed in sorted(after)])
@@ -72,12 +70,10 @@ def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Diffe
 
 
 def more_seeds(found: Difference, smallest: float) -> int | None:
-    """How many more seeds each arm needs to see a difference of `smallest`, 0 to 1; None where the
-    noise is unknown or more than 1,000 are needed.
-
-    The number follows from the deviation alone. With the observed difference it would follow
-    the noise, and testing again would err more often. It is at least five seeds in all.
-    """
+    """How many more seeds each arm needs to see a difference of `smallest`, 0 to 1, at least five
+    in all; None where the noise is unknown or more than 1,000 are needed. It follows from the
+    deviation alone: with the observed difference it would follow the noise, and testing again
+    would err more often."""
     if math.isnan(found.deviation):
         return None
     needed = seeds_needed(smallest / found.deviation, found.paired)
@@ -86,11 +82,8 @@ def more_seeds(found: Difference, smallest: float) -> int | None:
 
 def seeds_needed(effect: float, paired: bool, alpha: float = 1 - CONFIDENCE) -> int | None:
     """The fewest seeds in each arm, from 2 on, with which a t test sees an effect in 80 % of cases,
-    and in `alpha` of cases where there is none; None for more than 1,000.
-
-    An effect is the difference of the means over the deviation: of the differences if paired,
-    else of one arm (Cohen's d).
-    """
+    and in `alpha` of cases where there is none; None for more than 1,000. An effect is the
+    difference of means over the deviation: of differences if paired, else of an arm (Cohen's d)."""
     test = TTestPower() if paired else TTestIndPower()
     counts = range(2, LIMIT + 1)
     place = bisect.bisect_left(counts, POWER, key=lambda n: test.power(effect, n, alpha))

@@ -15,7 +15,6 @@ from experiments.study.race import Network, Race
 from experiments.study.space import Space
 
 POOL = 24  # proposals to choose from
-PARAMETERS = "parameters"  # attribute of a trial, once it is a network
 
 
 class Likeliest(BaseSampler):
@@ -40,7 +39,7 @@ class Likeliest(BaseSampler):
     ) -> dict[str, Any]:
         if self.race is None or trial.params:
             return self.feasible(study, trial, search_space)
-        tried, pool = [one.params for one in tried_in(study)], []
+        tried, pool = [network.trial.params for network in self.race.networks], []
         for _ in range(POOL):
             params = self.feasible(study, trial, search_space)
             if params not in tried + pool:
@@ -74,11 +73,6 @@ class Likeliest(BaseSampler):
             f"none of {self.LIMIT:,} proposals can be trained; the last: {reason}. "
             "Raise the budget, or make the space smaller"
         )
-
-
-def tried_in(study: Study) -> list[FrozenTrial]:
-    """The trials of a study that are networks."""
-    return [one for one in study.get_trials(deepcopy=False) if PARAMETERS in one.user_attrs]
 
 
 def try_sampler(cfg: DictConfig, space: Space) -> None:

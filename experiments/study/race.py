@@ -1,4 +1,4 @@
-"""The race of a search: which runs come next, and which network wins. Numbers only.
+"""The race of a search: which runs come next, and which network wins.
 
 Networks compete in rounds. Each network's runs have the seeds 0, 1, 2 and so on, so that networks
 are compared in pairs where they share a seed. After each round a forecast (stats/forecast.py) says
@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
 from experiments.stats.forecast import Run, Stage, answers, draw
 from experiments.stats.sequential import Decision, decide
@@ -25,10 +26,9 @@ UNLIKELY = 0.05  # a chance to be the answer that is not worth a run
 
 
 class Network(NamedTuple):
-    """A network as the race knows it; features: about -1 to 1, as many for each network."""
-
     parameters: int
-    features: tuple[float, ...]
+    features: tuple[float, ...]  # about -1 to 1, as many for each network
+    trial: FrozenTrial | None = None  # of the study, for others than the race
 
 
 Results = Mapping[Run, float | None]  # accuracies, 0 to 1; None where training diverged
@@ -154,7 +154,8 @@ class Race(NamedTuple):
 def chances(networks: Sequence[Network], results: Results, target: float | None) -> np.ndarray:
     """The probability of each network to be the answer: the smallest that reaches the target, or
     the most accurate one. Networks that diverged have none."""
-    return _chances(tuple(networks), tuple(sorted(results.items())), target)
+    known = tuple(network[:2] for network in networks), tuple(sorted(results.items()))
+    return _chances(*known, target)
 
 
 @lru_cache(64)  # every look goes through all rounds
@@ -165,7 +166,7 @@ def _chances(networks: tuple, results: tuple, target: float | None) -> np.ndarra
     accuracies = draw(parameters, features, STAGES, known)
     accuracies[:, diverged] = 0
     found = answers(accuracies, parameters, target)
-    found[diverged] = 0
+    found[diverged] = 0  # where all are equal, too
     return found
 
 

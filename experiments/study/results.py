@@ -15,7 +15,6 @@ from experiments.cli.text import measured, percent
 from experiments.reports import charts
 from experiments.stats.intervals import MISSES, REACHES, UNKNOWN, interval
 from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
-from experiments.study.proposals import tried_in
 from experiments.study.race import FINAL, FULL, SHORT, Race, chances
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import STUDY, STUDY_ID, Store
@@ -39,7 +38,7 @@ def log_study(study: Study, store: Store, parent: str, race: Race, text: str) ->
     """Attach metrics, figures, the table of networks and the report to the study's MLflow run."""
     with tempfile.TemporaryDirectory() as temporary:
         draw(study, race, Path(temporary))
-        table = tables.without_formulas(to_frame(study, race))
+        table = tables.without_formulas(to_frame(race))
         table.to_csv(Path(temporary, "trials.csv"), index=False)
         Path(temporary, "report.txt").write_text(text, encoding="utf-8")
         store.patiently(store.client.log_artifacts, parent, temporary)
@@ -54,13 +53,12 @@ def log_study(study: Study, store: Store, parent: str, race: Race, text: str) ->
     store.patiently(store.client.set_terminated, parent)
 
 
-def to_frame(study: Study, race: Race) -> DataFrame:
+def to_frame(race: Race) -> DataFrame:
     """A row for each network: its chance to be the answer, its accuracies, its values by key."""
     chance = chances(race.networks, race.results, race.rules.target).round(3)
     rows = []
-    for n, trial in enumerate(tried_in(study)):
-        row = {"trial": trial.number, "parameters": race.networks[n].parameters}
-        row["chance"] = chance[n]
+    for n, (parameters, _, trial) in enumerate(race.networks):
+        row = {"trial": trial.number, "parameters": parameters, "chance": chance[n]}
         for stage, name in enumerate(NAMES):
             row[name] = " ".join(f"{one:.4f}" for one in race.accuracies(n, stage))
         rows.append(row | trial.params)
@@ -80,8 +78,8 @@ def draw(study: Study, race: Race, folder: Path) -> None:
     if full:
         title = "full runs on images held out; stars: finalists on test images"
         (folder / "pareto.png").write_bytes(charts.png(charts.pareto(full, 900, final, title)))
-    # 0 or less: it diverged
-    scores = [trial.value for trial in tried_in(study) if trial.value and trial.value > 0]
+    scores = [network.trial.value or 0 for network in race.networks]
+    scores = [score for score in scores if score > 0]  # else it diverged
     if len(scores) >= ENOUGH and len(set(scores)) > 1:
         pyplot.switch_backend("agg")
         with rc_context():  # Optuna changes the style
@@ -90,12 +88,12 @@ def draw(study: Study, race: Race, folder: Path) -> None:
             pyplot.close(figure)
 
 
-def report(study: Study, race: Race, steps: dict[int, str]) -> str:
+def report(race: Race, steps: dict[int, str]) -> str:
     """The counts, so that nobody takes the best of many for a mean; the finalists as a table, with
     the names of their steps; and the answer."""
     stages, rules = Counter(run.stage for run in race.results), race.rules
     winner, possible, decisions = race.answer()
-    rejected = sum(trial.user_attrs["rejected"] for trial in tried_in(study))
+    rejected = sum(network.trial.user_attrs["rejected"] for network in race.networks)
     text = (
         f"{len(race.networks):,} networks tried: {stages[SHORT]:,} short runs, "
         f"{stages[FULL]:,} full ones, {stages[FINAL]:,} of {len(decisions)} finalists; "

@@ -20,7 +20,7 @@ from experiments.cli.text import duration, percent
 from experiments.data.digest import known_digest
 from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
-from experiments.study.proposals import PARAMETERS, Likeliest, tried_in, try_sampler
+from experiments.study.proposals import Likeliest, try_sampler
 from experiments.study.race import FINAL, FIRST, FULL, SHORT, Network, Race, Rules, Run
 from experiments.study.results import NAMES, log_study, report, study_run
 from experiments.study.space import Space
@@ -31,7 +31,6 @@ from experiments.tracking.store import STUDY, STUDY_ID, Store
 from experiments.training.fit import Member, fit
 
 SECONDS = 1  # between looks at the runs of other workers
-TRIAL, STAGE, RUN = "trial", "stage", "study.run"  # tags
 
 
 class Worker:
@@ -61,11 +60,9 @@ class Worker:
         digest = known_digest(base) or load(base)[1]
         self.store = Store(base.tracking)
         with self.claims.take(wait=True):
+            storage = open_storage(str(cfg.storage))
             self.study = optuna.create_study(
-                study_name=name,
-                storage=open_storage(str(cfg.storage)),
-                direction="maximize",
-                load_if_exists=True,
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True
             )
             if final.networks:
                 refuse_folder(self.steps, name, self.study.user_attrs.get(ID, "none yet"))
@@ -94,7 +91,7 @@ class Worker:
                 ours = claim.enter_context(self.claims.take(self.place(run)))
                 if ours and self.key(run) not in self.study.user_attrs:
                     if run.stage == FINAL and run.network not in finalists:
-                        entered = [self.trials[n].number for n in (*finalists, run.network)]
+                        entered = [self.trial(n).number for n in (*finalists, run.network)]
                         self.study.set_user_attr(FINALISTS, entered)
                     return False, run
             return not wanted, None
@@ -105,20 +102,18 @@ class Worker:
         A trial is told once its short run has ended. One without a network lost its worker
         between its number and its values, and fails.
         """
-        attributes, results = self.study.user_attrs, {}
+        attributes, networks, results = self.study.user_attrs, [], {}
         for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            parameters = trial.user_attrs.get(PARAMETERS)
+            parameters = trial.user_attrs.get("parameters")
             if not parameters:
                 self.study.tell(trial.number, state=TrialState.FAIL)
             elif short := attributes.get(f"run {trial.number} {SHORT} 0"):
                 value = score(short["accuracy"], parameters, self.rules.target)
                 self.study.tell(trial.number, value)
-        self.trials = tried_in(self.study)
-        networks = [
-            Network(trial.user_attrs[PARAMETERS], self.space.features(trial.params))
-            for trial in self.trials
-        ]
-        places = {trial.number: place for place, trial in enumerate(self.trials)}
+        for trial in self.study.get_trials(deepcopy=False):
+            if parameters := trial.user_attrs.get("parameters"):
+                networks.append(Network(parameters, self.space.features(trial.params), trial))
+        places = {network.trial.number: place for place, network in enumerate(networks)}
         for name, result in attributes.items():
             if name.startswith("run "):
                 number, stage, seed = map(int, name.split()[1:])
@@ -134,18 +129,21 @@ class Worker:
         """
         count = len(self.race.networks)
         seed = np.random.SeedSequence([self.cfg.seed, count]).generate_state(1)[0]
-        usual, known = build(self.cfg, "sampler", seed=int(seed)), count >= FIRST
-        sampler = Likeliest(usual, self.space, self.race if known else None)
+        usual, known = build(self.cfg, "sampler", seed=int(seed)), self.race
+        sampler = Likeliest(usual, self.space, known if count >= FIRST else None)
         self.study.sampler = sampler
         trial = self.study.ask(self.space.distributions)
         trial.set_user_attr("rejected", sampler.rejected)
-        trial.set_user_attr(PARAMETERS, self.space.count(trial.params))
+        trial.set_user_attr("parameters", self.space.count(trial.params))
         self.look()
         return Run(count, SHORT, 0)
 
+    def trial(self, network: int) -> FrozenTrial:
+        return self.race.networks[network].trial
+
     def key(self, run: Run) -> str:
         """The attribute of the study that holds the result of a run."""
-        return f"run {self.trials[run.network].number} {run.stage} {run.seed}"
+        return f"run {self.trial(run.network).number} {run.stage} {run.seed}"
 
     def place(self, run: Run) -> str:
         """The name of a run's claim, and of the folder for its checkpoint."""
@@ -153,7 +151,7 @@ class Worker:
 
     def train(self, run: Run) -> None:
         """Train a run from its last checkpoint, if any, and keep its result."""
-        trial, began = self.trials[run.network], time.monotonic()
+        trial, began = self.trial(run.network), time.monotonic()
         folder = self.claims.folder / self.place(run)
         if run.stage == FINAL:
             member = train_step(self.write_step(trial), run.seed)
@@ -178,7 +176,7 @@ class Worker:
         left = self.before_finals - sum(self.epochs[stage] for stage in known)
         until = f"; about {duration(left * seconds / self.epochs[run.stage])} to the finals"
         print(
-            f"[{done}] trial {self.trials[run.network].number}, {NAMES[run.stage]}, "
+            f"[{done}] trial {self.trial(run.network).number}, {NAMES[run.stage]}, "
             f"seed {run.seed}: {percent(accuracy) or 'diverged'}, "
             f"{self.race.networks[run.network].parameters:,} parameters "
             f"({duration(seconds)}{until if left > 0 and run.stage != FINAL else ''})",
@@ -190,9 +188,9 @@ class Worker:
         cfg = self.configure(trial, full=run.stage == FULL)
         cfg.seed += run.seed
         [network], cost = prepare([cfg])
-        mark = {STUDY_ID: self.id, RUN: self.key(run)}
+        mark = {STUDY_ID: self.id, "study.run": self.key(run)}
         tags = {PARENT: self.parent, STUDY: self.name, "mlflow.source.name": "experiments.search"}
-        tags |= mark | {TRIAL: trial.number, STAGE: NAMES[run.stage]}
+        tags |= mark | {"trial": trial.number, "stage": NAMES[run.stage]}
         begun = next(iter(self.store.matching(mark)), None)
         member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
         if begun is None or begun.info.status != "FINISHED":
@@ -213,9 +211,8 @@ class Worker:
         """Write the step file of a finalist; its name."""
         cfg = self.configure(trial, full=True)
         cfg.target.val_acc = self.rules.target or cfg.target.val_acc
-        found = (
-            f"Found by a search: {cfg.name}, one of {self.cfg.trials} networks tried ({self.id})."
-        )
+        tried = self.cfg.trials
+        found = f"Found by a search: {cfg.name}, one of {tried} networks tried ({self.id})."
         return write_step(cfg, found, self.steps / f"{self.name}-{trial.number}.yaml")
 
     def plan(self) -> str:
@@ -234,8 +231,8 @@ class Worker:
         """Log and print the results."""
         with self.claims.take(wait=True):
             self.look()
-            steps = {n: self.write_step(self.trials[n]) for n in self.race.answer().decisions}
-            text = report(self.study, self.race, steps)
+            steps = {n: self.write_step(self.trial(n)) for n in self.race.answer().decisions}
+            text = report(self.race, steps)
             log_study(self.study, self.store, self.parent, self.race, text)
         text += f"\nto look at it: make ui, then {self.store.url(self.parent)}"
         announce(name=f"worker {self.cfg.worker}", report=text)
