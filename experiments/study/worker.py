@@ -50,9 +50,8 @@ class Worker:
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
         _ = self.space.start  # refuses a space where nothing fits the budget
         self.steps, final = Path(cfg.final.steps), cfg.final
-        self.rules = Rules(
-            cfg.smallest_above, cfg.trials, cfg.full, final.networks, final.seeds, final.margin
-        )
+        limits = cfg.trials, cfg.full, final.networks, final.seeds
+        self.rules = Rules(cfg.smallest_above, *limits, final.margin)
         self.epochs = cfg.trainer.max_epochs, final.max_epochs, final.max_epochs  # of each stage
         self.before_finals = cfg.trials * self.epochs[SHORT] + cfg.full * self.epochs[FULL]
         try_sampler(cfg, self.space)
@@ -151,12 +150,11 @@ class Worker:
 
     def train(self, run: Run) -> None:
         """Train a run from its last checkpoint, if any, and keep its result."""
-        trial, began = self.trial(run.network), time.monotonic()
-        folder = self.claims.folder / self.place(run)
+        began, folder = time.monotonic(), self.claims.folder / self.place(run)
         if run.stage == FINAL:
-            member = train_step(self.write_step(trial), run.seed)
+            member = train_step(self.write_step(run.network), run.seed)
         else:
-            member = self.train_network(trial, run, folder)
+            member = self.train_network(run, folder)
         self.claims.check()
         accuracy = None if member.failure else member.run.data.metrics["val/acc"]
         result = {"accuracy": accuracy, "run": member.run.info.run_id}
@@ -172,7 +170,7 @@ class Worker:
             announce(val_acc=accuracy)
         if is_job():
             return
-        known = [one.stage for one in (*self.race.results, run) if one.stage != FINAL]
+        known = (one.stage for one in (*self.race.results, run) if one.stage != FINAL)
         left = self.before_finals - sum(self.epochs[stage] for stage in known)
         until = f"; about {duration(left * seconds / self.epochs[run.stage])} to the finals"
         print(
@@ -183,14 +181,14 @@ class Worker:
             flush=True,
         )
 
-    def train_network(self, trial: FrozenTrial, run: Run, folder: Path) -> Member:
+    def train_network(self, run: Run, folder: Path) -> Member:
         """A run on training images, judged by images held out."""
-        cfg = self.configure(trial, full=run.stage == FULL)
+        cfg = self.configure(run.network, run.stage)
         cfg.seed += run.seed
         [network], cost = prepare([cfg])
         mark = {STUDY_ID: self.id, "study.run": self.key(run)}
         tags = {PARENT: self.parent, STUDY: self.name, "mlflow.source.name": "experiments.search"}
-        tags |= mark | {"trial": trial.number, "stage": NAMES[run.stage]}
+        tags |= mark | {"trial": self.trial(run.network).number, "stage": NAMES[run.stage]}
         begun = next(iter(self.store.matching(mark)), None)
         member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
         if begun is None or begun.info.status != "FINISHED":
@@ -198,22 +196,23 @@ class Worker:
             fit([member], self.store, folder, callbacks=[checks])
         return member
 
-    def configure(self, trial: FrozenTrial, full: bool) -> DictConfig:
-        """The configuration of a short or a full run."""
+    def configure(self, network: int, stage: int) -> DictConfig:
+        """The configuration of a network's runs in a stage."""
+        trial = self.trial(network)
         cfg = self.space.configure(trial.params)
-        if full:
+        if stage != SHORT:
             cfg.trainer.max_epochs = self.cfg.final.max_epochs
         cfg.name = f"{self.name}, trial {trial.number}"
         cfg.description = f"trial {trial.number} of the search {self.name}"
         return cfg
 
-    def write_step(self, trial: FrozenTrial) -> str:
+    def write_step(self, network: int) -> str:
         """Write the step file of a finalist; its name."""
-        cfg = self.configure(trial, full=True)
+        cfg, tried = self.configure(network, FINAL), self.cfg.trials
         cfg.target.val_acc = self.rules.target or cfg.target.val_acc
-        tried = self.cfg.trials
         found = f"Found by a search: {cfg.name}, one of {tried} networks tried ({self.id})."
-        return write_step(cfg, found, self.steps / f"{self.name}-{trial.number}.yaml")
+        path = self.steps / f"{self.name}-{self.trial(network).number}.yaml"
+        return write_step(cfg, found, path)
 
     def plan(self) -> str:
         """What will be done at most, in a line."""
@@ -231,7 +230,7 @@ class Worker:
         """Log and print the results."""
         with self.claims.take(wait=True):
             self.look()
-            steps = {n: self.write_step(self.trial(n)) for n in self.race.answer().decisions}
+            steps = {n: self.write_step(n) for n in self.race.answer().decisions}
             text = report(self.race, steps)
             log_study(self.study, self.store, self.parent, self.race, text)
         text += f"\nto look at it: make ui, then {self.store.url(self.parent)}"
