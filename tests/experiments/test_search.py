@@ -212,6 +212,7 @@ def test_finalists_are_steps_that_experiments_train_knows(searched):
     place, _ = searched
     finals = [run for run in place.seeds() if run.data.tags.get("step", "").startswith("found/")]
     assert len(finals) == 6
+    assert len(place.study().user_attrs["finalists"]) == 2
     assert {run.data.tags["validated_on"] for run in finals} == {"test images"}
     assert {run.data.params["trainer.max_epochs"] for run in finals} == {"2"}
     assert {f"found/{file.stem}" for file in place.found.glob("*.yaml")} == {
