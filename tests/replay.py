@@ -21,13 +21,11 @@ from experiments.study.race import (
     FULL,
     SHORT,
     Network,
+    Race,
     Rules,
-    answer,
-    propose,
-    wanted,
 )
 
-FINALISTS, SEEDS, POOL = 3, 20, 24
+FINALISTS, SEEDS, MARGIN, POOL = 3, 20, 0.0005, 24
 
 
 class Surface:
@@ -139,19 +137,19 @@ def race(surface: Surface, rules: Rules, seed: int) -> Outcome:
     def network(number: int) -> Network:
         return Network(int(surface.parameters[number]), tuple(surface.features[number]))
 
-    while runs := wanted(networks, results, rules):
+    while runs := Race(rules, networks, results).wanted():
         if runs[0] is None:
             rest = np.setdiff1d(np.arange(len(surface.truth)), tried)
             pool = rng.permutation(rest)[:POOL]
             place = 0
             if len(networks) >= FIRST:
-                place = propose(networks, results, [network(n) for n in pool], rules.target)
+                place = Race(rules, networks, results).propose([network(n) for n in pool])
             tried.append(int(pool[place]))
             networks.append(network(tried[-1]))
         else:
             run = runs[0]
             results[run] = surface.curve(tried[run.network], run.stage, run.seed)[-1]
-    found = answer(networks, results, rules)
+    found = Race(rules, networks, results).answer()
     winner = None if found.winner is None else tried[found.winner]
     return Outcome(winner, sum(surface.epochs[run.stage] for run in results))
 
@@ -213,7 +211,7 @@ def optuna_search(
 
 
 def searches(target: float | None, networks: int, full: int) -> dict[str, Callable[..., Outcome]]:
-    rules = Rules(target, networks, full, FINALISTS, SEEDS)
+    rules = Rules(target, networks, full, FINALISTS, SEEDS, MARGIN)
     pruners = optuna.pruners
     few = {"n_startup_trials": 10, "n_warmup_steps": 2}
     found = {"race": lambda surface, epochs, seed: race(surface, rules, seed)}

@@ -156,6 +156,7 @@ class Final(Section):
     seeds: Annotated[int, Field(ge=3)]  # a sequential verdict takes three
     max_epochs: Positive
     steps: Place[Text]
+    margin: Margin
 
 
 class Search(Train):

@@ -1,6 +1,6 @@
 """What the runs of a search say of each network: a regression of errors on sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,35 +22,30 @@ class Stage(NamedTuple):
     network: float
 
 
-class Observed(NamedTuple):
-    """A run: its network, stage and seed, numbers from 0, and its accuracy."""
+class Run(NamedTuple):
+    """By numbers from 0."""
 
     network: int
     stage: int
     seed: int
-    accuracy: float
 
 
 def draw(
     parameters: Sequence[int],
     features: np.ndarray,
     stages: Sequence[Stage],
-    runs: Sequence[Observed],
+    results: Mapping[Run, float],
     count: int = 1000,
 ) -> np.ndarray:
-    """Draws of the accuracy that each network reaches in the last stage, given all runs.
+    """Draws of the accuracy that each network reaches in the last stage, given those of runs.
 
     The logarithm of an error is a level, a slope times the logarithm of the parameters, an
-    effect for each feature and for each network, and for each stage, network in a stage and seed
-    in a stage; the rest is noise. All effects are normal; the deviation of the noise, in which
-    they are measured, is unknown (the conjugate prior: Gelman and others, Bayesian Data
-    Analysis, 2013, chapter 14). So runs with one seed compare networks in pairs, short runs
-    count as much as they have agreed with full ones, and nothing is fitted by hand.
-
-    Args:
-        parameters: of each network.
-        features: [networks, features], about -1 to 1.
-        stages: the last one is forecast.
+    effect for each feature (of [networks, features], about -1 to 1) and for each network, and for
+    each stage, network in a stage and seed in a stage; the rest is noise. All effects are normal;
+    the deviation of the noise, in which they are measured, is unknown (the conjugate prior: Gelman
+    and others, Bayesian Data Analysis, 2013, chapter 14). So runs with one seed compare networks
+    in pairs, short runs count as much as they have agreed with full ones, and nothing is fitted
+    by hand.
 
     Returns:
         [count, networks], 0 to 1; the same for the same arguments.
@@ -58,30 +53,26 @@ def draw(
     size = np.log(np.asarray(parameters, dtype=float))
     centre = size.mean()
     slope = SLOPE * (size - centre)
-    known, stage, seed = np.array([run[:3] for run in runs], dtype=int).reshape(-1, 3).T
+    known, stage, seed = np.array([*results], dtype=int).reshape(-1, 3).T
     network = np.append(known, np.arange(len(size)))  # the runs, then what is forecast
     where = np.append(stage, np.full(len(size), len(stages) - 1))
     x, f = size[network] - centre, features[network] * FEATURE
     same = network[:, None] == network
     prior = LEVEL**2 + SLOPES**2 * np.outer(x, x) + f @ f.T + NETWORK**2 * same
     for number, each in enumerate(stages[:-1]):
-        inside = where == number
-        prior += np.outer(inside, inside) * (
-            each.level**2 + each.slope**2 * np.outer(x, x) + each.network**2 * same
-        )
-    n = len(known)
-    paired = (stage[:, None] == stage) & (seed[:, None] == seed)
-    between = prior[:n, :n] + SEED**2 * paired + np.eye(n)
-    accuracy = np.array([run.accuracy for run in runs])
-    rest = np.log(np.maximum(1 - accuracy, LEAST_ERROR)) - slope[known]
+        effects = each.level**2 + each.slope**2 * np.outer(x, x) + each.network**2 * same
+        prior += np.outer(where == number, where == number) * effects
+    n, mean, covariance, squares = len(known), np.full(len(size), -1.0), prior, 0.0
     if n:
-        rest, level = rest - rest.mean(), rest.mean()
-        weights = np.linalg.solve(between, np.column_stack([rest, prior[:n, n:]]))
+        paired = (stage[:, None] == stage) & (seed[:, None] == seed)
+        between = prior[:n, :n] + SEED**2 * paired + np.eye(n)
+        errors = np.maximum(1 - np.array([*results.values()]), LEAST_ERROR)
+        rest = np.log(errors) - slope[known]
+        level = rest.mean()
+        weights = np.linalg.solve(between, np.column_stack([rest - level, prior[:n, n:]]))
         mean = prior[n:, :n] @ weights[:, 0] + level
         covariance = prior[n:, n:] - prior[n:, :n] @ weights[:, 1:]
-        squares = rest @ weights[:, 0]
-    else:
-        mean, covariance, squares = np.full(len(size), -1.0), prior, 0.0
+        squares = (rest - level) @ weights[:, 0]
     rng = np.random.default_rng(0)
     values, vectors = np.linalg.eigh(covariance)
     normal = rng.standard_normal((count, len(size))) * np.sqrt(np.maximum(values, 0))
@@ -90,15 +81,8 @@ def draw(
 
 
 def answers(accuracies: np.ndarray, parameters: np.ndarray, target: float | None) -> np.ndarray:
-    """How often each network is the answer: the smallest that reaches a target, or the best.
-
-    Args:
-        accuracies: draws, see `draw`.
-
-    Returns:
-        [networks], 0 to 1. Where two are equal, such as almost 0, the one that is nearer to it
-        has a trifle more.
-    """
+    """How often each network is the answer by such draws: the smallest that reaches a target, or
+    the best. Where two are equal, such as almost 0, the one nearer to it has a trifle more."""
     if target is None:
         best, near = accuracies.argmax(axis=1), accuracies.mean(axis=0)
     else:

@@ -23,11 +23,8 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean with its 95 % t interval.
-
-    The ends are infinite for a single value and for values that are equal within rounding:
-    these say nothing about the noise.
-    """
+    """The mean with its 95 % t interval, unknown for a single value and for values that are equal
+    within rounding: these say nothing about the noise."""
     n, mean = len(values), float(np.mean(values))
     if n < 2 or np.std(values) < ROUNDING:
         return Interval(mean, -math.inf, math.inf, n)
@@ -36,19 +33,15 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def over_images(wrong: np.ndarray) -> Interval:
-    """The accuracy to expect of new seeds on new images, with its 95 % interval.
+    """The accuracy to expect of new seeds on new images, with its 95 % interval, from whether each
+    seed is wrong about each image: bool of (seeds, images). The interval is unknown for one seed
+    or one image, or if nothing or all is wrong.
 
     Seeds and images are two crossed random effects. From the mean squares of a two-way table
     with one value a cell, the variance of the mean is the part between seeds plus the part
     between images minus their interaction, which both contain: Owen (2007), The pigeonhole
     bootstrap, Annals of Applied Statistics 1(2). Degrees of freedom: Satterthwaite (1946). The
     interval is taken on the logit scale, as accuracies near 1 are skewed.
-
-    Args:
-        wrong: whether each seed is wrong about each image; bool of (seeds, images).
-
-    Returns:
-        A mean whose ends are infinite for one seed or one image, or if nothing or all is wrong.
     """
     seeds, images = wrong.shape
     by_seed, by_image = wrong.mean(axis=1), wrong.mean(axis=0)

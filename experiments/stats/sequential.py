@@ -24,24 +24,16 @@ class Decision(NamedTuple):
 
 
 def decide(values: Sequence[float], bound: float, most: int, arms: int = 1) -> Decision:
-    """Whether the mean of an arm is above a bound: looked at after each seed from the third on.
+    """Whether the mean of an arm is above a bound (HOLDS) or below (FAILS): looked at after each
+    seed from the third on, until there are `most`, a number that must not depend on the values.
 
-    The first verdict stands, whatever is added. For an arm of which either verdict is false,
-    the probability to get it at any look is 5 % / `arms`: of so many arms, all verdicts are
-    right with 95 %. The looks are those of Pocock (1977), Group sequential methods in the design
-    and analysis of clinical trials, Biometrika 64(2): each has the same nominal level. Jennison
-    and Turnbull (2000), Group Sequential Methods, chapter 4, for the t test.
-
-    Args:
-        values: accuracies, in the order of their seeds; for a comparison of two arms that share
-            seeds, the differences.
-        bound: a target; for differences, 0 or minus the margin.
-        most: seeds after which it ends; it must not depend on the values.
-        arms: that are judged alike, as the finalists of a search.
-
-    Returns:
-        HOLDS where the mean is above the bound, FAILS where it is below, else CANNOT_TELL.
-    """
+    The values, in the order of their seeds, are accuracies and the bound is a target; or, of two
+    arms that share seeds, differences and minus the margin. The first verdict stands, whatever is
+    added. For an arm of which either verdict is false, the probability to get it at any look is
+    5 % / `arms`: of so many arms judged alike, all verdicts are right with 95 %. The looks are
+    those of Pocock (1977), Group sequential methods in the design and analysis of clinical trials,
+    Biometrika 64(2): each has the same nominal level. Jennison and Turnbull (2000), Group
+    Sequential Methods, chapter 4, for the t test."""
     if len(values) >= FIRST <= most:
         level = nominal_level((1 - CONFIDENCE) / arms, most)
         p = p_values(np.asarray(values[:most]) - bound)
@@ -54,10 +46,8 @@ def decide(values: Sequence[float], bound: float, most: int, arms: int = 1) -> D
 
 
 def p_values(above: np.ndarray) -> np.ndarray:
-    """That the mean is above 0, by a one-sided t test at each look: [..., n] -> [..., n - 2].
-
-    NaN where the values so far are equal within rounding: they say nothing about the noise.
-    """
+    """That the mean is above 0, by a one-sided t test at each look: [..., n] -> [..., n - 2]; NaN
+    where the values so far are equal within rounding: they say nothing about the noise."""
     n = np.arange(1, above.shape[-1] + 1)
     mean = above.cumsum(axis=-1) / n
     squares = np.maximum((above**2).cumsum(axis=-1) - n * mean**2, 0)
@@ -68,10 +58,8 @@ def p_values(above: np.ndarray) -> np.ndarray:
 
 @cache
 def nominal_level(alpha: float, most: int) -> float:
-    """The one-sided level of each look with which all of them together err in `alpha` of cases.
-
-    The t statistics of the looks depend on neither mean nor deviation, so that their least
-    p value can be drawn: the level is its quantile, right to some 2 % of itself.
-    """
+    """The one-sided level of each look with which all of them together err in `alpha` of cases:
+    the t statistics of the looks depend on neither mean nor deviation, so that their least
+    p value can be drawn, whose quantile it is, right to some 2 % of itself."""
     p = p_values(np.random.default_rng(0).standard_normal((PATHS, most)))
     return float(np.quantile(np.concatenate([p.min(axis=1), 1 - p.max(axis=1)]), alpha))

@@ -21,25 +21,16 @@ LEAST = 5  # seeds; three that agree by chance would advise none, and err in 8 %
 
 
 class Difference(NamedTuple):
-    """How far the mean of one arm is above that of another.
-
-    Attributes:
-        mean, low, high: the difference of the means and its confidence interval.
-        paired: whether the values were compared seed by seed.
-        deviation: of the paired differences, or of both arms pooled; NaN if unknown.
-        n: seeds of the arm that has fewer.
-        p: two-sided, that the means are equal; NaN if the noise is unknown.
-        floor, ceiling: one-sided 95 % bounds of the difference.
-    """
+    """How far the mean of one arm is above that of another, with its 95 % interval."""
 
     mean: float
     low: float
     high: float
-    paired: bool
-    deviation: float
-    n: int
-    p: float = math.nan
-    floor: float = -math.inf
+    paired: bool  # whether the values were compared seed by seed
+    deviation: float  # of the paired differences, or of both arms pooled; NaN if unknown
+    n: int  # seeds of the arm that has fewer
+    p: float = math.nan  # two-sided, that the means are equal; NaN if the noise is unknown
+    floor: float = -math.inf  # one-sided 95 % bounds
     ceiling: float = math.inf
 
     @property
@@ -51,23 +42,17 @@ class Difference(NamedTuple):
         return self.verdict if p < 1 - CONFIDENCE else CANNOT_TELL
 
     def no_worse(self, margin: float) -> str:
-        """Whether the arm is worse by no more than a margin, 0 to 1: a non-inferiority test.
-
-        One-sided, at 95 %: it holds where the floor of the difference is above -margin, and
-        fails where its ceiling is below. Piaggio et al. (2012), JAMA 308(24).
-        """
+        """Whether the arm is worse by no more than a margin, 0 to 1: a non-inferiority test,
+        one-sided, at 95 %. Piaggio et al. (2012), JAMA 308(24)."""
         above, below = self.floor > -margin, self.ceiling < -margin
         return HOLDS if above else FAILS if below else CANNOT_TELL
 
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Difference:
-    """Compare two arms, each given as the accuracy of every seed.
-
-    Arms with the same seeds take a paired t test, others Welch's test of independent
-    samples. If the values are equal within rounding, the noise is unknown and the intervals
-    are infinite; but arms that agree seed by seed while seeds differ are the same runs, of which
-    neither is worse.
-    """
+    """Compare two arms, each given as the accuracy of every seed: with the same seeds by a paired
+    t test, else by Welch's test of independent samples. If the values are equal within rounding,
+    the noise is unknown and the intervals are infinite; but arms that agree seed by seed while
+    seeds differ are the same runs: neither is worse."""
     paired = before.keys() == after.keys()
     x = np.array([before[seed] for seed in sorted(before)])
     y = np.array([after[seed] for seed in sorted(after)])
@@ -85,14 +70,10 @@ def difference(before: Mapping[str, float], after: Mapping[str, float]) -> Diffe
 
 
 def more_seeds(found: Difference, smallest: float) -> int | None:
-    """How many more seeds each arm needs to see a difference of `smallest`, 0 to 1.
-
-    The number follows from the deviation alone. With the observed difference it would follow
-    the noise, and testing again would err more often. It is at least five seeds in all.
-
-    Returns:
-        0 where there are enough; None where the noise is unknown or more than 1,000 are needed.
-    """
+    """How many more seeds each arm needs to see a difference of `smallest`, 0 to 1, at least five
+    in all; None where the noise is unknown or more than 1,000 are needed. It follows from the
+    deviation alone: with the observed difference it would follow the noise, and testing again
+    would err more often."""
     if math.isnan(found.deviation):
         return None
     needed = seeds_needed(smallest / found.deviation, found.paired)
@@ -100,16 +81,9 @@ def more_seeds(found: Difference, smallest: float) -> int | None:
 
 
 def seeds_needed(effect: float, paired: bool, alpha: float = 1 - CONFIDENCE) -> int | None:
-    """The fewest seeds in each arm with which a t test sees an effect in 80 % of cases.
-
-    Args:
-        effect: difference of the means over the deviation: of the differences if paired,
-            else of one arm (Cohen's d).
-        alpha: probability of a verdict where there is no effect; both sides together.
-
-    Returns:
-        At least 2; None for more than 1,000.
-    """
+    """The fewest seeds in each arm, from 2 on, with which a t test sees an effect in 80 % of cases,
+    and in `alpha` of cases where there is none; None for more than 1,000. An effect is the
+    difference of means over the deviation: of differences if paired, else of an arm (Cohen's d)."""
     test = TTestPower() if paired else TTestIndPower()
     counts = range(2, LIMIT + 1)
     place = bisect.bisect_left(counts, POWER, key=lambda n: test.power(effect, n, alpha))
@@ -119,9 +93,7 @@ def seeds_needed(effect: float, paired: bool, alpha: float = 1 - CONFIDENCE) -> 
 def holm(p_values: Sequence[float]) -> list[float]:
     """P values of several comparisons after Holm's correction: where nothing differs, all of
     them together err in at most 5 % of cases. NaN stays NaN, and does not count.
-
-    Holm (1979), A simple sequentially rejective multiple test procedure.
-    """
+    Holm (1979), A simple sequentially rejective multiple test procedure."""
     corrected = np.array(p_values, dtype=float)
     known = ~np.isnan(corrected)
     if known.any():

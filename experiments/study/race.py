@@ -1,4 +1,4 @@
-"""The race of a search: which runs come next, and which network wins. Numbers only.
+"""The race of a search: which runs come next, and which network wins.
 
 Networks compete in rounds. Each network's runs have the seeds 0, 1, 2 and so on, so that networks
 are compared in pairs where they share a seed. After each round a forecast (stats/forecast.py) says
@@ -7,13 +7,14 @@ how likely each network is the answer; the next runs go to those that may be, th
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
-from experiments.stats.forecast import Observed, Stage, answers, draw
+from experiments.stats.forecast import Run, Stage, answers, draw
 from experiments.stats.sequential import Decision, decide
 from experiments.stats.verdict import FAILS, HOLDS
 
@@ -25,16 +26,9 @@ UNLIKELY = 0.05  # a chance to be the answer that is not worth a run
 
 
 class Network(NamedTuple):
-    """A network as the race knows it; features: about -1 to 1, as many for each network."""
-
     parameters: int
-    features: tuple[float, ...]
-
-
-class Run(NamedTuple):
-    network: int
-    stage: int
-    seed: int
+    features: tuple[float, ...]  # about -1 to 1, as many for each network
+    trial: FrozenTrial | None = None  # of the study, for others than the race
 
 
 Results = Mapping[Run, float | None]  # accuracies, 0 to 1; None where training diverged
@@ -45,128 +39,135 @@ class Rules(NamedTuple):
 
     target: float | None  # the smallest network that reaches it is wanted; None: the best one
     networks: int  # that are tried
-    full: int  # full runs on training images, all together
-    finalists: int  # at most
-    seeds: int  # of a finalist, at most
-    margin: float = 0.0005  # without a target, finalists that are this close are equal
+    full: int  # full runs on training images, all together; at most, as the next two
+    finalists: int
+    seeds: int  # of a finalist
+    margin: float  # without a target, finalists that are this close are equal
 
 
 class Answer(NamedTuple):
-    """The networks that the last round leaves."""
+    """What the last round leaves, networks by their number."""
 
     winner: int | None  # the smallest known to hold, or without a target the best
     possible: int | None  # the smallest finalist that is not ruled out
     decisions: dict[int, Decision]
 
 
+class Race(NamedTuple):
+    """The state of a race. What comes next follows from it alone, so that whoever has it can go on;
+    where its rules allow more than before, within these."""
+
+    rules: Rules
+    networks: Sequence[Network]
+    results: Results
+    finalists: Collection[int] = ()  # networks whose last round has begun
+
+    def accuracies(self, network: int, stage: int) -> list[float]:
+        """Those of a network in a stage, in the order of seeds; without runs that diverged."""
+        runs = sorted(run for run in self.results if run[:2] == (network, stage))
+        return [value for run in runs if (value := self.results[run]) is not None]
+
+    def finals(self, network: int) -> list[float | None]:
+        """The results of a finalist from seed 0 up to the first one that is missing."""
+        runs = (Run(network, FINAL, seed) for seed in itertools.count())
+        return [self.results[run] for run in itertools.takewhile(self.results.__contains__, runs)]
+
+    def propose(self, pool: Sequence[Network]) -> int:
+        """Which of a pool of untried networks is most likely to be the answer."""
+        together = chances([*self.networks, *pool], self.results, self.rules.target)
+        return int(together[len(self.networks) :].argmax())
+
+    def wanted(self) -> list[Run | None]:
+        """The next runs, the most urgent first; None: a new network. Empty: the race is over.
+        Several workers each take the first that nobody else works on."""
+        count, rules = len(self.networks), self.rules
+        first = [Run(n, SHORT, 0) for n in range(count)]
+        first += [Run(n, FULL, 0) for n in range(min(FIRST, rules.full, count))]
+        runs, known = sorted(first), {}
+        if count < rules.networks:
+            return [*self.missing(runs), None]
+        while runs and self.results.keys() >= {*runs}:
+            known |= {run: self.results[run] for run in runs}
+            counts = Counter(run.network for run in known if run.stage == FULL)
+            chance = chances(self.networks, known, rules.target)
+            field = best(chance, min(WIDTH, rules.full - counts.total()))
+            runs = [Run(n, FULL, counts[n]) for n in field]
+        return self.missing(runs) or self.last_round()
+
+    def missing(self, runs: Sequence[Run]) -> list[Run]:
+        """Those without a result, but for full ones beyond the number that may be trained."""
+        left = self.rules.full - sum(run.stage == FULL for run in self.results)
+        missing = [run for run in runs if run not in self.results]
+        beyond = [run for run in missing if run.stage == FULL][max(left, 0) :]
+        return [run for run in missing if run not in beyond]
+
+    def last_round(self) -> list[Run]:
+        """The next runs of finalists, one seed after the other, until every verdict is certain."""
+        winner, _, decisions = self.answer()
+        rules, chance = self.rules, chances(self.networks, self.results, self.rules.target)
+        places = max(rules.finalists - len(decisions), 0)
+        still = [n for n, decision in decisions.items() if decision.open]
+        new = [n for n in best(chance, len(chance)) if n not in decisions]
+        done = {n: len(self.finals(n)) for n in (*decisions, *new)}
+        if rules.target is None:
+            if places and new:
+                still = new[:places]
+            elif still:  # the others are compared with the winner, seed by seed
+                still = sorted({*still, winner} - {None}, key=lambda n: (done[n], -chance[n]))
+        else:
+            inside = middle(self.networks, chance)
+            new = sorted((n for n in new if chance[n] >= UNLIKELY), key=lambda n: n not in inside)
+            still = sorted([*still, *new[:places]], key=lambda n: (n not in inside, -chance[n]))
+            if winner is not None:
+                limit = self.networks[winner].parameters
+                still = [n for n in still if self.networks[n].parameters < limit]
+        following = (Run(n, FINAL, done[n] + more) for more in range(rules.seeds) for n in still)
+        return [run for run in following if run.seed < rules.seeds and run not in self.results]
+
+    def answer(self) -> Answer:
+        """What the finalists' runs say. With a target, each is judged against it, and all verdicts
+        together are right with 95 %. Else each is compared with the most accurate one: it holds
+        that this one is worse by no more than the margin."""
+        rules = self.rules
+        entered = {run.network for run in self.results if run.stage == FINAL} | {*self.finalists}
+        values = {n: self.finals(n) for n in sorted(entered)}
+        good = {n: found for n, found in values.items() if None not in found}
+        decisions = {n: Decision(FAILS, 1, open=False) for n in values if n not in good}  # diverged
+        if rules.target is not None:
+            for n, found in good.items():
+                decisions[n] = decide(found, rules.target, rules.seeds, rules.finalists)
+            by_size = sorted(decisions, key=lambda n: self.networks[n].parameters)
+            held = (n for n in by_size if decisions[n].verdict == HOLDS)
+            left = (n for n in by_size if decisions[n].verdict != FAILS)
+            return Answer(next(held, None), next(left, None), decisions)
+        ended = (n for n, found in good.items() if found)
+        winner = max(ended, key=lambda n: np.mean(good[n]), default=None)
+        pairs = max(rules.finalists * (rules.finalists - 1) // 2, 1)
+        for n, found in good.items():
+            above = [a - b for a, b in zip(good.get(winner, ()), found, strict=False)]
+            decisions[n] = decide(above, -rules.margin, rules.seeds, pairs)
+        if winner is not None:
+            decisions[winner] = Decision(HOLDS, len(good[winner]), open=False)
+        return Answer(winner, winner, decisions)
+
+
 def chances(networks: Sequence[Network], results: Results, target: float | None) -> np.ndarray:
     """The probability of each network to be the answer: the smallest that reaches the target, or
     the most accurate one. Networks that diverged have none."""
-    return _chances(tuple(networks), tuple(sorted(results.items())), target).copy()
+    known = tuple(network[:2] for network in networks), tuple(sorted(results.items()))
+    return _chances(*known, target)
 
 
 @lru_cache(64)  # every look goes through all rounds
 def _chances(networks: tuple, results: tuple, target: float | None) -> np.ndarray:
-    diverged = {run.network for run, accuracy in results if accuracy is None}
-    known = [(*run, accuracy) for run, accuracy in results if run.network not in diverged]
+    diverged = list({run.network for run, accuracy in results if accuracy is None})
+    known = {run: accuracy for run, accuracy in results if run.network not in diverged}
     parameters, features = map(np.array, zip(*networks, strict=True))
-    accuracies = draw(parameters, features, STAGES, [Observed(*one) for one in known])
-    accuracies[:, list(diverged)] = 0
+    accuracies = draw(parameters, features, STAGES, known)
+    accuracies[:, diverged] = 0
     found = answers(accuracies, parameters, target)
-    found[list(diverged)] = 0
+    found[diverged] = 0  # where all are equal, too
     return found
-
-
-def propose(
-    networks: Sequence[Network], results: Results, pool: Sequence[Network], target: float | None
-) -> int:
-    """Which of a pool of untried networks is most likely to be the answer."""
-    together = chances([*networks, *pool], results, target)
-    return int(together[len(networks) :].argmax())
-
-
-def wanted(networks: Sequence[Network], results: Results, rules: Rules) -> list[Run | None]:
-    """The next runs, the most urgent first; None: a new network. Empty: the race is over.
-
-    It depends on nothing but the results, so that whoever has them can go on. Several workers
-    each take the first that nobody else works on.
-    """
-    first = [Run(n, SHORT, 0) for n in range(len(networks))]
-    first += [Run(n, FULL, 0) for n in range(min(FIRST, rules.full, len(networks)))]
-    missing: list[Run | None] = sorted(run for run in first if run not in results)
-    if len(networks) < rules.networks:
-        return [*missing, None]
-    if missing:
-        return missing
-    known = {run: results[run] for run in first}
-    left = rules.full - sum(run.stage == FULL for run in first)
-    while left > 0:
-        field = best(chances(networks, known, rules.target), min(WIDTH, left))
-        if not field:
-            break
-        counts = Counter(run.network for run in known if run.stage == FULL)
-        runs = [Run(n, FULL, counts[n]) for n in field]
-        if missing := [run for run in runs if run not in results]:
-            return missing
-        known |= {run: results[run] for run in runs}
-        left -= len(runs)
-    finals = {run: value for run, value in results.items() if run.stage == FINAL}
-    return last_round(networks, known | finals, rules)
-
-
-def last_round(networks: Sequence[Network], results: Results, rules: Rules) -> list[Run | None]:
-    """The next runs of finalists, one seed after the other, until every verdict is certain."""
-    winner, _, decisions = answer(networks, results, rules)
-    chance = chances(networks, results, rules.target)
-    places = rules.finalists - len(decisions)
-    still = [n for n, decision in decisions.items() if decision.open]
-    new = [n for n in best(chance, len(networks)) if n not in decisions]
-    entered = {n: len(finals(results, n)) for n in (*decisions, *new)}
-    if rules.target is None:
-        if places > 0 and new:
-            still = new[:places]
-        elif still:  # the others are compared with the winner, seed by seed
-            still = sorted({*still, winner} - {None}, key=lambda n: (entered[n], -chance[n]))
-    else:
-        inside = middle(networks, chance)
-        new = [n for n in new if chance[n] >= UNLIKELY]
-        new = sorted(new, key=lambda n: n not in inside)[: max(places, 0)]
-        still = sorted([*still, *new], key=lambda n: (n not in inside, -chance[n]))
-        if winner is not None:
-            limit = networks[winner].parameters
-            still = [n for n in still if networks[n].parameters < limit]
-    following = (
-        Run(n, FINAL, entered[n] + more)
-        for more, n in itertools.product(range(rules.seeds), still[: rules.finalists])
-    )
-    return [run for run in following if run.seed < rules.seeds and run not in results]
-
-
-def answer(networks: Sequence[Network], results: Results, rules: Rules) -> Answer:
-    """What the finalists' runs say. With a target, each is judged against it, and all verdicts
-    together are right with 95 %. Else each is compared with the most accurate one: it holds that
-    this one is worse by no more than the margin."""
-    entered = sorted({run.network for run in results if run.stage == FINAL})
-    values, arms = {n: finals(results, n) for n in entered}, max(rules.finalists, len(entered))
-    good = {n: found for n, found in values.items() if None not in found}
-    decisions = {n: Decision(FAILS, 1, open=False) for n in values if n not in good}  # diverged
-    if rules.target is not None:
-        for n, found in good.items():
-            decisions[n] = decide(found, rules.target, rules.seeds, arms)
-        verdicts = {n: decision.verdict for n, decision in decisions.items()}
-        by_size = sorted(verdicts, key=lambda n: networks[n].parameters)
-        held = (n for n in by_size if verdicts[n] == HOLDS)
-        left = (n for n in by_size if verdicts[n] != FAILS)
-        return Answer(next(held, None), next(left, None), decisions)
-    ended = (n for n, found in good.items() if found)
-    winner = max(ended, key=lambda n: np.mean(good[n]), default=None)
-    pairs = arms * (arms - 1) // 2
-    for n, found in good.items():
-        above = [a - b for a, b in zip(good.get(winner, ()), found, strict=False)]
-        decisions[n] = decide(above, -rules.margin, rules.seeds, max(pairs, 1))
-    if winner is not None:
-        decisions[winner] = Decision(HOLDS, len(good[winner]), open=False)
-    return Answer(winner, winner, decisions)
 
 
 def best(chance: np.ndarray, count: int) -> list[int]:
@@ -176,15 +177,9 @@ def best(chance: np.ndarray, count: int) -> list[int]:
 
 
 def middle(networks: Sequence[Network], chance: np.ndarray) -> set[int]:
-    """The networks in the middle half of the answer's sizes: where it is in doubt, one of them
-    tells more than the likeliest, which may be at an end."""
+    """Those in the middle half of the answer's sizes: where it is in doubt, one of them tells more
+    than the likeliest, which may be at an end."""
     order = np.argsort([network.parameters for network in networks], kind="stable")
-    after = chance[order].cumsum() / chance.sum() if chance.any() else np.zeros(len(order))
-    inside = (after >= 0.25) & (after - chance[order] / max(chance.sum(), 1e-9) <= 0.75)
+    share = chance[order] / max(chance.sum(), 1e-9)
+    inside = (share.cumsum() >= 0.25) & (share.cumsum() - share <= 0.75)
     return set(order[inside].tolist())
-
-
-def finals(results: Results, network: int) -> list[float | None]:
-    """The results of a finalist from seed 0 up to the first one that is missing."""
-    every = (Run(network, FINAL, seed) for seed in itertools.count())
-    return [results[run] for run in itertools.takewhile(results.__contains__, every)]

@@ -1,129 +1,130 @@
-"""The results of a search as text, and as metrics and files of its MLflow run."""
+"""The results of a search: as text, and as metrics, figures and files of its MLflow run."""
 
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from mlflow.entities import Param
-from omegaconf import DictConfig, OmegaConf
+from matplotlib import pyplot, rc_context
+from omegaconf import DictConfig
 from optuna import Study
+from optuna.visualization.matplotlib import plot_param_importances
 from pandas import DataFrame
 
 from experiments.cli import tables
-from experiments.cli.config import flatten
 from experiments.cli.text import measured, percent
-from experiments.stats.intervals import interval
+from experiments.reports import charts
+from experiments.stats.intervals import MISSES, REACHES, UNKNOWN, interval
 from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
-from experiments.study.figures import draw
-from experiments.study.proposals import Found
-from experiments.study.race import FINAL, FULL, SHORT, Answer, Rules, answer, chances
+from experiments.study.race import FINAL, FULL, SHORT, Race, chances
+from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import STUDY, STUDY_ID, Store
 
-LOGGED = ["trials", "full", "smallest_above", "final", "sampler", "budget", "trainer", "seed"]
 NAMES = "short", "full", "final"  # of the stages
+ENOUGH = 10  # trials; the importance of keys says nothing with fewer
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
-    """The id of a study's MLflow run, above those of its trials; created where there is none, and
-    restored where it was deleted."""
-    if found := store.revived({STUDY_ID: identifier, "kind": "study"}):
+    """The id of a study's MLflow run, above those of its trials: new, known, or restored."""
+    tags = {STUDY_ID: identifier, "kind": "study"}
+    if found := store.revived(tags):
         return found[0].info.run_id
-    tags = {STUDY: name, STUDY_ID: identifier, "kind": "study"}
-    tags["mlflow.source.name"] = "experiments.search"
-    run = store.client.create_run(store.experiment_id, tags=tags, run_name=f"search {name}")
-    settings = flatten(OmegaConf.masked_copy(cfg, LOGGED))
-    settings |= {f"space.{key}": values for key, values in cfg.space.items()}
-    params = [Param(key, str(value)) for key, value in settings.items()]
-    store.client.log_batch(run.info.run_id, params=params)
-    store.client.set_terminated(run.info.run_id)  # nothing runs in it
-    return run.info.run_id
+    tags |= {STUDY: name, "mlflow.source.name": "experiments.search"}
+    with TrackedRun(store, f"search {name}", tags, resume=None) as run:  # nothing runs in it
+        run.describe(cfg, {})
+    return run.id
 
 
-def to_frame(found: Found, target: float | None) -> DataFrame:
-    """A row for each network: its chance to be the answer, its accuracies, its values by key."""
-    chance = chances(found.networks, found.results, target)
-    rows = []
-    for number, trial in enumerate(found.trials):
-        row = {
-            "trial": trial.number,
-            "parameters": found.networks[number].parameters,
-            "chance": round(float(chance[number]), 3),
-        }
-        for stage, name in enumerate(NAMES):
-            row[name] = " ".join(f"{one:.4f}" for one in found.accuracies(number, stage))
-        rows.append(row | trial.params)
-    return DataFrame(rows)
-
-
-def log_study(
-    study: Study, store: Store, parent: str, found: Found, rules: Rules, text: str
-) -> None:
+def log_study(study: Study, store: Store, parent: str, race: Race, text: str) -> None:
     """Attach metrics, figures, the table of networks and the report to the study's MLflow run."""
     with tempfile.TemporaryDirectory() as temporary:
-        draw(study, found, Path(temporary))
-        table = to_frame(found, rules.target).set_index("trial")
-        tables.without_formulas(table).to_csv(Path(temporary, "trials.csv"))
+        draw(study, race, Path(temporary))
+        table = tables.without_formulas(to_frame(race))
+        table.to_csv(Path(temporary, "trials.csv"), index=False)
         Path(temporary, "report.txt").write_text(text, encoding="utf-8")
         store.patiently(store.client.log_artifacts, parent, temporary)
-    winner = answer(found.networks, found.results, rules).winner
-    stages = Counter(run.stage for run in found.results)
+    stages, winner = Counter(run.stage for run in race.results), race.answer().winner
     metrics = {f"runs/{name}": stages[stage] for stage, name in enumerate(NAMES)}
-    metrics["networks"] = len(found.networks)
+    metrics["networks"] = len(race.networks)
     if winner is not None:
-        metrics["final/parameters"] = found.networks[winner].parameters
-        metrics["final/acc_mean"] = interval(found.accuracies(winner, FINAL)).mean
+        metrics["final/parameters"] = race.networks[winner].parameters
+        metrics["final/acc_mean"] = interval(race.accuracies(winner, FINAL)).mean
     for name, value in metrics.items():
         store.patiently(store.client.log_metric, parent, name, value)
     store.patiently(store.client.set_terminated, parent)
 
 
-def report(found: Found, rules: Rules, result: Answer, steps: dict[int, str]) -> str:
-    """The counts, so that nobody takes the best of many for a mean; the finalists as a table; and
-    the answer.
+def to_frame(race: Race) -> DataFrame:
+    """A row for each network: its chance to be the answer, its accuracies, its values by key."""
+    chance = chances(race.networks, race.results, race.rules.target).round(3)
+    rows = []
+    for n, (parameters, _, trial) in enumerate(race.networks):
+        row = {"trial": trial.number, "parameters": parameters, "chance": chance[n]}
+        for stage, name in enumerate(NAMES):
+            row[name] = " ".join(f"{one:.4f}" for one in race.accuracies(n, stage))
+        rows.append(row | trial.params)
+    return DataFrame(rows)
 
-    Args:
-        steps: the names of the finalists' step files.
-    """
-    stages = Counter(run.stage for run in found.results)
-    rejected = sum(trial.user_attrs["rejected"] for trial in found.trials)
+
+def draw(study: Study, race: Race, folder: Path) -> None:
+    """Draw the frontier, pareto.png, and if there are enough trials, importance.png."""
+    full, final = (
+        [
+            charts.Point(network.parameters, interval(values))
+            for n, network in enumerate(race.networks)
+            if (values := race.accuracies(n, stage))
+        ]
+        for stage in (FULL, FINAL)
+    )
+    if full:
+        title = "full runs on images held out; stars: finalists on test images"
+        (folder / "pareto.png").write_bytes(charts.png(charts.pareto(full, 900, final, title)))
+    scores = [network.trial.value or 0 for network in race.networks]
+    scores = [score for score in scores if score > 0]  # else it diverged
+    if len(scores) >= ENOUGH and len(set(scores)) > 1:
+        pyplot.switch_backend("agg")
+        with rc_context():  # Optuna changes the style
+            figure = plot_param_importances(study, target_name="score").figure
+            figure.savefig(folder / "importance.png", dpi=120, bbox_inches="tight")
+            pyplot.close(figure)
+
+
+def report(race: Race, steps: dict[int, str]) -> str:
+    """The counts, so that nobody takes the best of many for a mean; the finalists as a table, with
+    the names of their steps; and the answer."""
+    stages, rules = Counter(run.stage for run in race.results), race.rules
+    winner, possible, decisions = race.answer()
+    rejected = sum(network.trial.user_attrs["rejected"] for network in race.networks)
     text = (
-        f"{len(found.networks):,} networks tried: {stages[SHORT]:,} short runs, "
-        f"{stages[FULL]:,} full ones, {stages[FINAL]:,} of {len(result.decisions)} finalists; "
+        f"{len(race.networks):,} networks tried: {stages[SHORT]:,} short runs, "
+        f"{stages[FULL]:,} full ones, {stages[FINAL]:,} of {len(decisions)} finalists; "
         f"{rejected:,} proposals rejected before training"
     )
-    if not result.decisions:
-        unlikely = rules.target and rules.finalists
-        return text + (f"\nnone is likely to reach {percent(rules.target)}" if unlikely else "")
-    winner, possible, decisions = result
-    named = {n: f"{found.networks[n].parameters:,} parameters, {step}" for n, step in steps.items()}
+    target, close = (
+        percent(rules.target),
+        f"better than the first by {100 * rules.margin:.2f} points",
+    )
+    if not decisions:
+        return text + (f"\nnone is likely to reach {target}" if target and rules.finalists else "")
+    words = {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}
+    if target:
+        words = {HOLDS: REACHES, FAILS: MISSES, CANNOT_TELL: UNKNOWN}
+        words = {verdict: f"{word} {target}" for verdict, word in words.items()}
+    named = {n: f"{race.networks[n].parameters:,} parameters, {step}" for n, step in steps.items()}
     rows = []
-    for n in sorted(decisions, key=lambda n: (n != winner, found.networks[n].parameters)):
-        values = found.accuracies(n, FINAL)
-        mean = "diverged" if decisions[n].verdict == FAILS else ""
-        mean = measured(interval(values)) if values else mean
-        rows.append((named[n], str(len(values)), mean, verdict(n, result, rules)))
+    for n in sorted(decisions, key=lambda n: (n != winner, race.networks[n].parameters)):
+        values, verdict = race.accuracies(n, FINAL), decisions[n].verdict
+        mean = measured(interval(values)) if values else "diverged" if verdict == FAILS else ""
+        said = words[verdict] if target or n != winner else "the highest mean"
+        rows.append((named[n], str(len(values)), mean, said))
     header = "finalist", "seeds", "mean, 95 % interval", "verdict"
     text += f"\n{tables.to_text(header, rows, right=header[1:3])}"
-    if rules.target is None:
-        text += f"the most accurate finalist: {named.get(winner, 'none')}"
-    else:
-        text += f"smallest network known to hold {percent(rules.target)}: "
-        text += f"{named.get(winner, 'none')}\n"
+    if target:
+        text += f"smallest network known to hold {target}: {named.get(winner, 'none')}\n"
         text += f"smallest finalist not ruled out: {named.get(possible, 'none')}"
+    else:
+        text += f"the most accurate finalist: {named.get(winner, 'none')}"
     text += "\nall verdicts together are right with 95 %, over all looks and finalists"
     if winner is not None:
         again = f"python -m experiments.train -m step={steps[winner]} 'seed=range(100,110)'"
         text += f"; seeds that chose nothing give an unbiased mean:\n{again}"
     return text
-
-
-def verdict(finalist: int, result: Answer, rules: Rules) -> str:
-    """What was found of a finalist, in words."""
-    found = result.decisions[finalist].verdict
-    if rules.target is not None:
-        words = {HOLDS: "reaches", FAILS: "misses", CANNOT_TELL: "cannot tell whether it reaches"}
-        return f"{words[found]} {percent(rules.target)}"
-    if finalist == result.winner:
-        return "the highest mean"
-    close = f"better than the first by {100 * rules.margin:.2f} points"
-    return {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}[found]

@@ -1,7 +1,7 @@
 """The space of a search: the keys that vary, their values, and which of these can be trained."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -27,23 +27,14 @@ Params = dict[str, Any]  # values by dotted key
 
 
 class Space:
-    """Values for some keys of a configuration.
-
-    Args:
-        cfg: the configuration that they change.
-        space: by dotted key, a list of choices, or low and high, with step or log if
-            wanted (whole numbers if both are whole); null: the key does not vary.
-
-    Raises:
-        UserError: a key does not exist, or its values are invalid.
-    """
+    """Values for some keys of the configuration `cfg`: in `space`, by dotted key, a list of
+    choices, or low and high, with step or log if wanted (whole numbers if both are whole); null:
+    the key does not vary. UserError: a key does not exist, or its values are invalid."""
 
     def __init__(self, cfg: DictConfig, space: DictConfig) -> None:
-        self.cfg = cfg
-        entries = dict(leaves(OmegaConf.to_container(space, resolve=True)))
-        self.distributions = {
-            key: distribution(key, values) for key, values in entries.items() if values is not None
-        }
+        self.cfg, entries = cfg, leaves(OmegaConf.to_container(space, resolve=True))
+        given = {key: values for key, values in dict(entries).items() if values is not None}
+        self.distributions = {key: distribution(key, values) for key, values in given.items()}
         if not self.distributions:
             raise UserError("space is empty; choose one, such as search=blocks")
         for key in self.distributions:
@@ -53,11 +44,7 @@ class Space:
     @cached_property
     def start(self) -> Params | None:
         """The configuration's own values, for a first trial; None where they are infeasible or
-        outside the space.
-
-        Raises:
-            UserError: they are over budget, and so is the smallest network found in the space.
-        """
+        outside the space. UserError: so is the smallest network found in it, over its budget."""
         params = {key: OmegaConf.select(self.cfg, key) for key in self.distributions}
         if self.why_infeasible(params):
             if 1 < self.share(smallest := self.smallest(params)) < math.inf:
@@ -81,11 +68,11 @@ class Space:
     def share(self, params: Params) -> float:
         """The largest share of a limit of the budget that a network takes; infinite for none."""
         try:
-            cfg = self.configure(params)
-            figures = price(cfg).figures()
+            figures = price(self.configure(params)).figures()
         except (UserError, OmegaConfBaseException):
             return math.inf
-        return max(figures[name] / (limit or math.inf) for name, limit in cfg.budget.items())
+        limits = self.cfg.budget.items()
+        return max(figures[name] / (limit or math.inf) for name, limit in limits)
 
     def configure(self, params: Params) -> DictConfig:
         """The configuration with values for all keys of the space."""
@@ -133,18 +120,19 @@ def leaves(space: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def distribution(key: str, values: Any) -> BaseDistribution:
     """Optuna's distribution of the values of a key."""
     try:
-        numbers = values.values() if isinstance(values, dict) else values
-        if isinstance(numbers, Iterable) and any(
-            isinstance(one, float) and not math.isfinite(one) for one in numbers
+        choices = isinstance(values, list)
+        if not choices and not (
+            isinstance(values, dict) and {"low", "high"} <= values.keys() <= RANGE
         ):
-            raise ValueError("every number must be finite")
-        if isinstance(values, list):
-            return CategoricalDistribution(values)
-        if not isinstance(values, dict) or not {"low", "high"} <= values.keys() <= RANGE:
             raise ValueError("give a list of choices, or low and high")
-        if not {type(values["low"]), type(values["high"])} <= {int, float}:
+        numbers = values if choices else values.values()
+        if any(isinstance(one, float) and not math.isfinite(one) for one in numbers):
+            raise ValueError("every number must be finite")
+        if choices:
+            return CategoricalDistribution(values)
+        kinds = {type(values["low"]), type(values["high"])}
+        if not kinds <= {int, float}:
             raise ValueError("low and high must be numbers")
-        whole = type(values["low"]) is type(values["high"]) is int
-        return (IntDistribution if whole else FloatDistribution)(**values)
+        return (IntDistribution if kinds == {int} else FloatDistribution)(**values)
     except (ValueError, TypeError) as error:
         raise UserError(f"space.{key}: {one_line(error)}; it is {values}") from error

@@ -10,25 +10,43 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.budget.network import prepare
 from experiments.cli.compose import search_path
 from experiments.cli.config import JUDGEMENT, PLACE, RESULT
+from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.keys import key_of, kind, select
-from experiments.tracking.identity import name_experiment, run_name
+from experiments.tracking.identity import run_name
 from experiments.training.fit import Member, train
 
 NOT_A_STEP = ("step", "experiment", "seed", "launcher")  # groups and keys that it does not hold
 
 
+def step_of(path: Path) -> str:
+    """The value of step= that names a file. UserError: step= is not looked for there."""
+    sources = HydraConfig.get().runtime.config_sources
+    tops = [Path(one.path, "step").resolve() for one in sources if one.schema == "file"]
+    for top in tops:
+        if path.resolve().is_relative_to(top):
+            return path.resolve().relative_to(top).with_suffix("").as_posix()
+    where = " or ".join(map(str, tops))
+    raise UserError(
+        f"final.steps={path.parent}: step= is looked for in {where}; name a folder there"
+    )
+
+
+def refuse_folder(folder: Path, study: str, identifier: str) -> None:
+    """Raise UserError where a study's steps cannot be in a folder, or those of another one are."""
+    step_of(folder / study)
+    for path in folder.glob("*.yaml"):
+        if path.stem.rpartition("-")[0] == study and identifier not in path.read_text("utf-8"):
+            raise UserError(
+                f"{path}: was not written by this study, and is not overwritten: move it away, or "
+                "give the study a name of its own, study=NAME"
+            )
+
+
 def write_step(cfg: DictConfig, found: str, path: Path) -> str:
-    """Write a step file that trains a network on all training images, with its data and target.
-
-    Args:
-        cfg: the configuration of its runs.
-        found: how it was found, one line.
-
-    Returns:
-        The name of the step.
-    """
+    """Write a step that trains a network on all training images, with its data and target, and one
+    line on how it was `found`; its name."""
     cfg = cfg.copy()
     cfg.data.holdout = None
     usual = compose("train", return_hydra_config=True).hydra.runtime.choices
@@ -37,17 +55,15 @@ def write_step(cfg: DictConfig, found: str, path: Path) -> str:
         for group, choice in HydraConfig.get().runtime.choices.items()
         if choice != usual.get(group, choice) and "/" not in group and group not in NOT_A_STEP
     }
-    chosen = [f"{group}={name}" for group, name in groups.items()]
-    theirs = select(compose("train", overrides=[*chosen, *search_path()]), RESULT, JUDGEMENT, PLACE)
-    kept = {
-        key: value
-        for key, value in select(cfg, RESULT, JUDGEMENT, PLACE).items()
-        if kind(key) != PLACE or key == "data.root"
-    }
+    chosen = [*(f"{group}={name}" for group, name in groups.items()), *search_path()]
+    theirs = compose("train", overrides=chosen)
+    before = select(theirs, RESULT, JUDGEMENT) | {"data.root": theirs.data.root}
+    after = select(cfg, RESULT, JUDGEMENT) | {"data.root": cfg.data.root}
     changes = OmegaConf.create()
-    for key, value in kept.items():
-        if key not in NOT_A_STEP and (key, value) not in theirs.items():
+    for key, value in after.items():
+        if key not in NOT_A_STEP and (key, value) not in before.items():
             OmegaConf.update(changes, key, value)
+    plain = OmegaConf.to_container(changes)
     lines = (
         "# @package _global_",
         f"# {found}",
@@ -56,27 +72,24 @@ def write_step(cfg: DictConfig, found: str, path: Path) -> str:
         "  - _self_",
         "",
         f"description: {cfg.description}",
-        yaml.safe_dump(
-            OmegaConf.to_container(changes), sort_keys=False, default_flow_style=None, width=98
-        ),
+        yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=98),
     )
-    write(path.absolute(), "\n".join(lines))
-    return path.absolute().with_suffix("").as_posix().rpartition("/step/")[2]  # the value of step=
+    write(path, "\n".join(lines))
+    return step_of(path)
 
 
 def train_step(step: str, seed: int) -> Member:
     """Train the run of `python -m experiments.train step=... seed=...` in this place, unless it
     was trained before."""
-    overrides, known = HydraConfig.get().overrides, compose("train")
+    known = compose("train")
     here = [
         item
-        for item in overrides.task
+        for item in HydraConfig.get().overrides.task
         if (key := key_of(item)) == "launcher"  # it may say on which device
         or (kind(key) == PLACE and key.split(".")[0] in known and key != "force")
     ]
     cfg = compose("train", overrides=[f"step={step}", f"seed={seed}", *here, *search_path()])
-    cfg.step = step
-    cfg.name = name_experiment(cfg, "train", [f"step={step}"])
+    cfg.step = cfg.name = step
     announce(name=run_name(cfg))
     _, _, [member] = train([cfg], *prepare([cfg]))
     return member

@@ -20,44 +20,25 @@ from experiments.cli.text import duration, percent
 from experiments.data.digest import known_digest
 from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
-from experiments.study.claims import Claims
-from experiments.study.proposals import Found, Likeliest
-from experiments.study.race import (
-    FINAL,
-    FIRST,
-    FULL,
-    SHORT,
-    Network,
-    Rules,
-    Run,
-    answer,
-    wanted,
-)
+from experiments.study.proposals import Likeliest, try_sampler
+from experiments.study.race import FINAL, FIRST, FULL, SHORT, Network, Race, Rules, Run
 from experiments.study.results import NAMES, log_study, report, study_run
-from experiments.study.settings import ID, begin_or_resume, try_sampler
 from experiments.study.space import Space
-from experiments.study.steps import train_step, write_step
-from experiments.study.storage import open_storage
+from experiments.study.steps import refuse_folder, train_step, write_step
+from experiments.study.storage import FINALISTS, ID, Claims, begin_or_resume, open_storage
 from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.store import STUDY, STUDY_ID, Store
 from experiments.training.fit import Member, fit
 
 SECONDS = 1  # between looks at the runs of other workers
-TRIAL, STAGE, RUN = "trial", "stage", "study.run"  # tags
 
 
 class Worker:
-    """One of the processes that work on a study.
+    """One of the processes that work on a study, which is created where there is none.
 
     A network is a trial of the study. The result of each run is an attribute of the study; what
     comes next follows from these alone (see race.py). A worker holds a claim on its run.
-
-    Args:
-        cfg: the configuration of experiments.search.
-        name: of the study, which is created where there is none.
-
-    Raises:
-        UserError: a value is invalid, or the study was begun with other settings.
+    UserError: a value is invalid, or the study was begun with other settings.
     """
 
     def __init__(self, cfg: DictConfig, name: str) -> None:
@@ -68,74 +49,76 @@ class Worker:
         price(base)  # refuses values out of range
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
         _ = self.space.start  # refuses a space where nothing fits the budget
-        self.rules = Rules(
-            cfg.smallest_above, cfg.trials, cfg.full, cfg.final.networks, cfg.final.seeds
-        )
-        self.epochs = cfg.trainer.max_epochs, cfg.final.max_epochs, cfg.final.max_epochs
+        self.steps, final = Path(cfg.final.steps), cfg.final
+        limits = cfg.trials, cfg.full, final.networks, final.seeds
+        self.rules = Rules(cfg.smallest_above, *limits, final.margin)
+        self.epochs = cfg.trainer.max_epochs, final.max_epochs, final.max_epochs  # of each stage
         self.before_finals = cfg.trials * self.epochs[SHORT] + cfg.full * self.epochs[FULL]
         try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
         digest = known_digest(base) or load(base)[1]
         self.store = Store(base.tracking)
         with self.claims.take(wait=True):
-            self.storage = open_storage(str(cfg.storage))
+            storage = open_storage(str(cfg.storage))
             self.study = optuna.create_study(
-                study_name=name, storage=self.storage, direction="maximize", load_if_exists=True
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True
             )
-            begin_or_resume(self.study, cfg, self.space, digest)
-            self.id = self.study.user_attrs[ID]
+            if final.networks:
+                refuse_folder(self.steps, name, self.study.user_attrs.get(ID, "none yet"))
+            self.id = begin_or_resume(self.study, cfg, self.space, digest)
             self.parent = study_run(name, self.id, cfg, self.store)
-            self.found = self.look()
 
     def work(self) -> None:
         """Take part until the race is over."""
-        goes_on = True
-        while goes_on:
+        over = False
+        while not over:
             with ExitStack() as claim:
-                goes_on, run = self.take(claim)
+                over, run = self.take(claim)
                 if run:
                     self.train(run)
-            if goes_on and not run:
+            if not run and not over:  # other workers train all that are wanted
                 time.sleep(SECONDS)
 
     def take(self, claim: ExitStack) -> tuple[bool, Run | None]:
-        """Whether the race goes on, and the first run that nobody works on, claimed until `claim`
-        ends; None while other workers train all that are wanted."""
+        """Whether the race is over, and the first run that nobody works on, if any, claimed until
+        `claim` ends."""
         with self.claims.take(wait=True):
-            self.found = self.look()
-            runs = wanted(self.found.networks, self.found.results, self.rules)
-            for following in runs:
+            self.look()
+            wanted, finalists = self.race.wanted(), self.race.finalists
+            for following in wanted:
                 run = following or self.ask()
                 ours = claim.enter_context(self.claims.take(self.place(run)))
                 if ours and self.key(run) not in self.study.user_attrs:
-                    return True, run
-            return bool(runs), None
+                    if run.stage == FINAL and run.network not in finalists:
+                        entered = [self.trial(n).number for n in (*finalists, run.network)]
+                        self.study.set_user_attr(FINALISTS, entered)
+                    return False, run
+            return not wanted, None
 
-    def look(self) -> Found:
-        """What the study holds: its networks, and the results of their runs.
+    def look(self) -> None:
+        """Read what the study holds: its networks, the results of their runs, and the finalists.
 
         A trial is told once its short run has ended. One without a network lost its worker
         between its number and its values, and fails.
         """
-        found = Found([], [], {})
-        attributes = self.study.user_attrs
-        for trial in self.study.get_trials(deepcopy=False):
-            running, parameters = not trial.state.is_finished(), trial.user_attrs.get("parameters")
-            short = attributes.get(f"run {trial.number} {SHORT} 0")
-            if running and parameters and short:
+        attributes, networks, results = self.study.user_attrs, [], {}
+        for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            parameters = trial.user_attrs.get("parameters")
+            if not parameters:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            elif short := attributes.get(f"run {trial.number} {SHORT} 0"):
                 value = score(short["accuracy"], parameters, self.rules.target)
                 self.study.tell(trial.number, value)
-            elif trial.state == TrialState.RUNNING and not parameters:
-                self.study.tell(trial.number, state=TrialState.FAIL)
-            if parameters:
-                found.trials.append(trial)
-                found.networks.append(Network(parameters, self.space.features(trial.params)))
-        places = {trial.number: place for place, trial in enumerate(found.trials)}
-        for name in attributes:
+        for trial in self.study.get_trials(deepcopy=False):
+            if parameters := trial.user_attrs.get("parameters"):
+                networks.append(Network(parameters, self.space.features(trial.params), trial))
+        places = {network.trial.number: place for place, network in enumerate(networks)}
+        for name, result in attributes.items():
             if name.startswith("run "):
                 number, stage, seed = map(int, name.split()[1:])
-                found.results[Run(places[number], stage, seed)] = attributes[name]["accuracy"]
-        return found
+                results[Run(places[number], stage, seed)] = result["accuracy"]
+        finalists = [places[number] for number in attributes.get(FINALISTS, ())]
+        self.race = Race(self.rules, networks, results, finalists)
 
     def ask(self) -> Run:
         """Add a network; its first run.
@@ -143,20 +126,23 @@ class Worker:
         The random numbers follow from the seed and the count: workers draw different
         values, and one worker alone draws the same values again.
         """
-        count = len(self.found.networks)
+        count = len(self.race.networks)
         seed = np.random.SeedSequence([self.cfg.seed, count]).generate_state(1)[0]
-        known = self.found if count >= FIRST else None
-        usual = build(self.cfg, "sampler", seed=int(seed))
-        self.study.sampler = sampler = Likeliest(usual, self.space, known, self.rules.target)
+        usual, known = build(self.cfg, "sampler", seed=int(seed)), self.race
+        sampler = Likeliest(usual, self.space, known if count >= FIRST else None)
+        self.study.sampler = sampler
         trial = self.study.ask(self.space.distributions)
         trial.set_user_attr("rejected", sampler.rejected)
         trial.set_user_attr("parameters", self.space.count(trial.params))
-        self.found = self.look()
+        self.look()
         return Run(count, SHORT, 0)
+
+    def trial(self, network: int) -> FrozenTrial:
+        return self.race.networks[network].trial
 
     def key(self, run: Run) -> str:
         """The attribute of the study that holds the result of a run."""
-        return f"run {self.found.trials[run.network].number} {run.stage} {run.seed}"
+        return f"run {self.trial(run.network).number} {run.stage} {run.seed}"
 
     def place(self, run: Run) -> str:
         """The name of a run's claim, and of the folder for its checkpoint."""
@@ -164,39 +150,45 @@ class Worker:
 
     def train(self, run: Run) -> None:
         """Train a run from its last checkpoint, if any, and keep its result."""
-        trial, began = self.found.trials[run.network], time.monotonic()
-        folder = self.claims.folder / self.place(run)
+        began, folder = time.monotonic(), self.claims.folder / self.place(run)
         if run.stage == FINAL:
-            member = train_step(self.write_step(trial), run.seed)
+            member = train_step(self.write_step(run.network), run.seed)
         else:
-            member = self.train_network(trial, run, folder)
+            member = self.train_network(run, folder)
         self.claims.check()
         accuracy = None if member.failure else member.run.data.metrics["val/acc"]
         result = {"accuracy": accuracy, "run": member.run.info.run_id}
         self.study.set_user_attr(self.key(run), result)
         shutil.rmtree(folder, ignore_errors=True)
-        size, done = self.found.networks[run.network].parameters, len(self.found.results) + 1
-        announce(epoch=done, epochs=max(done, self.cfg.trials + self.cfg.full), runs=[])
+        self.tell(run, accuracy, time.monotonic() - began)
+
+    def tell(self, run: Run, accuracy: float | None, seconds: float) -> None:
+        """Say what a run gave, to the sweep or on the screen, and how long it goes on."""
+        done, cfg = len(self.race.results) + 1, self.cfg
+        announce(epoch=done, epochs=max(done, cfg.trials + cfg.full), runs=[])
         if accuracy:
             announce(val_acc=accuracy)
-        if not is_job():
-            line = f"[{done}] trial {trial.number}, {NAMES[run.stage]}, seed {run.seed}: "
-            line += f"{percent(accuracy) or 'diverged'}, {size:,} parameters"
-            each = (time.monotonic() - began) / self.epochs[run.stage]
-            known = [one for one in (*self.found.results, run) if one.stage != FINAL]
-            left = self.before_finals - sum(self.epochs[one.stage] for one in known)
-            soon = left > 0 and run.stage != FINAL
-            until = f"; about {duration(left * each)} to the finals" if soon else ""
-            print(f"{line} ({duration(time.monotonic() - began)}{until})", flush=True)
+        if is_job():
+            return
+        known = (one.stage for one in (*self.race.results, run) if one.stage != FINAL)
+        left = self.before_finals - sum(self.epochs[stage] for stage in known)
+        until = f"; about {duration(left * seconds / self.epochs[run.stage])} to the finals"
+        print(
+            f"[{done}] trial {self.trial(run.network).number}, {NAMES[run.stage]}, "
+            f"seed {run.seed}: {percent(accuracy) or 'diverged'}, "
+            f"{self.race.networks[run.network].parameters:,} parameters "
+            f"({duration(seconds)}{until if left > 0 and run.stage != FINAL else ''})",
+            flush=True,
+        )
 
-    def train_network(self, trial: FrozenTrial, run: Run, folder: Path) -> Member:
+    def train_network(self, run: Run, folder: Path) -> Member:
         """A run on training images, judged by images held out."""
-        cfg = self.configure(trial, full=run.stage == FULL)
+        cfg = self.configure(run.network, run.stage)
         cfg.seed += run.seed
         [network], cost = prepare([cfg])
-        mark = {STUDY_ID: self.id, RUN: self.key(run)}
+        mark = {STUDY_ID: self.id, "study.run": self.key(run)}
         tags = {PARENT: self.parent, STUDY: self.name, "mlflow.source.name": "experiments.search"}
-        tags |= mark | {TRIAL: trial.number, STAGE: NAMES[run.stage]}
+        tags |= mark | {"trial": self.trial(run.network).number, "stage": NAMES[run.stage]}
         begun = next(iter(self.store.matching(mark)), None)
         member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
         if begun is None or begun.info.status != "FINISHED":
@@ -204,45 +196,43 @@ class Worker:
             fit([member], self.store, folder, callbacks=[checks])
         return member
 
-    def configure(self, trial: FrozenTrial, full: bool) -> DictConfig:
-        """The configuration of a short or a full run."""
+    def configure(self, network: int, stage: int) -> DictConfig:
+        """The configuration of a network's runs in a stage."""
+        trial = self.trial(network)
         cfg = self.space.configure(trial.params)
-        if full:
+        if stage != SHORT:
             cfg.trainer.max_epochs = self.cfg.final.max_epochs
         cfg.name = f"{self.name}, trial {trial.number}"
         cfg.description = f"trial {trial.number} of the search {self.name}"
         return cfg
 
-    def write_step(self, trial: FrozenTrial) -> str:
+    def write_step(self, network: int) -> str:
         """Write the step file of a finalist; its name."""
-        cfg = self.configure(trial, full=True)
+        cfg, tried = self.configure(network, FINAL), self.cfg.trials
         cfg.target.val_acc = self.rules.target or cfg.target.val_acc
-        found = f"Found by a search: {cfg.name}, one of {self.cfg.trials} networks tried."
-        return write_step(
-            cfg, found, Path(self.cfg.final.steps, f"{self.name}-{trial.number}.yaml")
-        )
+        found = f"Found by a search: {cfg.name}, one of {tried} networks tried ({self.id})."
+        path = self.steps / f"{self.name}-{self.trial(network).number}.yaml"
+        return write_step(cfg, found, path)
 
     def plan(self) -> str:
         """What will be done at most, in a line."""
-        cfg, final = self.cfg, self.cfg.final
-        last, aim = final.networks * final.seeds * final.max_epochs, "the most accurate network"
+        cfg, final, aim = self.cfg, self.cfg.final, "the most accurate network"
         if cfg.smallest_above is not None:
             aim = f"the smallest network that reaches {percent(cfg.smallest_above)}"
         return (
             f"{self.name}: {aim}. {cfg.trials} networks with {cfg.trainer.max_epochs} epochs each, "
             f"{cfg.full} full runs of {final.max_epochs} epochs, then one seed after the other of "
-            f"{final.networks} finalists until their verdicts are certain: "
-            f"{self.before_finals:,} epochs and at most {last:,} more"
+            f"{final.networks} finalists until their verdicts are certain: {self.before_finals:,} "
+            f"epochs and at most {final.networks * final.seeds * final.max_epochs:,} more"
         )
 
     def finish(self) -> None:
         """Log and print the results."""
         with self.claims.take(wait=True):
-            self.found = self.look()
-            found = answer(self.found.networks, self.found.results, self.rules)
-            steps = {n: self.write_step(self.found.trials[n]) for n in found.decisions}
-            text = report(self.found, self.rules, found, steps)
-            log_study(self.study, self.store, self.parent, self.found, self.rules, text)
+            self.look()
+            steps = {n: self.write_step(n) for n in self.race.answer().decisions}
+            text = report(self.race, steps)
+            log_study(self.study, self.store, self.parent, self.race, text)
         text += f"\nto look at it: make ui, then {self.store.url(self.parent)}"
         announce(name=f"worker {self.cfg.worker}", report=text)
         if not is_job():

@@ -212,6 +212,7 @@ def test_finalists_are_steps_that_experiments_train_knows(searched):
     place, _ = searched
     finals = [run for run in place.seeds() if run.data.tags.get("step", "").startswith("found/")]
     assert len(finals) == 6
+    assert len(place.study().user_attrs["finalists"]) == 2
     assert {run.data.tags["validated_on"] for run in finals} == {"test images"}
     assert {run.data.params["trainer.max_epochs"] for run in finals} == {"2"}
     assert {f"found/{file.stem}" for file in place.found.glob("*.yaml")} == {
@@ -315,16 +316,30 @@ def test_a_study_begun_anew_has_nothing_of_the_old_one(place, monkeypatch):
         (["storage=postgresql://me:secret@host/db"], "storage=postgresql://me:***@host/db: a pass"),
         (["storage=sqlite:////dev/null/a.db"], "/dev/null"),
         (["storage=oracle://host/db"], "storage=oracle://host/db"),
+        (["final.networks=1", "final.steps=/elsewhere"], "final.steps=/elsewhere: step= is looked"),
         (["budget.parameters=100"], "space: even the smallest network found in it is over budget"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_mistake(place, monkeypatch, capsys, arguments, complaint):
-    monkeypatch.setattr("experiments.study.samplers.constrained.ConstrainedSampler.LIMIT", 100)
+    monkeypatch.setattr("experiments.study.proposals.Likeliest.LIMIT", 100)
     with pytest.raises(SystemExit) as exit:
         search_here(place, monkeypatch, *arguments)
     errors = capsys.readouterr().err
     assert exit.value.code == 1
     assert complaint in errors
     assert len(errors.splitlines()) == 1
+    assert not place.trials()
+
+
+def test_steps_of_an_earlier_study_of_its_name_stay(place, monkeypatch, capsys):
+    place.found.mkdir(parents=True)
+    step = place.found / "plain-3.yaml"
+    step.write_text("# Found by a search: plain, trial 3")
+    (place.found / "plain-night-3.yaml").write_text("of a study of another name")
+    with pytest.raises(SystemExit):
+        search_here(place, monkeypatch, "final.networks=1")
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{step}: was not written by this study" in line
+    assert step.read_text() == "# Found by a search: plain, trial 3"
     assert not place.trials()

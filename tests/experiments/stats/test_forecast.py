@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from experiments.stats.forecast import Observed, Stage, draw
+from experiments.stats.forecast import Run, Stage, draw
 
 
-def runs_of(*columns) -> list[Observed]:
-    return [Observed(*one) for one in zip(*columns, strict=True)]
+def runs_of(*columns) -> dict[Run, float]:
+    return {Run(*run): accuracy for *run, accuracy in zip(*columns, strict=True)}
 
 
 STAGES = Stage(100, 2, 1), Stage(0, 0, 0)

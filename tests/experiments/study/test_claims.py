@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy
 from conftest import PROJECT
 
-from experiments.study.claims import Claims
+from experiments.study.storage import Claims
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from experiments.study.claims import Claims
+from experiments.study.storage import Claims
 with Claims(sys.argv[1], Path(sys.argv[2])).take("1", wait=True) as ours:
     print(ours, flush=True)
     time.sleep(600)

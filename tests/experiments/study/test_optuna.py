@@ -1,8 +1,4 @@
-"""Optuna's own suites, for our samplers and for the storages that we open.
-
-Evolution is held to neither of the suites for several objectives, nor for samplers that refuse
-them: a search has one objective, and Optuna itself refuses to say the direction of several.
-"""
+"""Optuna's own suites, for our sampler and for the storages that we open."""
 
 from collections.abc import Callable, Iterator
 
@@ -19,15 +15,13 @@ from optuna.testing.pytest_samplers import (
 from optuna.testing.pytest_storages import StorageTestCase
 
 from experiments.cli.config import build
-from experiments.study.samplers.constrained import ConstrainedSampler
-from experiments.study.samplers.evolution import Evolution
+from experiments.study.proposals import Likeliest
 from experiments.study.storage import open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 pytestmark = pytest.mark.slow
 
-EVOLUTION = ("evolution", "sampler.population=1", "sampler.tournament=1")  # learns from the first
-SEVERAL = [("random",), ("tpe", "sampler.n_startup_trials=1"), ("nsga2",)]
+SAMPLERS = [("random",), ("tpe", "sampler.n_startup_trials=1"), ("nsga2",)]
 
 
 class AnySpace:
@@ -44,27 +38,21 @@ def make(request) -> Callable[[], BaseSampler]:
     """A sampler of `conf/sampler` as a worker has it, by its name and overrides."""
     name, *overrides = request.param
     cfg = configure("search", f"sampler={name}", *overrides)
-    return lambda: ConstrainedSampler(build(cfg, "sampler", seed=0), AnySpace())
+    return lambda: Likeliest(build(cfg, "sampler", seed=0), AnySpace())
 
 
-@pytest.mark.parametrize("make", [*SEVERAL, EVOLUTION], indirect=True, ids=lambda one: one[0])
-class TestConstrained(BasicSamplerTestCase, RelativeSamplerTestCase):
+@pytest.mark.parametrize("make", SAMPLERS, indirect=True, ids=lambda one: one[0])
+class TestLikeliest(BasicSamplerTestCase, RelativeSamplerTestCase):
     @pytest.fixture
     def sampler(self, make):
         return make
 
 
-@pytest.mark.parametrize("make", SEVERAL, indirect=True, ids=lambda one: one[0])
-class TestConstrainedOfSeveralObjectives(MultiObjectiveSamplerTestCase):
+@pytest.mark.parametrize("make", SAMPLERS, indirect=True, ids=lambda one: one[0])
+class TestLikeliestOfSeveralObjectives(MultiObjectiveSamplerTestCase):
     @pytest.fixture
     def sampler(self, make):
         return make
-
-
-class TestEvolution(BasicSamplerTestCase, RelativeSamplerTestCase):
-    @pytest.fixture
-    def sampler(self):
-        return lambda: Evolution(1, 1, seed=0)
 
 
 PLACES = {"journal": "{}/some/search.journal", "sqlite": "sqlite:///{}/some/search.db"}

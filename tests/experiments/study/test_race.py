@@ -10,16 +10,13 @@ from experiments.study.race import (
     FULL,
     SHORT,
     Network,
+    Race,
     Rules,
     Run,
-    answer,
     chances,
-    last_round,
-    propose,
-    wanted,
 )
 
-RULES = Rules(target=0.994, networks=12, full=10, finalists=3, seeds=9)
+RULES = Rules(target=0.994, networks=12, full=10, finalists=3, seeds=9, margin=0.0005)
 SIZES = [1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000, 5500, 6000, 6500]
 NETWORKS = [Network(size, (1.0,)) for size in SIZES]
 
@@ -33,7 +30,7 @@ def accuracy(run: Run) -> float:
 def finish(results: dict[Run, float | None], rules: Rules = RULES) -> list[Run]:
     """Run what is wanted to the end; the runs in their order."""
     order, count = [], 1 + max((run.network for run in results), default=-1)
-    while runs := wanted(NETWORKS[:count], results, rules):
+    while runs := Race(rules, NETWORKS[:count], results).wanted():
         if runs[0] is None:
             count += 1
         else:
@@ -45,7 +42,7 @@ def finish(results: dict[Run, float | None], rules: Rules = RULES) -> list[Run]:
 def test_the_smallest_network_that_reaches_the_target_wins():
     results = {}
     finish(results)
-    found = answer(NETWORKS, results, RULES)
+    found = Race(RULES, NETWORKS, results).answer()
     assert SIZES[found.winner] == 3000
     assert SIZES[found.possible] in (2500, 3000)
 
@@ -80,20 +77,20 @@ def test_a_race_goes_on_from_its_results_alone(after):
 def test_several_workers_find_what_one_finds():
     """Three at a time, the last one ready first."""
     results, count = {}, 0
-    while runs := wanted(NETWORKS[:count], results, RULES):
+    while runs := Race(RULES, NETWORKS[:count], results).wanted():
         if None in runs[:3] and count < RULES.networks:
             count += 1
         for run in reversed(runs[:3]):
             if run is not None:
                 results[run] = accuracy(run)
-    assert SIZES[answer(NETWORKS, results, RULES).winner] == 3000
+    assert SIZES[Race(RULES, NETWORKS, results).answer().winner] == 3000
 
 
 def test_a_network_that_diverged_is_out():
     results = {Run(n, FULL, 0): accuracy(Run(n, FULL, 0)) for n in range(8)}
     results[Run(4, FULL, 0)] = None
     assert chances(NETWORKS, results, 0.994)[4] == 0
-    winner, _, decisions = answer(NETWORKS, {Run(4, FINAL, 0): None}, RULES)
+    winner, _, decisions = Race(RULES, NETWORKS, {Run(4, FINAL, 0): None}).answer()
     assert (winner, decisions) == (None, {4: ("fails", 1, False)})
 
 
@@ -101,11 +98,11 @@ def test_a_later_seed_that_ends_first_does_not_close_its_finalist():
     results = {Run(n, FULL, 0): accuracy(Run(n, FULL, 0)) for n in range(len(NETWORKS))}
     alone = RULES._replace(finalists=1)
     for rules in (alone, alone._replace(target=None)):
-        ahead = results | {Run(4, FINAL, 1): 0.995}
-        winner, _, decisions = answer(NETWORKS, ahead, rules)
+        ahead = Race(rules, NETWORKS, results | {Run(4, FINAL, 1): 0.995})
+        winner, _, decisions = ahead.answer()
         assert winner is None
         assert decisions[4].open
-        assert Run(4, FINAL, 0) in last_round(NETWORKS, ahead, rules)
+        assert Run(4, FINAL, 0) in ahead.last_round()
 
 
 def test_networks_that_diverged_are_no_answer():
@@ -117,14 +114,14 @@ def test_networks_that_diverged_are_no_answer():
 def test_proposals_are_small_and_still_likely():
     results = {Run(n, FULL, 0): accuracy(Run(n, FULL, 0)) for n in range(8)}
     pool = [Network(size, (1.0,)) for size in (600, 2400, 8000)]
-    assert propose(NETWORKS[:8], results, pool, target=0.994) == 1
-    assert propose(NETWORKS[:8], results, pool, target=None) == 2
+    assert Race(RULES, NETWORKS[:8], results).propose(pool) == 1
+    assert Race(RULES._replace(target=None), NETWORKS[:8], results).propose(pool) == 2
 
 
 def test_without_a_target_the_most_accurate_finalist_wins():
     rules, results = RULES._replace(target=None), {}
     finish(results, rules)
-    found = answer(NETWORKS, results, rules)
+    found = Race(rules, NETWORKS, results).answer()
     assert SIZES[found.winner] >= 6000
     assert {run.network for run in results if run.stage == FINAL} == set(found.decisions)
     assert len(found.decisions) == rules.finalists
@@ -146,3 +143,36 @@ def test_it_names_true_networks_on_made_surfaces():
     assert named >= 0.75
     assert true >= 0.85
     assert ratio < 1.6
+
+
+@pytest.mark.parametrize("target", [0.994, None])
+def test_no_more_finalists_than_places_with_more_workers_than_these(target):
+    """Seven at once, any of them ready first, and much noise; a place is taken when the first run
+    of a finalist begins."""
+    rules, rng = RULES._replace(target=target), np.random.default_rng(2)
+    for _ in range(3):
+        results, running, finalists, count = {}, [], [], 0
+        while runs := Race(rules, NETWORKS[:count], results, finalists).wanted():
+            new = [run for run in runs if run not in running]
+            if len(running) == 7 or not new:
+                run = running.pop(rng.integers(len(running)))
+                results[run] = accuracy(run) + rng.normal(0, 0.001)
+            elif new[0] is None:
+                count += 1
+            else:
+                running.append(new[0])
+                if new[0].stage == FINAL and new[0].network not in finalists:
+                    finalists.append(new[0].network)
+        assert len(finalists) == rules.finalists
+        assert {run.network for run in results if run.stage == FINAL} == {*finalists}
+
+
+def test_a_race_that_may_train_more_goes_on_within_its_rules():
+    results = {}
+    finish(results, RULES._replace(networks=6, finalists=0))
+    assert sum(run.stage == FULL for run in results) == 10
+    for rules in (RULES._replace(finalists=0), RULES._replace(full=14)):
+        finish(results, rules)
+        assert sum(run.stage == FULL for run in results) == rules.full
+        assert sum(run.stage == SHORT for run in results) == 12
+    assert SIZES[Race(RULES, NETWORKS, results).answer().winner] == 3000

@@ -1,6 +1,5 @@
 """Samplers: always within the budget, and better than random where they learn."""
 
-import itertools
 import statistics
 
 import optuna
@@ -12,8 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from experiments.budget.network import try_out
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
-from experiments.study.samplers.constrained import ConstrainedSampler
-from experiments.study.samplers.evolution import Evolution
+from experiments.study.proposals import Likeliest
 from experiments.study.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -27,7 +25,7 @@ def propose(cfg: DictConfig, space: Space, count: int) -> tuple[list[dict], int]
     study, params, rejected = optuna.create_study(direction="maximize"), [], 0
     for number in range(count):
         sampler = build(cfg, "sampler", seed=number)
-        study.sampler = ConstrainedSampler(sampler, space)
+        study.sampler = Likeliest(sampler, space)
         trial = study.ask(space.distributions)
         params.append(trial.params)
         rejected += study.sampler.rejected
@@ -35,7 +33,7 @@ def propose(cfg: DictConfig, space: Space, count: int) -> tuple[list[dict], int]
     return params, rejected
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "evolution"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
 def test_no_trial_is_over_budget(sampler):
     cfg = configure("search", "search=blocks", f"sampler={sampler}", "budget.parameters=6000")
     space = Space(cfg, cfg.space)
@@ -46,7 +44,7 @@ def test_no_trial_is_over_budget(sampler):
 
 
 def test_a_space_that_does_not_fit_is_reported(monkeypatch):
-    monkeypatch.setattr(ConstrainedSampler, "LIMIT", 50)
+    monkeypatch.setattr(Likeliest, "LIMIT", 50)
     cfg = configure("search", "search=blocks", "budget.parameters=50")
     with pytest.raises(
         UserError, match=r"none of 50 proposals can be trained; the last: .*allows 50"
@@ -77,62 +75,25 @@ def best_of_100(cfg: DictConfig, seed: int) -> float:
 
 
 @pytest.mark.slow
-def test_evolution_and_tpe_beat_random_search():
+def test_tpe_beats_random_search():
     """At 100 trials, by the median of 10 studies."""
     median = {}
-    for sampler in ("random", "tpe", "evolution"):
+    for sampler in ("random", "tpe"):
         cfg = configure("search", f"sampler={sampler}")
         median[sampler] = statistics.median(best_of_100(cfg, seed) for seed in range(10))
     print(median)
     assert median["tpe"] > median["random"] + 0.2
-    assert median["evolution"] > median["random"] + 0.2
-
-
-def test_evolution_changes_at_least_one_value_of_a_recent_trial():
-    study = optuna.create_study(direction="maximize", sampler=Evolution(5, 2, seed=0))
-    for _ in range(30):
-        trial = study.ask(VALUES)
-        recent = [one.params for one in study.get_trials()[-6:-1]]
-        if trial.number >= 5:
-            alike = [sum(one[k] == trial.params[k] for k in VALUES) for one in recent]
-            assert 5 <= max(alike) < len(VALUES)
-        study.tell(trial, score(trial.params))
-
-
-def test_evolution_never_changes_a_value_into_an_equal_one():
-    values = {
-        "same": CategoricalDistribution([True, True]),
-        "zero": CategoricalDistribution([0, 0.0]),
-        "one": IntDistribution(1, 1),
-        "other": CategoricalDistribution([0, 0.0, 1]),
-    }
-    study = optuna.create_study(sampler=Evolution(1, 1, changes=4, seed=0))
-    others = []
-    for _ in range(5):
-        trial = study.ask(values)
-        others.append(trial.params["other"])
-        study.tell(trial, 0.0)
-    assert all(one != next_one for one, next_one in itertools.pairwise(others))
-
-
-def test_evolution_draws_what_some_trials_lack():
-    study = optuna.create_study(sampler=Evolution(3, 1, seed=0))
-    some = {"x0": VALUES["x0"], "n0": VALUES["n0"]}
-    for values in (some, VALUES, some, VALUES, some, VALUES):
-        trial = study.ask(values)
-        assert trial.params.keys() == values.keys()
-        study.tell(trial, 0.0)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_values_that_a_sampler_around_ours_fixes():
     """As PartialFixedSampler: they stay, in networks that fit the budget with them."""
-    cfg = configure("search", "search=plain", "sampler=evolution", "budget.parameters=6000")
-    cfg.sampler.population = cfg.sampler.tournament = 2
+    cfg = configure("search", "search=plain", "sampler=tpe", "budget.parameters=6000")
+    cfg.sampler.n_startup_trials = 2
     space = Space(cfg, cfg.space)
     study = optuna.create_study(direction="maximize")
     fixed = {"model.widths.4": 16, "model.head": 3}
-    ours = ConstrainedSampler(build(cfg, "sampler", seed=0), space)
+    ours = Likeliest(build(cfg, "sampler", seed=0), space)
     for sampler in (ours, *[optuna.samplers.PartialFixedSampler(fixed, ours)] * 4):
         study.sampler = sampler
         trial = study.ask(space.distributions)
@@ -141,18 +102,3 @@ def test_values_that_a_sampler_around_ours_fixes():
         if sampler is not ours:
             assert fixed.items() <= trial.params.items()
     assert fixed.keys() <= space.distributions.keys()
-
-
-@pytest.mark.parametrize("choices", [[True, True], [0, 0.0], [1]])
-def test_evolution_of_a_given_space_without_a_choice(choices):
-    """Nor does it need a value in every trial."""
-    study = optuna.create_study(sampler=Evolution(1, 1, seed=0))
-    given = {"one": CategoricalDistribution(choices)}
-    study.tell(study.ask(given), 0.0)
-    trial = optuna.create_trial(state=optuna.trial.TrialState.RUNNING)
-    assert study.sampler.sample_relative(study, trial, given | VALUES) == {"one": choices[0]}
-
-
-def test_a_tournament_larger_than_its_population():
-    with pytest.raises(ValueError, match="tournament must be from 1"):
-        Evolution(tournament=40)

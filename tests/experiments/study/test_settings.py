@@ -5,8 +5,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments.cli.errors import UserError
-from experiments.study.settings import begin_or_resume
 from experiments.study.space import Space
+from experiments.study.storage import begin_or_resume
 
 
 def resume(study: optuna.Study, *overrides: str, digest: str = "some") -> None:
@@ -33,3 +33,16 @@ def test_a_study_keeps_its_settings():
             resume(study, changed)
     with pytest.raises(UserError, match="begun with images=some, which is now others"):
         resume(study, digest="others")
+
+
+def test_a_study_may_get_larger_until_it_has_all_its_finalists():
+    study = optuna.create_study(study_name="night")
+    resume(study, "trials=20", "full=8")
+    study.set_user_attr("finalists", [3, 4])
+    resume(study, "trials=30", "full=8")
+    study.set_user_attr("finalists", [3, 4, 11])
+    resume(study, "trials=30", "full=8")
+    resume(study, "trials=20", "full=8")
+    for larger in ("trials=31,full=8", "trials=20,full=9"):
+        with pytest.raises(UserError, match=r"night has all its finalists, which .*, before .*can"):
+            resume(study, *larger.split(","))
