@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from models.augmentation import Normalize
 from models.lightning.learner import Learner
-from models.normalize import Normalize
 from models.schedules import MakeSchedule, make_schedule, steps_every_batch
 
 Batch = tuple[Tensor, Tensor]  # images, labels

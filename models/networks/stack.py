@@ -26,11 +26,11 @@ class NetworkStack(nn.Module):
         weights, buffers = stack_module_state(networks)
         self.count = len(networks)
         self.skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule of ours
-        self.weight_names, self.buffer_names = list(weights), list(buffers)
-        split = [weight.detach().split(list(group_sizes)) for weight in weights.values()]
+        self.names = [*weights, *buffers]
+        split = (weight.detach().split(list(group_sizes)) for weight in weights.values())
         self.groups = nn.ModuleList(
-            nn.ParameterList(nn.Parameter(parts[i].clone()) for parts in split)
-            for i in range(len(group_sizes))
+            nn.ParameterList(nn.Parameter(part.clone()) for part in group)
+            for group in zip(*split, strict=True)
         )
         for i, tensor in enumerate(buffers.values()):
             self.register_buffer(f"buffer{i}", tensor)
@@ -38,9 +38,7 @@ class NetworkStack(nn.Module):
     def stacked(self) -> dict[str, Tensor]:
         """Parameters and buffers of all networks, by name: [K, ...]."""
         weights = (torch.cat(list(parts)) for parts in zip(*self.groups, strict=True))
-        buffers = (getattr(self, f"buffer{i}") for i in range(len(self.buffer_names)))
-        names = (*self.weight_names, *self.buffer_names)
-        return dict(zip(names, (*weights, *buffers), strict=True))
+        return dict(zip(self.names, (*weights, *self.buffers()), strict=True))
 
     def forward(self, images: Tensor) -> Tensor:
         [skeleton] = self.skeleton
