@@ -1,7 +1,7 @@
 """The computation of a training step, from bytes to the loss, on the fastest backend."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -13,21 +13,18 @@ from models.native.kernels import NoKernels
 from models.native.network import NativeNetwork
 
 Scores = tuple[Tensor, Tensor]  # mean loss, number of correct answers
-
-Program = Callable[[Tensor, Tensor], Scores]
-
+Program = Callable[[Tensor, Tensor], Scores]  # of images and labels
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 # what torch.compile makes, the fastest first: on a GPU the launches of many small kernels take
 # longer than their work
-COMPILED = defaultdict(
-    tuple,
-    cpu=[("torch.compile", None)],
-    cuda=[
+COMPILED = {
+    "cpu": [("torch.compile", None)],
+    "cuda": [
         ("CUDA graphs", {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}),
         ("torch.compile", None),
     ],
-)
+}
 
 log = logging.getLogger(__name__)
 
@@ -40,22 +37,19 @@ def score(outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> Scor
 class Learner:
     """Augments, normalises and classifies a batch, and scores the outputs.
 
-    Not a module: it has no weights of its own, and is no part of a checkpoint.
+    uint8 [N, C, H, W], int64 [N] -> mean loss [], number of correct answers []. It is no module:
+    it has no weights of its own, and is no part of a checkpoint.
 
     Args:
         network: normalised float [N, C, H, W] -> outputs [N, K]; or a NetworkStack, whose
             images, labels, outputs and scores have one more dimension in front.
-        normalize: float [N, C, H, W], 0 to 255 -> the same, normalised.
-        augmentation: float [N, C, H, W], 0 to 255 -> the same; None: none.
+        normalize, augmentation: float [N, C, H, W], 0 to 255 -> the same.
         batch_size: of training; batches of another size, such as a smaller last one, run eagerly.
         compiled: "native": on a CPU, our own kernels where they can run the network;
             "all": these, or else torch.compile; "compiler": torch.compile, for precisions that
             our kernels do not have; None: plain PyTorch.
         loss: outputs [N, K], labels [N] -> mean loss [].
-        score: outputs, labels and a loss -> mean loss, number of correct answers.
-
-    Shapes:
-        uint8 [N, C, H, W], int64 [N] -> mean loss [], number of correct answers [].
+        score: see the function of this name.
 
     Attributes:
         batches: of this epoch, counted by what trained them: see `backend`.
@@ -83,7 +77,7 @@ class Learner:
         """What trained most batches of this epoch: "native" (our kernels), "CUDA graphs" (of what
         torch.compile made), "torch.compile" or "eager"; with ", as" and the reason where a faster
         one failed."""
-        return next((name for name, _ in self.batches.most_common(1)), self.name)
+        return max(self.batches, key=self.batches.get, default=self.name)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Scores:
         """The forward pass of a training step."""
@@ -109,7 +103,7 @@ class Learner:
         return self.score(network(self.normalize(images)), labels, self.loss)
 
     def _fastest(self, images: Tensor, labels: Tensor) -> tuple[str, Program]:
-        """The fastest program for batches such as these, with its name."""
+        """Name and program of what is fastest for batches such as these."""
         errors: list[Exception] = []
         if images.device.type == "cpu" and self.compiled != "compiler":
             try:
@@ -119,7 +113,8 @@ class Learner:
                 errors.append(error)
             except ValueError:  # our kernels cannot run this network
                 pass
-        for name, options in COMPILED[images.device.type] if self.compiled != "native" else ():
+        compiled = () if self.compiled == "native" else COMPILED.get(images.device.type, ())
+        for name, options in compiled:
             # Dynamo keeps 8 programs of a function, those of runs before included, and then runs
             # it eagerly; `fullgraph` makes an error of that and of all else that is not compiled
             torch.compiler.reset()

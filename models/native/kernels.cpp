@@ -12,6 +12,29 @@
 #include <cstddef>
 #include <type_traits>
 
+struct Plane {  // an activation; strides of blocks, channels and rows
+    float* at;
+    ptrdiff_t block, channel, row;
+    float* of(int b, int c, int r = 0) const { return at + b * block + c * channel + r * row; }
+};
+
+struct Step {
+    int blocks, in_channels, channels, rows, columns;  // of the convolution's result
+    int groups, size, back_groups, back_size;          // see `conv`; groups * size >= channels
+    int relu, norm, pool, border;                      // border: of the gradient
+    float eps, momentum;
+    Plane input;                                       // with its border
+    Plane activation;                                  // after ReLU
+    Plane output;                                      // within its border
+    Plane gradient;                                    // of the convolution's result, with border
+    Plane input_gradient;                              // within its border
+    const float *weight, *bias, *gain, *offset;        // bias may be null
+    float *running_mean, *running_var;
+    float *drop, *factor, *shift;                      // [blocks][channels][16]
+    float *mean, *deviation;                           // [channels]
+    float *space;                                      // for sums, and for packed weights
+};
+
 namespace {
 
 constexpr int LANES = 16;  // images in a block
@@ -37,12 +60,6 @@ inline float sum(vec v, float total = 0) {
 }
 // the greater of two, or NaN if one is, so that a diverging run is noticed
 inline vec greater(vec a, vec b) { return ((b > a) | (b != b)) ? b : a; }
-
-struct Plane {  // an activation; strides of blocks, channels and rows
-    float* at;
-    ptrdiff_t block, channel, row;
-    float* of(int b, int c, int r = 0) const { return at + b * block + c * channel + r * row; }
-};
 
 // CO channels of WIDE neighbouring pixels; weights are [in][3][3][CO]
 template <int CO, int WIDE>
@@ -187,44 +204,52 @@ void pack(const float* weights, bool back, int out, int in, int groups, int size
 
 // f(block, channel, offset of its 16 lanes in [blocks][channels][16]) for all of them
 template <typename F>
-void each_plane(int blocks, int channels, F f) {
+void each_plane(const Step* s, F f) {
 #pragma omp parallel for collapse(2) schedule(static)
-    for (int b = 0; b < blocks; b++)
-        for (int c = 0; c < channels; c++) f(b, c, (b * channels + c) * LANES);
+    for (int b = 0; b < s->blocks; b++)
+        for (int c = 0; c < s->channels; c++) f(b, c, (b * s->channels + c) * LANES);
 }
 
-struct Pair { double one, two; };
+// f(row, column, window) for all pixels of the output; `at`: of the plane's vector from lane l
+template <typename F>
+inline void each_window(const Step* s, int b, int c, int l, int at, F f) {
+    const Plane a = s->activation;
+    const vec factor = load(s->factor + at), shift = load(s->shift + at);
+    const float* from = a.of(b, c) + l;
+    const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < columns; i++) f(r, i, Window(a, s->pool, from, r, i, factor, shift));
+}
 
-// the sums of a channel in [blocks][channels][2], added up in a fixed order
-Pair add_up(const float* sums, int blocks, int channels, int c) {
-    Pair total{};
-    for (int b = 0; b < blocks; b++) {
-        total.one += sums[(b * channels + c) * 2];
-        total.two += sums[(b * channels + c) * 2 + 1];
+// use(channel, one, two): the sums over its planes, in a fixed order, of what
+// add(block, channel, lane, offset, ones, twos) adds to two vectors
+template <typename F, typename G>
+void sum_up(const Step* s, F add, G use) {
+    float* sums = s->space;  // [blocks][channels][2]
+    each_plane(s, [&](int b, int c, int at) {
+        float one = 0, two = 0;
+        for (int l = 0; l < LANES; l += WIDTH) {
+            vec ones{}, twos{};
+            add(b, c, l, at + l, ones, twos);
+            one = sum(ones, one);
+            two = sum(twos, two);
+        }
+        sums[at / LANES * 2] = one;
+        sums[at / LANES * 2 + 1] = two;
+    });
+    for (int c = 0; c < s->channels; c++) {
+        double one = 0, two = 0;
+        for (int b = 0; b < s->blocks; b++) {
+            one += sums[(b * s->channels + c) * 2];
+            two += sums[(b * s->channels + c) * 2 + 1];
+        }
+        use(c, one, two);
     }
-    return total;
 }
 
 }  // namespace
 
 extern "C" {
-
-struct Step {
-    int blocks, in_channels, channels, rows, columns;  // of the convolution's result
-    int groups, size, back_groups, back_size;          // see `conv`; groups * size >= channels
-    int relu, norm, pool, border;                      // border: of the gradient
-    float eps, momentum;
-    Plane input;                                       // with its border
-    Plane activation;                                  // after ReLU
-    Plane output;                                      // within its border
-    Plane gradient;                                    // of the convolution's result, with border
-    Plane input_gradient;                              // within its border
-    const float *weight, *bias, *gain, *offset;        // bias may be null
-    float *running_mean, *running_var;
-    float *drop, *factor, *shift;                      // [blocks][channels][16]
-    float *mean, *deviation;                           // [channels]
-    float *space;                                      // for sums, and for packed weights
-};
 
 // `drop` is what Dropout2d multiplies with; in evaluation it is 1, and the norm is the running one.
 void forward(const Step* s, int training) {
@@ -238,33 +263,25 @@ void forward(const Step* s, int training) {
     if (!s->relu) return;
     const Plane a = s->activation;
     if (s->norm && training) {
-        float* sums = s->space;
-        each_plane(s->blocks, channels, [&](int b, int c, int at) {
-            float one = 0, two = 0;
-            for (int l = 0; l < LANES; l += WIDTH) {
-                vec ones{}, twos{};
+        const double count = double(s->blocks) * LANES * s->rows * s->columns;
+        sum_up(
+            s,
+            [&](int b, int c, int l, int, vec& ones, vec& twos) {
                 for (int r = 0; r < s->rows; r++)
                     for (int i = 0; i < s->columns; i++) {
                         const vec v = load(a.of(b, c, r) + i * LANES + l);
                         ones += v;
                         twos += v * v;
                     }
-                one = sum(ones, one);
-                two = sum(twos, two);
-            }
-            sums[at / LANES * 2] = one;
-            sums[at / LANES * 2 + 1] = two;
-        });
-        const double count = double(s->blocks) * LANES * s->rows * s->columns;
-        for (int c = 0; c < channels; c++) {
-            const auto [one, two] = add_up(sums, s->blocks, channels, c);
-            const double mean = one / count, variance = std::fmax(two / count - mean * mean, 0);
-            s->mean[c] = mean;
-            s->deviation[c] = std::sqrt(variance + s->eps);
-            s->running_mean[c] += s->momentum * (s->mean[c] - s->running_mean[c]);
-            s->running_var[c] +=
-                s->momentum * (float(variance * count / (count - 1)) - s->running_var[c]);
-        }
+            },
+            [&](int c, double one, double two) {
+                const double mean = one / count, variance = std::fmax(two / count - mean * mean, 0);
+                s->mean[c] = mean;
+                s->deviation[c] = std::sqrt(variance + s->eps);
+                s->running_mean[c] += s->momentum * (s->mean[c] - s->running_mean[c]);
+                s->running_var[c] +=
+                    s->momentum * (float(variance * count / (count - 1)) - s->running_var[c]);
+            });
     }
     for (int c = 0; c < channels; c++) {
         float factor = 1, shift = 0;
@@ -284,16 +301,11 @@ void forward(const Step* s, int training) {
         }
     }
     const Plane out = s->output;
-    const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
-    each_plane(s->blocks, channels, [&](int b, int c, int at) {
-        for (int l = 0; l < LANES; l += WIDTH) {
-            const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
-            const float* from = a.of(b, c) + l;
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < columns; i++)
-                    store(out.of(b, c, r) + i * LANES + l,
-                          Window(a, s->pool, from, r, i, factor, shift).highest());
-        }
+    each_plane(s, [&](int b, int c, int at) {
+        for (int l = 0; l < LANES; l += WIDTH)
+            each_window(s, b, c, l, at + l, [&](int r, int i, const Window& w) {
+                store(out.of(b, c, r) + i * LANES + l, w.highest());
+            });
     });
 }
 
@@ -301,45 +313,32 @@ void forward(const Step* s, int training) {
 void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient,
               float* bias_gradient, float* gain_gradient, float* offset_gradient) {
     const int channels = s->channels;
-    const Plane a = s->activation;
     Plane inside = s->gradient;
     inside.at += s->border * (inside.row + LANES);
-    const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
     const float count = float(s->blocks) * LANES * s->rows * s->columns;
-    float* sums = s->space;
-    if (s->norm) {  // of grad * drop, alone and times the activation that it goes to
-        each_plane(s->blocks, channels, [&](int b, int c, int at) {
-            float one = 0, two = 0;
-            for (int l = 0; l < LANES; l += WIDTH) {
-                const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
-                const float* from = a.of(b, c) + l;
-                vec ones{}, twos{};
-                for (int r = 0; r < rows; r++)
-                    for (int i = 0; i < columns; i++) {
-                        const Window w(a, s->pool, from, r, i, factor, shift);
-                        vec x = w.x[0], best = w.scaled[0];
-                        for (int j = 1; j < w.size; j++) {
-                            x = w.scaled[j] > best ? w.x[j] : x;
-                            best = w.scaled[j] > best ? w.scaled[j] : best;
-                        }
-                        const vec y = load(grad.of(b, c, r) + i * LANES + l);
-                        ones += y;
-                        twos += y * x;
+    if (s->norm)  // sums of grad * drop, alone and times the activation that it goes to
+        sum_up(
+            s,
+            [&](int b, int c, int l, int at, vec& ones, vec& twos) {
+                each_window(s, b, c, l, at, [&](int r, int i, const Window& w) {
+                    vec x = w.x[0], best = w.scaled[0];
+                    for (int j = 1; j < w.size; j++) {
+                        x = w.scaled[j] > best ? w.x[j] : x;
+                        best = w.scaled[j] > best ? w.scaled[j] : best;
                     }
-                const vec drop = load(s->drop + at + l);
-                one = sum(ones * drop, one);
-                two = sum(twos * drop, two);
-            }
-            sums[at / LANES * 2] = one;
-            sums[at / LANES * 2 + 1] = two;
-        });
-        for (int c = 0; c < channels; c++) {
-            const auto [one, two] = add_up(sums, s->blocks, channels, c);
-            offset_gradient[c] = one;
-            gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
-        }
-    }
-    each_plane(s->blocks, channels, [&](int b, int c, int at) {
+                    const vec y = load(grad.of(b, c, r) + i * LANES + l);
+                    ones += y;
+                    twos += y * x;
+                });
+                const vec drop = load(s->drop + at);
+                ones *= drop;
+                twos *= drop;
+            },
+            [&](int c, double one, double two) {
+                offset_gradient[c] = one;
+                gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
+            });
+    each_plane(s, [&](int b, int c, int at) {
         float gain = 1, constant = 0, slope = 0;
         if (s->norm) {
             gain = s->gain[c] / s->deviation[c];
@@ -348,30 +347,22 @@ void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient
         }
         const ptrdiff_t step[] = {0, LANES, inside.row, inside.row + LANES};
         for (int l = 0; l < LANES; l += WIDTH) {
-            const float* from = a.of(b, c) + l;
-            float* to = inside.of(b, c) + l;
-            const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
             const vec drop = load(s->drop + at + l) * gain;
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < columns; i++) {
-                    const vec g = load(grad.of(b, c, r) + i * LANES + l);
-                    if (!s->relu) {
-                        store(to + r * inside.row + i * LANES, g);
-                        continue;
-                    }
-                    const Window w(a, s->pool, from, r, i, factor, shift);
-                    const vec best = w.highest();
-                    vec left = g * drop;
-                    float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
-                    for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
-                        const vec mine = w.scaled[j] == best ? left : vec{};
-                        left = w.scaled[j] == best ? vec{} : left;
-                        store(o + step[j],
-                              w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
-                    }
+            float* to = inside.of(b, c) + l;
+            each_window(s, b, c, l, at + l, [&](int r, int i, const Window& w) {
+                vec left = load(grad.of(b, c, r) + i * LANES + l) * drop;
+                float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
+                if (!s->relu) return store(o, left);
+                const vec best = w.highest();
+                for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
+                    const vec mine = w.scaled[j] == best ? left : vec{};
+                    left = w.scaled[j] == best ? vec{} : left;
+                    store(o + step[j], w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
                 }
+            });
         }
     });
+    float* sums = s->space;
     const int size = s->groups * s->size * s->in_channels * 9;
     correlate_all(s->input, inside, sums, s->blocks, s->in_channels, s->groups, s->size, s->rows,
                   s->columns);
