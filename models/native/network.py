@@ -168,9 +168,11 @@ class Step:
         planes = (x, self.activation, inner_output, self.gradient, self.input_gradient)
         running = (norm.running_mean, norm.running_var) if norm else (None, None)
         self.arguments = Arguments(
-            *(blocks, ins, outs, rows, columns, *groups, *back_groups),
-            *(relu is not None, norm is not None, pool is not None, 2 - self.padding),
+            *(blocks, outs, relu is not None, norm is not None, pool is not None),
+            2 - self.padding,
             *((norm.eps, norm.momentum) if norm else (0, 0)),
+            (ins, *groups, rows, columns),
+            (outs, *back_groups, *self.input_gradient.shape[2:4]),
             *map(Plane.of, planes),
             *map(pointer, (*self.parameters, *running, *self.buffers)),
         )
