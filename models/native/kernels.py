@@ -15,11 +15,8 @@ from pathlib import Path
 from torch import Tensor
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
-
 LANES = 16  # images that are worked on at once
-
 WIDEST = 8  # channels that are
 
 
