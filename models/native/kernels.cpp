@@ -90,23 +90,6 @@ inline void pixels(const float* in, Plane s, const float* weights, int channels,
         }
 }
 
-// weights are [groups][in][3][3][CO]
-template <int CO, int WIDE>
-void convolve(const Convolution& n, int blocks, Plane in, const float* weights, const float* bias,
-              bool relu, Plane out) {
-#pragma omp parallel for collapse(2) schedule(static)
-    for (int b = 0; b < blocks; b++)
-        for (int r = 0; r < n.rows; r++)
-            for (int g = 0; g < n.groups; g++)
-                for (int c = 0; c < n.columns; c += WIDE) {
-                    const int at = std::min(c, n.columns - WIDE) * LANES;  // the last may overlap
-                    for (int l = at; l < at + LANES; l += WIDTH)
-                        pixels<CO, WIDE>(in.of(b, 0, r) + l, in, weights + g * n.channels * 9 * CO,
-                                         n.channels, bias + g * CO, relu,
-                                         out.of(b, g * CO, r) + l, out);
-                }
-}
-
 // gradients of weights [CO][one channel of in][3][3] from one block
 template <int CO>
 void correlate(const float* in, Plane s, const float* grad, Plane t, int rows, int columns,
@@ -159,12 +142,23 @@ void conv(const Step* s, bool back) {
                     o >= out ? 0 : back ? s->weight[(c * out + o) * 9 + 8 - k]
                                         : s->weight[(o * in + c) * 9 + k];
     }
+    const Plane from = back ? s->gradient : s->input;
+    const Plane to = back ? s->input_gradient : s->activation;
+    const bool relu = s->relu && !back;
     const int most = (REGISTERS - (REGISTERS == 16 ? 2 : 5)) / size;  // sums that stay in registers
     with_constant<8>(size, [&](auto co) {
         with_constant<4>(std::min({most, n.columns, 4}), [&](auto wide) {
-            convolve<decltype(co)::value, decltype(wide)::value>(
-                n, s->blocks, back ? s->gradient : s->input, packed, bias, !back && s->relu,
-                back ? s->input_gradient : s->activation);
+#pragma omp parallel for collapse(2) schedule(static)
+            for (int b = 0; b < s->blocks; b++)
+                for (int r = 0; r < n.rows; r++)
+                    for (int g = 0; g < n.groups; g++)
+                        for (int c = 0; c < n.columns; c += wide) {
+                            const int at = std::min(c, n.columns - wide) * LANES;  // may overlap
+                            for (int l = at; l < at + LANES; l += WIDTH)
+                                pixels<co, wide>(from.of(b, 0, r) + l, from,
+                                                 packed + g * in * 9 * size, in, bias + g * size,
+                                                 relu, to.of(b, g * size, r) + l, to);
+                        }
         });
     });
 }
@@ -182,8 +176,8 @@ void correlate_all(const Step* s, Plane grad, float* weight_gradient) {
                     const int at = g * n.size + first;
                     float* to = s->space + b * size + at * stride + c * 9;
                     with_constant<8>(std::min(most, n.size - first), [&](auto co) {
-                        correlate<decltype(co)::value>(s->input.of(b, c), s->input, grad.of(b, at),
-                                                       grad, n.rows, n.columns, to, stride);
+                        correlate<co>(s->input.of(b, c), s->input, grad.of(b, at), grad, n.rows,
+                                      n.columns, to, stride);
                     });
                 }
     for (int i = 0; i < s->channels * stride; i++) {
