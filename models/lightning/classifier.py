@@ -17,7 +17,7 @@ Batch = tuple[Tensor, Tensor]  # images, labels
 
 
 class Diverged(ArithmeticError):
-    """The training loss is no longer a finite number."""
+    """The training loss of an epoch is not a finite number."""
 
 
 class Tally(nn.Module):
@@ -66,9 +66,6 @@ class Classifier(pl.LightningModule):
 
     Attributes:
         losses: of each batch of this epoch.
-
-    Raises:
-        Diverged: the loss of an epoch was not finite.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class FusedClassifier(Classifier):
         networks: see NetworkStack.
         optimizers: of each network, from parameters to an optimizer; they may differ in
             their keywords only.
-        options: see Classifier; the same for all networks.
+        loss, options: see Classifier; the same for all networks.
 
     Attributes:
         figures: of the last epoch, by name, one number per network: see FIGURES.
@@ -34,14 +34,18 @@ class FusedClassifier(Classifier):
     """
 
     def __init__(
-        self, networks: list[nn.Module], optimizers: list[partial[Optimizer]], **options: Any
+        self,
+        networks: list[nn.Module],
+        optimizers: list[partial[Optimizer]],
+        loss: Loss = F.cross_entropy,
+        **options: Any,
     ) -> None:
         # neighbours with the same optimizer share a parameter group
         alike = groupby(optimizers, key=lambda make: sorted(make.keywords.items()))
         groups = [list(group) for _, group in alike]
         stack = NetworkStack(networks, [len(group) for group in groups])
-        shape = (len(networks),)
-        super().__init__(stack, optimizers[0], score=score_each, networks=shape, **options)
+        options |= {"loss": partial(loss_each, loss), "networks": (len(networks),)}
+        super().__init__(stack, optimizers[0], **options)
         self.keywords_of_group = [group[0].keywords for group in groups]
         self.group_of = [i for i, group in enumerate(groups) for _ in group]
         self.figures: dict[str, list[float]] = {}
@@ -73,13 +77,10 @@ class FusedClassifier(Classifier):
         self.best = {name: tensor.to(self.device) for name, tensor in checkpoint["best"].items()}
 
 
-def score_each(
-    outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy
-) -> tuple[Tensor, Tensor]:
-    """[K, N, classes], [K, N] or [N] -> mean loss [K], number of correct answers [K]."""
+def loss_each(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:
+    """[K, N, classes], [K, N] or [N] -> mean loss of each network [K]."""
     labels = labels.expand(outputs.shape[:2])
-    correct = (outputs.argmax(2) == labels).sum(1)
     if loss is not F.cross_entropy:
-        return torch.stack([loss(*pair) for pair in zip(outputs, labels, strict=True)]), correct
+        return torch.stack([loss(*pair) for pair in zip(outputs, labels, strict=True)])
     losses = F.cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none")
-    return losses.view(labels.shape).mean(1), correct
+    return losses.view(labels.shape).mean(1)

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 
 def score(outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> Scores:
-    """[N, K], [N] -> mean loss [], number of correct answers []."""
-    return loss(outputs, labels), (outputs.argmax(1) == labels).sum()
+    """[(K,) N, classes], [(K,) N] -> mean loss [(K)], number of correct answers [(K)]."""
+    return loss(outputs, labels), (outputs.argmax(-1) == labels).sum(-1)
 
 
 class Learner:
@@ -49,7 +49,6 @@ class Learner:
             "all": these, or else torch.compile; "compiler": torch.compile, for precisions that
             our kernels do not have; None: plain PyTorch.
         loss: outputs [N, K], labels [N] -> mean loss [].
-        score: see the function of this name.
 
     Attributes:
         batches: of this epoch, counted by what trained them: see `backend`.
@@ -63,10 +62,9 @@ class Learner:
         batch_size: int = 1,
         compiled: str | None = None,
         loss: Loss = F.cross_entropy,
-        score: Callable[[Tensor, Tensor, Loss], Scores] = score,
     ) -> None:
         self.network, self.normalize, self.augmentation = network, normalize, augmentation
-        self.batch_size, self.compiled, self.loss, self.score = batch_size, compiled, loss, score
+        self.batch_size, self.compiled, self.loss = batch_size, compiled, loss
         self.batches: Counter[str] = Counter()
         self.native: NativeNetwork | None = None
         self.plain: Program = partial(self._learn, network)
@@ -90,7 +88,7 @@ class Learner:
         return program(images, labels)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> Scores:
-        return self.score(self.outputs(images), labels, self.loss)
+        return score(self.outputs(images), labels, self.loss)
 
     def outputs(self, images: Tensor) -> Tensor:
         """uint8 [N, C, H, W] -> outputs [N, K], by our kernels where training uses them."""
@@ -100,7 +98,7 @@ class Learner:
         if self.augmentation is not None:  # the images of several networks as one batch
             augmented = self.augmentation(images.flatten(0, -4).float())
             images = augmented.unflatten(0, labels.shape)
-        return self.score(network(self.normalize(images)), labels, self.loss)
+        return score(network(self.normalize(images)), labels, self.loss)
 
     def _fastest(self, images: Tensor, labels: Tensor) -> tuple[str, Program]:
         """Name and program of what is fastest for batches such as these."""
@@ -129,9 +127,8 @@ class Learner:
         return explained("eager", errors), self.plain
 
     def _try(self, program: Program, images: Tensor, labels: Tensor) -> None:
-        """Run both passes of a step as often as it takes to record a CUDA graph and to replay it.
-
-        Nothing is left of it in the weights, the buffers and the random numbers."""
+        """Run both passes of a step as often as it takes to record a CUDA graph and to replay it;
+        nothing is left of it in the weights, the buffers and the random numbers."""
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         before = {buffer: buffer.clone() for buffer in self.network.buffers()}
         try:
@@ -146,8 +143,8 @@ class Learner:
 
 def explained(name: str, errors: list[Exception]) -> str:
     """The name of a program with the reasons why it is not a faster one, which are logged."""
-    lines = [(str(error).strip() or type(error).__name__).splitlines()[0] for error in errors]
     if errors:
+        lines = [(str(error).strip() or type(error).__name__).splitlines()[0] for error in errors]
         name = f"{name}, as {'; '.join(dict.fromkeys(lines))}"
         log.warning("training is slower than it could be: %s", name)
     return name

@@ -18,6 +18,9 @@ class BlockNet(nn.Sequential):
 
     Activation and norm follow each convolution of a block; Dropout2d follows the block.
 
+    float [N, in_channels, image_size, image_size] -> logits [N, num_classes]. ValueError where an
+    argument is out of range, or the image is too small for the network.
+
     Args:
         widths: output channels of each block.
         scale: a factor for all widths, which are rounded, to at least one channel.
@@ -34,12 +37,6 @@ class BlockNet(nn.Sequential):
         global_average_pool: average the last map; False: a convolution over the whole map
             (the same as flatten and linear) gives the logits.
         num_classes, in_channels, image_size: classes; channels and side of the images, in pixels.
-
-    Shapes:
-        float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
-
-    Raises:
-        ValueError: an argument is out of range, or the image is too small for the network.
     """
 
     @checked

@@ -13,6 +13,9 @@ from models.checks import Positive, Probability, Sizes, checked
 class ConvNet(nn.Sequential):
     """Convolutions, each with optional BatchNorm2d, ReLU and optional max pool, then dense layers.
 
+    float [N, in_channels, image_size, image_size] -> logits [N, num_classes]. ValueError where an
+    argument is out of range, or the image is too small for the network.
+
     Args:
         widths, kernels, paddings: output channels, side of the kernel, and zeros around the input
             of each convolution.
@@ -24,12 +27,6 @@ class ConvNet(nn.Sequential):
         batch_norm: whether BatchNorm2d follows each convolution, ahead of its ReLU.
         resize: the image is first scaled to this side, in pixels; None: it is not scaled.
         num_classes, in_channels, image_size: see BlockNet.
-
-    Shapes:
-        float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
-
-    Raises:
-        ValueError: an argument is out of range, or the image is too small for the network.
     """
 
     @checked

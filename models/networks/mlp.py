@@ -20,6 +20,8 @@ Activation = Literal[tuple(ACTIVATIONS)]
 class MLP(nn.Sequential):
     """Dense layers, each but the last one followed by an activation, BatchNorm1d and Dropout.
 
+    float [N, in_channels, image_size, image_size] -> [N, num_classes].
+
     Args:
         widths: outputs of each hidden layer.
         activation: of the hidden layers.
@@ -28,9 +30,6 @@ class MLP(nn.Sequential):
         dropout: probability that Dropout drops an output of a hidden layer.
         uniform: initial weights and biases are from -uniform to uniform; None: as in PyTorch.
         num_classes, in_channels, image_size: see BlockNet.
-
-    Shapes:
-        float [N, in_channels, image_size, image_size] -> [N, num_classes].
     """
 
     @checked

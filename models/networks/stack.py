@@ -11,13 +11,12 @@ from torch.func import functional_call, stack_module_state, vmap
 class NetworkStack(nn.Module):
     """K networks whose weights of one name lie in one tensor, so that one kernel serves all.
 
+    float [K, N, C, H, W], or [N, C, H, W] for all -> outputs [K, N, classes].
+
     Args:
         networks: of one architecture, except for the p of their dropout; with initial weights.
         group_sizes: the networks, in their order, are split into groups of these sizes; each
             group has tensors of its own, so that it can have its own learning rate.
-
-    Shapes:
-        float [K, N, C, H, W], or [N, C, H, W] for all -> outputs [K, N, classes].
     """
 
     def __init__(self, networks: Sequence[nn.Module], group_sizes: Sequence[int]) -> None:
@@ -57,12 +56,8 @@ class NetworkStack(nn.Module):
 
 
 class TensorDropout(nn.Module):
-    """Dropout whose p is a tensor, so that it can differ between the networks of a stack.
-
-    Args:
-        p: probability of a drop.
-        channels: whether whole channels are dropped, as Dropout2d does, or single values.
-    """
+    """Dropout whose p is a tensor, so that it can differ between the networks of a stack; of whole
+    `channels`, as Dropout2d drops them, or of single values."""
 
     def __init__(self, p: float, channels: bool) -> None:
         super().__init__()
