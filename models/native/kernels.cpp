@@ -255,7 +255,7 @@ extern "C" {
 
 // `drop` is what Dropout2d multiplies with; in evaluation it is 1, and the norm is the running one.
 void forward(const Step* s, int training) {
-    const int channels = s->channels, rows = s->ahead.rows, columns = s->ahead.columns;
+    const int rows = s->ahead.rows, columns = s->ahead.columns;
     conv(s, false);
     if (!s->relu) return;
     const Plane a = s->activation;
@@ -280,7 +280,8 @@ void forward(const Step* s, int training) {
                     s->momentum * (float(variance * count / (count - 1)) - s->running_var[c]);
             });
     }
-    for (int c = 0; c < channels; c++) {
+    const Plane out = s->output;
+    each_vector(s, [&](int b, int c, int l, int at) {
         float factor = 1, shift = 0;
         if (s->norm) {
             const float deviation =
@@ -288,17 +289,9 @@ void forward(const Step* s, int training) {
             factor = s->gain[c] / deviation;
             shift = s->offset[c] - (training ? s->mean[c] : s->running_mean[c]) * factor;
         }
-        for (int b = 0; b < s->blocks; b++) {
-            const int at = (b * channels + c) * LANES;
-            for (int i = at; i < at + LANES; i++) {
-                const float drop = training ? s->drop[i] : 1;
-                s->factor[i] = drop * factor;
-                s->shift[i] = drop * shift;
-            }
-        }
-    }
-    const Plane out = s->output;
-    each_vector(s, [&](int b, int c, int l, int at) {
+        const vec drop = training ? load(s->drop + at) : all(1);
+        store(s->factor + at, drop * factor);
+        store(s->shift + at, drop * shift);
         each_window(s, b, c, l, at, [&](int r, int i, const Window& w) {
             store(out.of(b, c, r) + i * LANES + l, w.highest());
         });
