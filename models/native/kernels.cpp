@@ -18,8 +18,9 @@ struct Plane {  // an activation; strides of blocks, channels and rows
     float* of(int b, int c, int r = 0) const { return at + b * block + c * channel + r * row; }
 };
 
-// Output channels are computed in `groups` of `size`, at most 8, of which the last may be too many.
-struct Convolution { int channels, groups, size, rows, columns; };  // of the input; of the result
+// channels of the input; the result's, in `groups` of `size`, at most 8, of which the last may be
+// too many; and its rows and columns
+struct Convolution { int channels, groups, size, rows, columns; };
 
 struct Step {
     int blocks, channels, relu, norm, pool, border;  // border: of the gradient
@@ -148,16 +149,17 @@ void conv(const Step* s, bool back) {
     const int most = (REGISTERS - (REGISTERS == 16 ? 2 : 5)) / size;  // sums that stay in registers
     with_constant<8>(size, [&](auto co) {
         with_constant<4>(std::min({most, n.columns, 4}), [&](auto wide) {
+            constexpr int CO = decltype(co)::value, WIDE = decltype(wide)::value;
 #pragma omp parallel for collapse(2) schedule(static)
             for (int b = 0; b < s->blocks; b++)
                 for (int r = 0; r < n.rows; r++)
                     for (int g = 0; g < n.groups; g++)
-                        for (int c = 0; c < n.columns; c += wide) {
-                            const int at = std::min(c, n.columns - wide) * LANES;  // may overlap
+                        for (int c = 0; c < n.columns; c += WIDE) {
+                            const int at = std::min(c, n.columns - WIDE) * LANES;  // may overlap
                             for (int l = at; l < at + LANES; l += WIDTH)
-                                pixels<co, wide>(from.of(b, 0, r) + l, from,
-                                                 packed + g * in * 9 * size, in, bias + g * size,
-                                                 relu, to.of(b, g * size, r) + l, to);
+                                pixels<CO, WIDE>(from.of(b, 0, r) + l, from,
+                                                 packed + g * in * 9 * CO, in, bias + g * CO, relu,
+                                                 to.of(b, g * CO, r) + l, to);
                         }
         });
     });
@@ -176,8 +178,8 @@ void correlate_all(const Step* s, Plane grad, float* weight_gradient) {
                     const int at = g * n.size + first;
                     float* to = s->space + b * size + at * stride + c * 9;
                     with_constant<8>(std::min(most, n.size - first), [&](auto co) {
-                        correlate<co>(s->input.of(b, c), s->input, grad.of(b, at), grad, n.rows,
-                                      n.columns, to, stride);
+                        correlate<decltype(co)::value>(s->input.of(b, c), s->input, grad.of(b, at),
+                                                       grad, n.rows, n.columns, to, stride);
                     });
                 }
     for (int i = 0; i < s->channels * stride; i++) {
