@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on the device that holds it.
+"""What is done to a whole batch at once, on the device that holds it, before the network sees it.
 
 Random augmentations are active in training mode only, and map float [N, C, H, W] to the same shape.
 """
@@ -17,8 +17,23 @@ from models.checks import Odd, checked
 Pair = Field(min_length=2, max_length=2)
 
 
+class Normalize(nn.Module):
+    """uint8 images, or float from 0 to 255, [N, C, H, W] -> float of zero mean and unit deviation.
+
+    `mean`, `std`: of the pixels once they are scaled to 0..1.
+    """
+
+    @checked
+    def __init__(self, mean: float, std: Annotated[float, Field(gt=0)]) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images / 255 - self.mean) / self.std
+
+
 class RandomAffine(nn.Module):
-    """Rotates, shifts and scales each image about its centre, by its own random amounts.
+    """Rotates, shifts and scales each image about its centre, by amounts of its own.
 
     Every amount is drawn uniformly. Pixels from outside the image are zero (black).
 
@@ -26,7 +41,6 @@ class RandomAffine(nn.Module):
         degrees: rotation between -degrees and +degrees.
         translate: shift along each axis, at most this fraction of the side.
         scale: size between 1 - scale and 1 + scale.
-        mode: interpolation.
     """
 
     @checked
@@ -61,11 +75,9 @@ def pixel_centres(count: int, device: torch.device) -> Tensor:
 
 
 class GaussianBlur(nn.Module):
-    """Blurs each image with its own deviation, drawn uniformly; edges are mirrored.
+    """Blurs each image with a deviation of its own, drawn uniformly; edges are mirrored.
 
-    Args:
-        kernel: width and height of the kernel in pixels.
-        sigma: lowest and highest deviation in pixels.
+    `kernel`: its width and height; `sigma`: lowest and highest deviation; all in pixels.
     """
 
     @checked

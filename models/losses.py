@@ -19,15 +19,11 @@ class CrossEntropy(nn.CrossEntropyLoss):
 
 
 class SquaredError(nn.Module):
-    """Squared differences between outputs and one-hot targets.
+    """[N, K], int64 [N] -> [], the mean squared difference between outputs and one-hot targets.
 
-    Args:
-        gradient: "mean": of the mean over all outputs of a batch; "sum": of the sum over all
-            outputs, 2 (output - target) each. With "sum", a batch moves the weights as far as its
-            images would one by one: at a small learning rate all batch sizes follow one path.
-
-    Shapes:
-        [N, K], int64 [N] -> [], the mean over all outputs, whichever gradient it has.
+    `gradient`: "mean": that of this mean; "sum": that of the sum over all outputs of a batch. Then
+    a batch moves the weights as far as its images would one by one: at a small learning rate all
+    batch sizes follow one path.
     """
 
     @checked

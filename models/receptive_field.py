@@ -13,9 +13,7 @@ def receptive_field(layers: Iterable[nn.Module], image_size: int) -> int:
     Neural Networks", Distill 2019). It may exceed the image, whose surroundings are padding. A
     linear layer, or a pool to one pixel as in squeeze and excitation, sees all of its input.
 
-    Args:
-        layers: the leaf modules in the order in which they run, one after another.
-        image_size: side of the image, in pixels.
+    `layers`: the leaf modules in the order in which they run, one after another.
     """
     field, jump = 1, 1
     for layer in layers:

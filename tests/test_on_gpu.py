@@ -16,7 +16,7 @@ from experiments.budget.network import build_network
 from experiments.cli.config import build
 from experiments.data.images import ImageData, load
 from experiments.training.trainer import fuse, make_module, set_precision
-from models.lightning.steps import TrainingSteps
+from models.lightning.classifier import Classifier
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)
@@ -39,7 +39,7 @@ def images() -> ImageData:
     return load(configure("train"))[0]
 
 
-def train(data: ImageData, *overrides: str, seeds: int = 1, callback=None) -> TrainingSteps:
+def train(data: ImageData, *overrides: str, seeds: int = 1, callback=None) -> Classifier:
     """An epoch of step 13 on all of MNIST; of so many networks as one program, if not of one."""
     cfg = configure("train", "step=s13", "trainer.max_epochs=1", *overrides)
     set_precision(cfg, GPU)
@@ -67,7 +67,7 @@ def train(data: ImageData, *overrides: str, seeds: int = 1, callback=None) -> Tr
     return module
 
 
-def losses(module: TrainingSteps) -> Tensor:
+def losses(module: Classifier) -> Tensor:
     return torch.stack(module.losses).cpu()
 
 

@@ -41,8 +41,7 @@ class CSVFolder:
 def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
     """Images uint8 [N, H, W], and int64 labels [N], or None if the file has no labels.
 
-    Raises:
-        UserError: the file cannot be read, or names the row and column of a bad cell.
+    UserError names the row and column of a bad cell.
     """
     try:
         if not path.is_file():

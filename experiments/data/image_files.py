@@ -10,7 +10,6 @@ from experiments.cli.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
-
 MIDDLE = 127.5  # between dark and light
 
 
@@ -27,19 +26,17 @@ def find(path: Path) -> list[Path]:
 def read(paths: list[Path], size: int) -> tuple[np.ndarray, list[str]]:
     """Images uint8 [N, size, size], and notes on files that were not read as they are.
 
-    Raises:
-        UserError: files cannot be read; all of them are named.
+    UserError names all files that cannot be read.
     """
     images, notes, problems = [], [], []
     for path in paths:
         try:
             image, note = _read(path, size)
+            images.append(image)
+            notes += [f"{path}: {note}"] if note else []
         except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
             kinds = ", ".join(FORMATS)
             problems.append(f"{path}: cannot be read as {kinds}: {one_line(error)}")
-            continue
-        images.append(image)
-        notes += [f"{path}: {note}"] if note else []
     if problems:
         raise UserError("; ".join(problems))
     return np.stack(images), notes

@@ -107,18 +107,17 @@ def load(cfg: DictConfig) -> tuple[ImageData, str]:
     Raises:
         UserError: the data cannot be fetched or read, or differ from what `data` states.
     """
-    fetch(cfg.data)
+    data = cfg.data
+    fetch(data)
     train, val, test = _read(cfg, "train"), _read(cfg, "val"), None
-    if cfg.data.holdout is not None:
-        test = val
-        train, val = _hold_out(train, cfg.data.holdout)
-    digest = hashlib.sha256()
+    if data.holdout is not None:
+        test, (train, val) = val, _hold_out(train, data.holdout)
+    read = hashlib.sha256()
     for tensor in (*train, *val, *(test or ())):
-        digest.update(tensor.numpy())
-    shuffle = cfg.data.shuffle is not False
-    data = ImageData(train, val, cfg.data.batch_size, cfg.data.eval_batch_size, shuffle, test)
-    keep_digest(cfg, digest.hexdigest()[:12])
-    return data, digest.hexdigest()[:12]
+        read.update(tensor.numpy())
+    digest, shuffle = read.hexdigest()[:12], data.shuffle is not False
+    keep_digest(cfg, digest)
+    return ImageData(train, val, data.batch_size, data.eval_batch_size, shuffle, test), digest
 
 
 def _hold_out(images: Images, count: int) -> tuple[Images, Images]:
@@ -127,7 +126,7 @@ def _hold_out(images: Images, count: int) -> tuple[Images, Images]:
     if count >= total:
         raise UserError(f"data.holdout is {count:,}, but there are {total:,} training images")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
-    kept, held = order[count:].sort().values, order[:count].sort().values
+    kept, held = (part.sort().values for part in (order[count:], order[:count]))
     return Images(*(part[kept] for part in images)), Images(*(part[held] for part in images))
 
 

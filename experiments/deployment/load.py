@@ -26,8 +26,8 @@ from experiments.deployment.find import find
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.run import CONFIG, WEIGHTS
 from experiments.tracking.store import Store
+from models.augmentation import Normalize
 from models.losses import CrossEntropy
-from models.normalize import Normalize
 
 # what a network takes: the keys of `data` that must be numbers, with their types
 IMAGES = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}

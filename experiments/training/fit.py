@@ -29,8 +29,7 @@ from experiments.tracking.wrong import Wrong, log_wrong
 from experiments.training import trainer
 from experiments.training.history import History
 from experiments.training.resume import BEST, LAST, LOG, Member, explained, locked, start_anew
-from models.lightning.classifier import Diverged
-from models.lightning.steps import TrainingSteps
+from models.lightning.classifier import Classifier, Diverged
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +154,7 @@ def tracked(member: Member, store: Store, program: Path) -> Iterator[TrackedRun]
 
 
 def conclude(
-    member: Member, index: int, trained: TrainingSteps, data: ImageData, history: History
+    member: Member, index: int, trained: Classifier, data: ImageData, history: History
 ) -> None:
     """Score the weights that a run exports, once: on the test images, if others chose the epoch.
 

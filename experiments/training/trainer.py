@@ -29,7 +29,6 @@ from experiments.training.history import History
 from experiments.training.resume import BEFORE, Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
-from models.lightning.steps import TrainingSteps
 from models.networks.stack import take
 
 SECONDS = 0.5  # between updates of the progress line: each one waits for the device
@@ -55,7 +54,7 @@ def fuse(
     return FusedClassifier(list(networks), optimizers, compiled=compiled, **recipe(cfgs[0]))
 
 
-def exported(module: TrainingSteps, member: Member, index: int, best: Path | None) -> Classifier:
+def exported(module: Classifier, member: Member, index: int, best: Path | None) -> Classifier:
     """A module with the weights that run `index` exports: of the last epoch, or with `best`, the
     checkpoint of its best epoch, of that one."""
     if isinstance(module, FusedClassifier):
@@ -144,7 +143,7 @@ def objects(cfg: DictConfig, key: str) -> list[Any]:
     return found if isinstance(found, list) else [found] if found else []
 
 
-def fit_from(last: Path, trainer: pl.Trainer, module: TrainingSteps, data: ImageData) -> None:
+def fit_from(last: Path, trainer: pl.Trainer, module: Classifier, data: ImageData) -> None:
     """Train from the last whole checkpoint, if any; UserError: Lightning refuses the settings."""
     try:
         trainer.fit(module, data, ckpt_path=find_whole(last), weights_only=True)

@@ -1,63 +1,148 @@
 """The Lightning module that trains any network to classify images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.lightning.steps import Tally, TrainingSteps
+from models.augmentation import Normalize
+from models.lightning.learner import Learner
+from models.schedules import MakeSchedule, make_schedule, steps_every_batch
 from models.seeding import seed_epoch
+
+Batch = tuple[Tensor, Tensor]  # images, labels
 
 
 class Diverged(ArithmeticError):
-    """The training loss is no longer a finite number."""
+    """The training loss of an epoch is not a finite number."""
 
 
-class Classifier(TrainingSteps):
+class Tally(nn.Module):
+    """Sums of loss and correct answers, kept on the device so that no batch waits for the host.
+
+    `shape`: of what is counted: () for one network, (K,) for K networks.
+    """
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.register_buffer("sums", torch.zeros(2, *shape), persistent=False)
+        self.reset()
+
+    def reset(self) -> None:
+        self.sums.zero_()
+        self.loss, self.correct = self.sums  # views of it, on the device where it is now
+        self.images = 0
+
+    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
+        """loss: mean over the batch, detached; correct: answers in it; images: its size."""
+        self.loss.add_(loss * images)
+        self.correct.add_(correct)
+        self.images += images
+
+    def means(self) -> Tensor:
+        """[2, *shape]: mean loss, and accuracy from 0 to 1, over the images since the reset."""
+        return self.sums / self.images
+
+
+class Classifier(pl.LightningModule):
     """Trains a network by cross entropy, or another loss.
 
     Logs train/loss, train/acc, val/loss and val/acc once an epoch, and test/loss and test/acc, as
-    means over all images.
-    train/acc is measured during training, with augmentation and dropout active.
+    means over all images. train/acc is measured during training, with augmentation and dropout
+    active. It optimizes by itself, as Lightning's automatic optimization takes as long again as
+    all else that Lightning does around a batch.
 
     Args:
         network: normalised float [N, C, H, W] -> outputs [N, K].
         optimizer: from parameters to an optimizer.
         seed: of each epoch's random numbers, see `seed_epoch`.
-        options: see TrainingSteps.
+        scheduler: from an optimizer to a schedule, see `steps_every_batch`.
+        mean, std: see Normalize.
+        networks: the shape of a batch's loss: () for one network, (K,) for a stack of K.
+        augmentation, options: see Learner.
 
-    Raises:
-        Diverged: the loss of an epoch was not finite.
+    Attributes:
+        losses: of each batch of this epoch.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Iterable], Optimizer],
         seed: int = 0,
+        scheduler: MakeSchedule | None = None,
+        augmentation: nn.Module | None = None,
+        mean: float = 0.0,
+        std: float = 1.0,
+        networks: tuple[int, ...] = (),
         **options: Any,
     ) -> None:
-        super().__init__(network, **options)
-        self.optimizer, self.seed = optimizer, seed
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.optimizer, self.seed = network, optimizer, seed
+        self.augmentation, self.normalize = augmentation, Normalize(mean, std)
+        self.learn = Learner(network, self.normalize, augmentation, **options)
+        self.make_scheduler, self.every_batch = scheduler, steps_every_batch(scheduler)
+        self.losses: list[Tensor] = []
+        self.train_tally, self.val_tally = Tally(*networks), Tally(*networks)
 
-    def make_optimizer(self) -> Optimizer:
-        return self.optimizer(self.network.parameters())
+    def parameter_groups(self) -> Iterable:
+        return self.network.parameters()
+
+    def configure_optimizers(self) -> Optimizer | dict[str, Any]:
+        optimizer = self.optimizer(self.parameter_groups())
+        if self.make_scheduler is None:
+            return optimizer
+        batches = int(self.trainer.estimated_stepping_batches)
+        schedule = make_schedule(self.make_scheduler, optimizer, batches)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
+        self.train_tally.reset()
+        self.losses = []
+        self.learn.batches.clear()
         seed_epoch(self.seed, self.current_epoch)
 
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        images, labels = batch
+        optimizer = self.optimizers()
+        optimizer.zero_grad()  # first: a CUDA graph overwrites the gradients of the last pass
+        loss, correct = self.learn(images, labels)
+        kept = loss.detach().clone()  # a CUDA graph overwrites the loss
+        self.losses.append(kept)
+        self.train_tally.add(kept, correct, labels.shape[-1])
+        # networks of a stack share no weight: each has a gradient of its own loss
+        self.manual_backward(loss, torch.ones_like(loss))
+        optimizer.step()
+        if self.every_batch:
+            self.lr_schedulers().step()
+        return kept
+
     def on_train_epoch_end(self) -> None:
-        super().on_train_epoch_end()
+        self.end_epoch()
         self.log_means("train", self.train_tally)
-        loss = self.train_tally.sums[0]
+        loss = self.train_tally.loss
         if not torch.isfinite(loss):
             raise Diverged(f"the training loss became {loss:.3g} in epoch {self.current_epoch + 1}")
 
+    def end_epoch(self) -> None:
+        if self.make_scheduler and not self.every_batch:
+            self.lr_schedulers().step()
+
+    def on_validation_epoch_start(self) -> None:
+        self.val_tally.reset()
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        images, labels = batch
+        self.val_tally.add(*self.learn.evaluate(images, labels), len(labels))
+
     def on_validation_epoch_end(self) -> None:
         self.log_means("val", self.val_tally)
+
+    on_test_epoch_start, test_step = on_validation_epoch_start, validation_step
 
     def on_test_epoch_end(self) -> None:
         self.log_means("test", self.val_tally)
@@ -65,3 +150,8 @@ class Classifier(TrainingSteps):
     def log_means(self, stage: str, tally: Tally) -> None:
         loss, accuracy = tally.means()
         self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})
+
+    def progress(self, stage: str = "train") -> list[float]:
+        """Mean loss and accuracy so far in this epoch, over all networks; waits for the device."""
+        tally = self.train_tally if stage == "train" else self.val_tally
+        return tally.means().view(2, -1).mean(1).tolist()

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from models.lightning.classifier import Classifier
 from models.lightning.learner import Loss
-from models.lightning.steps import TrainingSteps
 from models.networks.stack import NetworkStack
 
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
-class FusedClassifier(TrainingSteps):
+class FusedClassifier(Classifier):
     """Trains K networks, each as Classifier would train it alone, and on its own batches.
 
     A network that diverges does not disturb the others.
@@ -25,7 +25,7 @@ class FusedClassifier(TrainingSteps):
         networks: see NetworkStack.
         optimizers: of each network, from parameters to an optimizer; they may differ in
             their keywords only.
-        options: see TrainingSteps; the same for all networks.
+        loss, options: see Classifier; the same for all networks.
 
     Attributes:
         figures: of the last epoch, by name, one number per network: see FIGURES.
@@ -34,23 +34,29 @@ class FusedClassifier(TrainingSteps):
     """
 
     def __init__(
-        self, networks: list[nn.Module], optimizers: list[partial[Optimizer]], **options: Any
+        self,
+        networks: list[nn.Module],
+        optimizers: list[partial[Optimizer]],
+        loss: Loss = F.cross_entropy,
+        **options: Any,
     ) -> None:
         # neighbours with the same optimizer share a parameter group
         alike = groupby(optimizers, key=lambda make: sorted(make.keywords.items()))
         groups = [list(group) for _, group in alike]
         stack = NetworkStack(networks, [len(group) for group in groups])
-        super().__init__(stack, score=score_each, networks=(len(networks),), **options)
-        self.optimizer_of_group = [group[0] for group in groups]
+        options |= {"loss": partial(loss_each, loss), "networks": (len(networks),)}
+        super().__init__(stack, optimizers[0], **options)
+        self.keywords_of_group = [group[0].keywords for group in groups]
         self.group_of = [i for i, group in enumerate(groups) for _ in group]
         self.figures: dict[str, list[float]] = {}
         self.best: dict[str, Tensor] = {}
 
-    def make_optimizer(self) -> Optimizer:
-        groups = zip(self.network.groups, self.optimizer_of_group, strict=True)
-        return self.optimizer_of_group[0](
-            [{"params": list(parameters), **make.keywords} for parameters, make in groups]
-        )
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        groups = zip(self.network.groups, self.keywords_of_group, strict=True)
+        return [{"params": list(parameters), **keywords} for parameters, keywords in groups]
+
+    def on_train_epoch_end(self) -> None:
+        self.end_epoch()
 
     def on_validation_epoch_end(self) -> None:
         means = torch.cat((self.train_tally.means(), self.val_tally.means()))
@@ -71,13 +77,10 @@ class FusedClassifier(TrainingSteps):
         self.best = {name: tensor.to(self.device) for name, tensor in checkpoint["best"].items()}
 
 
-def score_each(
-    outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy
-) -> tuple[Tensor, Tensor]:
-    """[K, N, classes], [K, N] or [N] -> mean loss [K], number of correct answers [K]."""
+def loss_each(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:
+    """[K, N, classes], [K, N] or [N] -> mean loss of each network [K]."""
     labels = labels.expand(outputs.shape[:2])
-    correct = (outputs.argmax(2) == labels).sum(1)
     if loss is not F.cross_entropy:
-        return torch.stack([loss(*pair) for pair in zip(outputs, labels, strict=True)]), correct
+        return torch.stack([loss(*pair) for pair in zip(outputs, labels, strict=True)])
     losses = F.cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none")
-    return losses.view(labels.shape).mean(1), correct
+    return losses.view(labels.shape).mean(1)

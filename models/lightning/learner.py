@@ -1,7 +1,7 @@
 """The computation of a training step, from bytes to the loss, on the fastest backend."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -13,49 +13,42 @@ from models.native.kernels import NoKernels
 from models.native.network import NativeNetwork
 
 Scores = tuple[Tensor, Tensor]  # mean loss, number of correct answers
-
-Program = Callable[[Tensor, Tensor], Scores]
-
+Program = Callable[[Tensor, Tensor], Scores]  # of images and labels
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 # what torch.compile makes, the fastest first: on a GPU the launches of many small kernels take
 # longer than their work
-COMPILED = defaultdict(
-    tuple,
-    cpu=[("torch.compile", None)],
-    cuda=[
+COMPILED = {
+    "cpu": [("torch.compile", None)],
+    "cuda": [
         ("CUDA graphs", {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}),
         ("torch.compile", None),
     ],
-)
+}
 
 log = logging.getLogger(__name__)
 
 
 def score(outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> Scores:
-    """[N, K], [N] -> mean loss [], number of correct answers []."""
-    return loss(outputs, labels), (outputs.argmax(1) == labels).sum()
+    """[(K,) N, classes], [(K,) N] -> mean loss [(K)], number of correct answers [(K)]."""
+    return loss(outputs, labels), (outputs.argmax(-1) == labels).sum(-1)
 
 
 class Learner:
     """Augments, normalises and classifies a batch, and scores the outputs.
 
-    Not a module: it has no weights of its own, and is no part of a checkpoint.
+    uint8 [N, C, H, W], int64 [N] -> mean loss [], number of correct answers []. It is no module:
+    it has no weights of its own, and is no part of a checkpoint.
 
     Args:
         network: normalised float [N, C, H, W] -> outputs [N, K]; or a NetworkStack, whose
             images, labels, outputs and scores have one more dimension in front.
-        normalize: float [N, C, H, W], 0 to 255 -> the same, normalised.
-        augmentation: float [N, C, H, W], 0 to 255 -> the same; None: none.
+        normalize, augmentation: float [N, C, H, W], 0 to 255 -> the same.
         batch_size: of training; batches of another size, such as a smaller last one, run eagerly.
         compiled: "native": on a CPU, our own kernels where they can run the network;
             "all": these, or else torch.compile; "compiler": torch.compile, for precisions that
             our kernels do not have; None: plain PyTorch.
         loss: outputs [N, K], labels [N] -> mean loss [].
-        score: outputs, labels and a loss -> mean loss, number of correct answers.
-
-    Shapes:
-        uint8 [N, C, H, W], int64 [N] -> mean loss [], number of correct answers [].
 
     Attributes:
         batches: of this epoch, counted by what trained them: see `backend`.
@@ -69,10 +62,9 @@ class Learner:
         batch_size: int = 1,
         compiled: str | None = None,
         loss: Loss = F.cross_entropy,
-        score: Callable[[Tensor, Tensor, Loss], Scores] = score,
     ) -> None:
         self.network, self.normalize, self.augmentation = network, normalize, augmentation
-        self.batch_size, self.compiled, self.loss, self.score = batch_size, compiled, loss, score
+        self.batch_size, self.compiled, self.loss = batch_size, compiled, loss
         self.batches: Counter[str] = Counter()
         self.native: NativeNetwork | None = None
         self.plain: Program = partial(self._learn, network)
@@ -83,7 +75,7 @@ class Learner:
         """What trained most batches of this epoch: "native" (our kernels), "CUDA graphs" (of what
         torch.compile made), "torch.compile" or "eager"; with ", as" and the reason where a faster
         one failed."""
-        return next((name for name, _ in self.batches.most_common(1)), self.name)
+        return max(self.batches, key=self.batches.get, default=self.name)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Scores:
         """The forward pass of a training step."""
@@ -96,7 +88,7 @@ class Learner:
         return program(images, labels)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> Scores:
-        return self.score(self.outputs(images), labels, self.loss)
+        return score(self.outputs(images), labels, self.loss)
 
     def outputs(self, images: Tensor) -> Tensor:
         """uint8 [N, C, H, W] -> outputs [N, K], by our kernels where training uses them."""
@@ -106,10 +98,10 @@ class Learner:
         if self.augmentation is not None:  # the images of several networks as one batch
             augmented = self.augmentation(images.flatten(0, -4).float())
             images = augmented.unflatten(0, labels.shape)
-        return self.score(network(self.normalize(images)), labels, self.loss)
+        return score(network(self.normalize(images)), labels, self.loss)
 
     def _fastest(self, images: Tensor, labels: Tensor) -> tuple[str, Program]:
-        """The fastest program for batches such as these, with its name."""
+        """Name and program of what is fastest for batches such as these."""
         errors: list[Exception] = []
         if images.device.type == "cpu" and self.compiled != "compiler":
             try:
@@ -119,7 +111,8 @@ class Learner:
                 errors.append(error)
             except ValueError:  # our kernels cannot run this network
                 pass
-        for name, options in COMPILED[images.device.type] if self.compiled != "native" else ():
+        compiled = () if self.compiled == "native" else COMPILED.get(images.device.type, ())
+        for name, options in compiled:
             # Dynamo keeps 8 programs of a function, those of runs before included, and then runs
             # it eagerly; `fullgraph` makes an error of that and of all else that is not compiled
             torch.compiler.reset()
@@ -134,9 +127,8 @@ class Learner:
         return explained("eager", errors), self.plain
 
     def _try(self, program: Program, images: Tensor, labels: Tensor) -> None:
-        """Run both passes of a step as often as it takes to record a CUDA graph and to replay it.
-
-        Nothing is left of it in the weights, the buffers and the random numbers."""
+        """Run both passes of a step as often as it takes to record a CUDA graph and to replay it;
+        nothing is left of it in the weights, the buffers and the random numbers."""
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         before = {buffer: buffer.clone() for buffer in self.network.buffers()}
         try:
@@ -151,8 +143,8 @@ class Learner:
 
 def explained(name: str, errors: list[Exception]) -> str:
     """The name of a program with the reasons why it is not a faster one, which are logged."""
-    lines = [(str(error).strip() or type(error).__name__).splitlines()[0] for error in errors]
     if errors:
+        lines = [(str(error).strip() or type(error).__name__).splitlines()[0] for error in errors]
         name = f"{name}, as {'; '.join(dict.fromkeys(lines))}"
         log.warning("training is slower than it could be: %s", name)
     return name

@@ -12,6 +12,32 @@
 #include <cstddef>
 #include <type_traits>
 
+struct Plane {  // an activation; strides of blocks, channels and rows
+    float* at;
+    ptrdiff_t block, channel, row;
+    float* of(int b, int c, int r = 0) const { return at + b * block + c * channel + r * row; }
+};
+
+// channels of the input; the result's, in `groups` of `size`, at most 8, of which the last may be
+// too many; and its rows and columns
+struct Convolution { int channels, groups, size, rows, columns; };
+
+struct Step {
+    int blocks, channels, relu, norm, pool, border;  // border: of the gradient
+    float eps, momentum;
+    Convolution ahead, back;                         // back: from the gradient to that of the input
+    Plane input;                                     // with its border
+    Plane activation;                                // after ReLU
+    Plane output;                                    // within its border
+    Plane gradient;                                  // of the convolution's result, with border
+    Plane input_gradient;                            // within its border
+    const float *weight, *bias, *gain, *offset;      // bias may be null
+    float *running_mean, *running_var;
+    float *drop, *factor, *shift;                    // [blocks][channels][16]
+    float *mean, *deviation;                         // [channels]
+    float *space;                                    // for sums, and for packed weights
+};
+
 namespace {
 
 constexpr int LANES = 16;  // images in a block
@@ -38,12 +64,6 @@ inline float sum(vec v, float total = 0) {
 // the greater of two, or NaN if one is, so that a diverging run is noticed
 inline vec greater(vec a, vec b) { return ((b > a) | (b != b)) ? b : a; }
 
-struct Plane {  // an activation; strides of blocks, channels and rows
-    float* at;
-    ptrdiff_t block, channel, row;
-    float* of(int b, int c, int r = 0) const { return at + b * block + c * channel + r * row; }
-};
-
 // CO channels of WIDE neighbouring pixels; weights are [in][3][3][CO]
 template <int CO, int WIDE>
 inline void pixels(const float* in, Plane s, const float* weights, int channels,
@@ -69,22 +89,6 @@ inline void pixels(const float* in, Plane s, const float* weights, int channels,
             // NaN stays NaN, so that a diverging run is noticed
             store(out + o * t.channel + i * LANES, relu ? (v < 0 ? vec{} : v) : v);
         }
-}
-
-template <int CO, int WIDE>
-void convolve(Plane in, const float* weights, const float* bias, bool relu, Plane out, int blocks,
-              int channels, int groups, int rows, int columns) {
-#pragma omp parallel for collapse(2) schedule(static)
-    for (int b = 0; b < blocks; b++)
-        for (int r = 0; r < rows; r++)
-            for (int g = 0; g < groups; g++)
-                for (int c = 0; c < columns; c += WIDE) {
-                    const int at = std::min(c, columns - WIDE) * LANES;  // the last may overlap
-                    for (int l = at; l < at + LANES; l += WIDTH)
-                        pixels<CO, WIDE>(in.of(b, 0, r) + l, in, weights + g * channels * 9 * CO,
-                                         channels, bias + g * CO, relu,
-                                         out.of(b, g * CO, r) + l, out);
-                }
 }
 
 // gradients of weights [CO][one channel of in][3][3] from one block
@@ -126,33 +130,63 @@ void with_constant(int value, F f) {
     if constexpr (MOST > 1) with_constant<MOST - 1>(value, f);
 }
 
-// Channels come in `groups` of `size`, at most 8; weights are [groups][in][3][3][size].
-void conv(Plane in, const float* weights, const float* bias, bool relu, Plane out, int blocks,
-          int channels, int groups, int size, int rows, int columns) {
+// The convolution of a step; or the one back, whose weights are rotated and transposed.
+void conv(const Step* s, bool back) {
+    const Convolution& n = back ? s->back : s->ahead;
+    const int in = n.channels, out = back ? s->ahead.channels : s->channels, size = n.size;
+    float *bias = s->space, *packed = bias + n.groups * size;
+    for (int o = 0; o < n.groups * size; o++) {
+        bias[o] = s->bias && !back && o < out ? s->bias[o] : 0;
+        for (int c = 0; c < in; c++)
+            for (int k = 0; k < 9; k++)
+                packed[((o / size * in + c) * 9 + k) * size + o % size] =
+                    o >= out ? 0 : back ? s->weight[(c * out + o) * 9 + 8 - k]
+                                        : s->weight[(o * in + c) * 9 + k];
+    }
+    const Plane from = back ? s->gradient : s->input;
+    const Plane to = back ? s->input_gradient : s->activation;
+    const bool relu = s->relu && !back;
     const int most = (REGISTERS - (REGISTERS == 16 ? 2 : 5)) / size;  // sums that stay in registers
     with_constant<8>(size, [&](auto co) {
-        with_constant<4>(std::min({most, columns, 4}), [&](auto wide) {
-            convolve<decltype(co)::value, decltype(wide)::value>(
-                in, weights, bias, relu, out, blocks, channels, groups, rows, columns);
+        with_constant<4>(std::min({most, n.columns, 4}), [&](auto wide) {
+            constexpr int CO = decltype(co)::value, WIDE = decltype(wide)::value;
+#pragma omp parallel for collapse(2) schedule(static)
+            for (int b = 0; b < s->blocks; b++)
+                for (int r = 0; r < n.rows; r++)
+                    for (int g = 0; g < n.groups; g++)
+                        for (int c = 0; c < n.columns; c += WIDE) {
+                            const int at = std::min(c, n.columns - WIDE) * LANES;  // may overlap
+                            for (int l = at; l < at + LANES; l += WIDTH)
+                                pixels<CO, WIDE>(from.of(b, 0, r) + l, from,
+                                                 packed + g * in * 9 * CO, in, bias + g * CO, relu,
+                                                 to.of(b, g * CO, r) + l, to);
+                        }
         });
     });
 }
 
-void correlate_all(Plane in, Plane grad, float* out, int blocks, int channels, int groups,
-                   int size, int rows, int columns) {
+// The gradients of the weights; `grad`: of the convolution's result, within its border.
+void correlate_all(const Step* s, Plane grad, float* weight_gradient) {
+    const Convolution& n = s->ahead;
     const int most = REGISTERS == 16 ? 4 : 8;  // gradient channels at a time, for the same reason
+    const ptrdiff_t stride = n.channels * 9, size = n.groups * n.size * stride;  // of each block
 #pragma omp parallel for collapse(3) schedule(static)
-    for (int b = 0; b < blocks; b++)
-        for (int g = 0; g < groups; g++)
-            for (int c = 0; c < channels; c++)
-                for (int first = 0; first < size; first += most) {
-                    const int at = g * size + first;
-                    float* to = out + ((ptrdiff_t(b) * groups * size + at) * channels + c) * 9;
-                    with_constant<8>(std::min(most, size - first), [&](auto co) {
-                        correlate<decltype(co)::value>(in.of(b, c), in, grad.of(b, at), grad, rows,
-                                                       columns, to, channels * 9);
+    for (int b = 0; b < s->blocks; b++)
+        for (int g = 0; g < n.groups; g++)
+            for (int c = 0; c < n.channels; c++)
+                for (int first = 0; first < n.size; first += most) {
+                    const int at = g * n.size + first;
+                    float* to = s->space + b * size + at * stride + c * 9;
+                    with_constant<8>(std::min(most, n.size - first), [&](auto co) {
+                        correlate<decltype(co)::value>(s->input.of(b, c), s->input, grad.of(b, at),
+                                                       grad, n.rows, n.columns, to, stride);
                     });
                 }
+    for (int i = 0; i < s->channels * stride; i++) {
+        float total = 0;
+        for (int b = 0; b < s->blocks; b++) total += s->space[b * size + i];
+        weight_gradient[i] = total;
+    }
 }
 
 // the activations that one output pixel comes from, and the same after BatchNorm and dropout
@@ -175,98 +209,81 @@ struct Window {
     }
 };
 
-// weights [out][in][3][3] as `conv` takes them, or rotated and transposed for the backward pass
-void pack(const float* weights, bool back, int out, int in, int groups, int size, float* packed) {
-    for (int o = 0; o < groups * size; o++)
-        for (int c = 0; c < in; c++)
-            for (int k = 0; k < 9; k++)
-                packed[((o / size * in + c) * 9 + k) * size + o % size] =
-                    o >= out ? 0 : back ? weights[(c * out + o) * 9 + 8 - k]
-                                        : weights[(o * in + c) * 9 + k];
-}
-
-// f(block, channel, offset of its 16 lanes in [blocks][channels][16]) for all of them
+// f(block, channel, first lane, offset in [blocks][channels][16]) for the vectors of all planes
 template <typename F>
-void each_plane(int blocks, int channels, F f) {
+void each_vector(const Step* s, F f) {
 #pragma omp parallel for collapse(2) schedule(static)
-    for (int b = 0; b < blocks; b++)
-        for (int c = 0; c < channels; c++) f(b, c, (b * channels + c) * LANES);
+    for (int b = 0; b < s->blocks; b++)
+        for (int c = 0; c < s->channels; c++)
+            for (int l = 0; l < LANES; l += WIDTH) f(b, c, l, (b * s->channels + c) * LANES + l);
 }
 
-struct Pair { double one, two; };
+// f(row, column, window) for all pixels of the output, in one vector of `each_vector`
+template <typename F>
+inline void each_window(const Step* s, int b, int c, int l, int at, F f) {
+    const Plane a = s->activation;
+    const vec factor = load(s->factor + at), shift = load(s->shift + at);
+    const float* from = a.of(b, c) + l;
+    const int rows = s->ahead.rows >> s->pool, columns = s->ahead.columns >> s->pool;
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < columns; i++) f(r, i, Window(a, s->pool, from, r, i, factor, shift));
+}
 
-// the sums of a channel in [blocks][channels][2], added up in a fixed order
-Pair add_up(const float* sums, int blocks, int channels, int c) {
-    Pair total{};
-    for (int b = 0; b < blocks; b++) {
-        total.one += sums[(b * channels + c) * 2];
-        total.two += sums[(b * channels + c) * 2 + 1];
+// use(channel, one, two): the sums over its planes, in a fixed order, of what
+// add(block, channel, lane, offset, ones, twos) adds to two vectors
+template <typename F, typename G>
+void sum_up(const Step* s, F add, G use) {
+    float* sums = s->space;  // [blocks][channels][2]
+    each_vector(s, [&](int b, int c, int l, int at) {
+        vec ones{}, twos{};
+        add(b, c, l, at, ones, twos);
+        float* of_plane = sums + at / LANES * 2;
+        of_plane[0] = sum(ones, l ? of_plane[0] : 0);
+        of_plane[1] = sum(twos, l ? of_plane[1] : 0);
+    });
+    for (int c = 0; c < s->channels; c++) {
+        double one = 0, two = 0;
+        for (int b = 0; b < s->blocks; b++) {
+            one += sums[(b * s->channels + c) * 2];
+            two += sums[(b * s->channels + c) * 2 + 1];
+        }
+        use(c, one, two);
     }
-    return total;
 }
 
 }  // namespace
 
 extern "C" {
 
-struct Step {
-    int blocks, in_channels, channels, rows, columns;  // of the convolution's result
-    int groups, size, back_groups, back_size;          // see `conv`; groups * size >= channels
-    int relu, norm, pool, border;                      // border: of the gradient
-    float eps, momentum;
-    Plane input;                                       // with its border
-    Plane activation;                                  // after ReLU
-    Plane output;                                      // within its border
-    Plane gradient;                                    // of the convolution's result, with border
-    Plane input_gradient;                              // within its border
-    const float *weight, *bias, *gain, *offset;        // bias may be null
-    float *running_mean, *running_var;
-    float *drop, *factor, *shift;                      // [blocks][channels][16]
-    float *mean, *deviation;                           // [channels]
-    float *space;                                      // for sums, and for packed weights
-};
-
 // `drop` is what Dropout2d multiplies with; in evaluation it is 1, and the norm is the running one.
 void forward(const Step* s, int training) {
-    const int channels = s->channels, padded = s->groups * s->size;
-    float* bias = s->space;
-    for (int c = 0; c < padded; c++) bias[c] = s->bias && c < channels ? s->bias[c] : 0;
-    float* packed = bias + padded;
-    pack(s->weight, false, channels, s->in_channels, s->groups, s->size, packed);
-    conv(s->input, packed, bias, s->relu, s->activation, s->blocks, s->in_channels, s->groups,
-         s->size, s->rows, s->columns);
+    const int rows = s->ahead.rows, columns = s->ahead.columns;
+    conv(s, false);
     if (!s->relu) return;
     const Plane a = s->activation;
     if (s->norm && training) {
-        float* sums = s->space;
-        each_plane(s->blocks, channels, [&](int b, int c, int at) {
-            float one = 0, two = 0;
-            for (int l = 0; l < LANES; l += WIDTH) {
-                vec ones{}, twos{};
-                for (int r = 0; r < s->rows; r++)
-                    for (int i = 0; i < s->columns; i++) {
+        const double count = double(s->blocks) * LANES * rows * columns;
+        sum_up(
+            s,
+            [&](int b, int c, int l, int, vec& ones, vec& twos) {
+                for (int r = 0; r < rows; r++)
+                    for (int i = 0; i < columns; i++) {
                         const vec v = load(a.of(b, c, r) + i * LANES + l);
                         ones += v;
                         twos += v * v;
                     }
-                one = sum(ones, one);
-                two = sum(twos, two);
-            }
-            sums[at / LANES * 2] = one;
-            sums[at / LANES * 2 + 1] = two;
-        });
-        const double count = double(s->blocks) * LANES * s->rows * s->columns;
-        for (int c = 0; c < channels; c++) {
-            const auto [one, two] = add_up(sums, s->blocks, channels, c);
-            const double mean = one / count, variance = std::fmax(two / count - mean * mean, 0);
-            s->mean[c] = mean;
-            s->deviation[c] = std::sqrt(variance + s->eps);
-            s->running_mean[c] += s->momentum * (s->mean[c] - s->running_mean[c]);
-            s->running_var[c] +=
-                s->momentum * (float(variance * count / (count - 1)) - s->running_var[c]);
-        }
+            },
+            [&](int c, double one, double two) {
+                const double mean = one / count, variance = std::fmax(two / count - mean * mean, 0);
+                s->mean[c] = mean;
+                s->deviation[c] = std::sqrt(variance + s->eps);
+                s->running_mean[c] += s->momentum * (s->mean[c] - s->running_mean[c]);
+                s->running_var[c] +=
+                    s->momentum * (float(variance * count / (count - 1)) - s->running_var[c]);
+            });
     }
-    for (int c = 0; c < channels; c++) {
+    const Plane out = s->output;
+    each_vector(s, [&](int b, int c, int l, int at) {
         float factor = 1, shift = 0;
         if (s->norm) {
             const float deviation =
@@ -274,72 +291,45 @@ void forward(const Step* s, int training) {
             factor = s->gain[c] / deviation;
             shift = s->offset[c] - (training ? s->mean[c] : s->running_mean[c]) * factor;
         }
-        for (int b = 0; b < s->blocks; b++) {
-            const int at = (b * channels + c) * LANES;
-            for (int i = at; i < at + LANES; i++) {
-                const float drop = training ? s->drop[i] : 1;
-                s->factor[i] = drop * factor;
-                s->shift[i] = drop * shift;
-            }
-        }
-    }
-    const Plane out = s->output;
-    const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
-    each_plane(s->blocks, channels, [&](int b, int c, int at) {
-        for (int l = 0; l < LANES; l += WIDTH) {
-            const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
-            const float* from = a.of(b, c) + l;
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < columns; i++)
-                    store(out.of(b, c, r) + i * LANES + l,
-                          Window(a, s->pool, from, r, i, factor, shift).highest());
-        }
+        const vec drop = training ? load(s->drop + at) : all(1);
+        store(s->factor + at, drop * factor);
+        store(s->shift + at, drop * shift);
+        each_window(s, b, c, l, at, [&](int r, int i, const Window& w) {
+            store(out.of(b, c, r) + i * LANES + l, w.highest());
+        });
     });
 }
 
 // grad: of the output. Writes all gradients, that of the input only where it is needed.
 void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient,
               float* bias_gradient, float* gain_gradient, float* offset_gradient) {
-    const int channels = s->channels;
-    const Plane a = s->activation;
+    const int channels = s->channels, rows = s->ahead.rows, columns = s->ahead.columns;
     Plane inside = s->gradient;
     inside.at += s->border * (inside.row + LANES);
-    const int rows = s->rows >> s->pool, columns = s->columns >> s->pool;
-    const float count = float(s->blocks) * LANES * s->rows * s->columns;
-    float* sums = s->space;
-    if (s->norm) {  // of grad * drop, alone and times the activation that it goes to
-        each_plane(s->blocks, channels, [&](int b, int c, int at) {
-            float one = 0, two = 0;
-            for (int l = 0; l < LANES; l += WIDTH) {
-                const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
-                const float* from = a.of(b, c) + l;
-                vec ones{}, twos{};
-                for (int r = 0; r < rows; r++)
-                    for (int i = 0; i < columns; i++) {
-                        const Window w(a, s->pool, from, r, i, factor, shift);
-                        vec x = w.x[0], best = w.scaled[0];
-                        for (int j = 1; j < w.size; j++) {
-                            x = w.scaled[j] > best ? w.x[j] : x;
-                            best = w.scaled[j] > best ? w.scaled[j] : best;
-                        }
-                        const vec y = load(grad.of(b, c, r) + i * LANES + l);
-                        ones += y;
-                        twos += y * x;
+    const float count = float(s->blocks) * LANES * rows * columns;
+    if (s->norm)  // sums of grad * drop, alone and times the activation that it goes to
+        sum_up(
+            s,
+            [&](int b, int c, int l, int at, vec& ones, vec& twos) {
+                each_window(s, b, c, l, at, [&](int r, int i, const Window& w) {
+                    vec x = w.x[0], best = w.scaled[0];
+                    for (int j = 1; j < w.size; j++) {
+                        x = w.scaled[j] > best ? w.x[j] : x;
+                        best = w.scaled[j] > best ? w.scaled[j] : best;
                     }
-                const vec drop = load(s->drop + at + l);
-                one = sum(ones * drop, one);
-                two = sum(twos * drop, two);
-            }
-            sums[at / LANES * 2] = one;
-            sums[at / LANES * 2 + 1] = two;
-        });
-        for (int c = 0; c < channels; c++) {
-            const auto [one, two] = add_up(sums, s->blocks, channels, c);
-            offset_gradient[c] = one;
-            gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
-        }
-    }
-    each_plane(s->blocks, channels, [&](int b, int c, int at) {
+                    const vec y = load(grad.of(b, c, r) + i * LANES + l);
+                    ones += y;
+                    twos += y * x;
+                });
+                const vec drop = load(s->drop + at);
+                ones *= drop;
+                twos *= drop;
+            },
+            [&](int c, double one, double two) {
+                offset_gradient[c] = one;
+                gain_gradient[c] = (two - s->mean[c] * one) / s->deviation[c];
+            });
+    each_vector(s, [&](int b, int c, int l, int at) {
         float gain = 1, constant = 0, slope = 0;
         if (s->norm) {
             gain = s->gain[c] / s->deviation[c];
@@ -347,60 +337,35 @@ void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient
             constant = -gain * offset_gradient[c] / count - slope * s->mean[c];
         }
         const ptrdiff_t step[] = {0, LANES, inside.row, inside.row + LANES};
-        for (int l = 0; l < LANES; l += WIDTH) {
-            const float* from = a.of(b, c) + l;
-            float* to = inside.of(b, c) + l;
-            const vec factor = load(s->factor + at + l), shift = load(s->shift + at + l);
-            const vec drop = load(s->drop + at + l) * gain;
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < columns; i++) {
-                    const vec g = load(grad.of(b, c, r) + i * LANES + l);
-                    if (!s->relu) {
-                        store(to + r * inside.row + i * LANES, g);
-                        continue;
-                    }
-                    const Window w(a, s->pool, from, r, i, factor, shift);
-                    const vec best = w.highest();
-                    vec left = g * drop;
-                    float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
-                    for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
-                        const vec mine = w.scaled[j] == best ? left : vec{};
-                        left = w.scaled[j] == best ? vec{} : left;
-                        store(o + step[j],
-                              w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
-                    }
-                }
-        }
+        const vec drop = load(s->drop + at) * gain;
+        float* to = inside.of(b, c) + l;
+        each_window(s, b, c, l, at, [&](int r, int i, const Window& w) {
+            vec left = load(grad.of(b, c, r) + i * LANES + l) * drop;
+            float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
+            if (!s->relu) return store(o, left);
+            const vec best = w.highest();
+            for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
+                const vec mine = w.scaled[j] == best ? left : vec{};
+                left = w.scaled[j] == best ? vec{} : left;
+                store(o + step[j], w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
+            }
+        });
     });
-    const int size = s->groups * s->size * s->in_channels * 9;
-    correlate_all(s->input, inside, sums, s->blocks, s->in_channels, s->groups, s->size, s->rows,
-                  s->columns);
-    for (int i = 0; i < channels * s->in_channels * 9; i++) {
-        float total = 0;
-        for (int b = 0; b < s->blocks; b++) total += sums[b * size + i];
-        weight_gradient[i] = total;
-    }
+    correlate_all(s, inside, weight_gradient);
     if (s->bias)
         for (int c = 0; c < channels; c++) {
             float total = 0;
             for (int l = 0; l < LANES; l += WIDTH) {
                 vec sums{};
                 for (int b = 0; b < s->blocks; b++)
-                    for (int r = 0; r < s->rows; r++)
-                        for (int i = 0; i < s->columns; i++)
+                    for (int r = 0; r < rows; r++)
+                        for (int i = 0; i < columns; i++)
                             sums += load(inside.of(b, c, r) + i * LANES + l);
                 total = sum(sums, total);
             }
             bias_gradient[c] = total;
         }
-    if (!needs_input) return;
-    const int padded = s->back_groups * s->back_size;
-    float* none = s->space;
-    for (int c = 0; c < padded; c++) none[c] = 0;
-    pack(s->weight, true, s->in_channels, channels, s->back_groups, s->back_size, none + padded);
-    const int grow = 2 * (s->border - 1);  // the input, without its border, is larger by so much
-    conv(s->gradient, none + padded, none, false, s->input_gradient, s->blocks, channels,
-         s->back_groups, s->back_size, s->rows + grow, s->columns + grow);
+    if (needs_input) conv(s, true);
 }
 
 }  // extern "C"

@@ -15,11 +15,8 @@ from pathlib import Path
 from torch import Tensor
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
-
 LANES = 16  # images that are worked on at once
-
 WIDEST = 8  # channels that are
 
 
@@ -71,21 +68,21 @@ def fields(kind: type, names: str) -> list[tuple[str, type]]:
 
 
 class Plane(ctypes.Structure):
-    _fields_ = (*fields(ctypes.c_void_p, "at"), *fields(ctypes.c_ssize_t, "block channel row"))
+    _fields_ = (("at", ctypes.c_void_p), ("strides", ctypes.c_ssize_t * 3))
 
     @classmethod
     def of(cls, x: Tensor) -> Plane:
         """Where a tensor [blocks, channels, height, width, 16] lies."""
-        return cls(x.data_ptr(), *x.stride()[:3])
+        return cls(x.data_ptr(), x.stride()[:3])
 
 
 class Arguments(ctypes.Structure):
     """Step of kernels.cpp, in the same order."""
 
     _fields_ = (
-        *fields(ctypes.c_int, "blocks in_channels channels rows columns"),
-        *fields(ctypes.c_int, "groups size back_groups back_size relu norm pool border"),
+        *fields(ctypes.c_int, "blocks channels relu norm pool border"),
         *fields(ctypes.c_float, "eps momentum"),
+        *fields(ctypes.c_int * 5, "ahead back"),
         *fields(Plane, "input activation output gradient input_gradient"),
         *fields(ctypes.c_void_p, "weight bias gain offset running_mean running_var"),
         *fields(ctypes.c_void_p, "drop factor shift mean deviation space"),

@@ -20,17 +20,14 @@ LAYERS = (nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool2d)  # of 
 class NativeNetwork:
     """Runs a network by our kernels; it shares the network's parameters and buffers.
 
-    Memory is allocated once and reused by each batch: the backward pass of a batch has to come
-    before the next batch.
+    float [N, C, H, W] -> what the network returns. In training N is the batch size, in evaluation
+    any number. Memory is allocated once and reused by each batch: the backward pass of a batch has
+    to come before the next batch.
 
     Args:
         network: a sequence that begins with steps, see `take_step`; the rest can be any layers.
         batch_size: of training, a multiple of 16.
         image: channels, height and width.
-
-    Shapes:
-        float [N, C, H, W] -> what the network returns. In training N is the batch
-        size, in evaluation any number.
 
     Raises:
         NoKernels: see `library`.
@@ -50,11 +47,9 @@ class NativeNetwork:
         if not step_layers:
             raise ValueError("the network does not begin with a convolution of 3x3")
         library()
-        self.network, self.rest = network, nn.Sequential(*layers)
-        self.batch_size = batch_size
+        self.network, self.rest, self.batch_size = network, nn.Sequential(*layers), batch_size
         borders = [conv.padding[0] for conv, *_ in step_layers] + [0]
-        channels, height, width = image
-        x = self.input = bordered(batch_size // LANES, channels, height, width, borders[0])
+        x = self.input = bordered(batch_size // LANES, *image, borders[0])
         self.steps: list[Step] = []
         for taken, border in zip(step_layers, borders[1:], strict=True):
             self.steps.append(Step(taken, x, border))
@@ -125,13 +120,9 @@ def take_step(layers: list[nn.Module]) -> list[nn.Module | None]:
 class Step:
     """A convolution with the layers that follow it, and the memory that they work in.
 
-    Args:
-        layers: of the step, as `take_step` returns them.
-        x: the input, with the border that the convolution needs.
-        border: of the output, as the next step needs it.
-
-    Raises:
-        ValueError: the max pool would leave out a row or a column.
+    `layers`: as `take_step` returns them; `x`: the input, with the border that the convolution
+    needs; `border`: of the output, as the next step needs it. ValueError where the max pool would
+    leave out a row or a column.
     """
 
     def __init__(self, layers: list[nn.Module | None], x: Tensor, border: int) -> None:
@@ -154,25 +145,23 @@ class Step:
         self.gradient = bordered(blocks, padded, rows, columns, 2 - self.padding)
         bordered_gradient = bordered(blocks, back_padded, height, width, 0)
         self.input_gradient = inner(bordered_gradient[:, :ins], self.padding)
-        self.drop = torch.ones(blocks, outs, LANES)
         packed = max(padded * (9 * ins + 1), back_padded * (9 * outs + 1))
         sums = blocks * padded * (9 * ins + 2)
-        self.buffers = (  # held here, as the kernels know only addresses
-            self.drop,
-            torch.ones_like(self.drop),
-            torch.zeros_like(self.drop),
-            torch.zeros(outs),
-            torch.ones(outs),
-            torch.zeros(max(packed, sums)),
-        )
-        planes = (x, self.activation, inner_output, self.gradient, self.input_gradient)
+        self.drop, factor, shift = torch.ones(3, blocks, outs, LANES)
+        mean, deviation = torch.ones(2, outs)
+        space = torch.zeros(max(packed, sums))
         running = (norm.running_mean, norm.running_var) if norm else (None, None)
+        # held here, as the kernels know only addresses
+        self.buffers = (*running, self.drop, factor, shift, mean, deviation, space)
+        planes = (x, self.activation, inner_output, self.gradient, self.input_gradient)
         self.arguments = Arguments(
-            *(blocks, ins, outs, rows, columns, *groups, *back_groups),
-            *(relu is not None, norm is not None, pool is not None, 2 - self.padding),
+            *(blocks, outs, relu is not None, norm is not None, pool is not None),
+            2 - self.padding,
             *((norm.eps, norm.momentum) if norm else (0, 0)),
+            (ins, *groups, rows, columns),
+            (outs, *back_groups, *self.input_gradient.shape[2:4]),
             *map(Plane.of, planes),
-            *map(pointer, (*self.parameters, *running, *self.buffers)),
+            *map(pointer, (*self.parameters, *self.buffers)),
         )
 
     def forward(self, training: bool) -> None:

@@ -1,6 +1,5 @@
 """A classifier built of blocks of different kinds: the network that a search varies."""
 
-from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -19,6 +18,9 @@ class BlockNet(nn.Sequential):
 
     Activation and norm follow each convolution of a block; Dropout2d follows the block.
 
+    float [N, in_channels, image_size, image_size] -> logits [N, num_classes]. ValueError where an
+    argument is out of range, or the image is too small for the network.
+
     Args:
         widths: output channels of each block.
         scale: a factor for all widths, which are rounded, to at least one channel.
@@ -35,12 +37,6 @@ class BlockNet(nn.Sequential):
         global_average_pool: average the last map; False: a convolution over the whole map
             (the same as flatten and linear) gives the logits.
         num_classes, in_channels, image_size: classes; channels and side of the images, in pixels.
-
-    Shapes:
-        float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
-
-    Raises:
-        ValueError: an argument is out of range, or the image is too small for the network.
     """
 
     @checked
@@ -82,7 +78,7 @@ class BlockNet(nn.Sequential):
                     f"is left of it after {where}; use fewer widths"
                 )
 
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        super().__init__()
         side, channels = image_size, in_channels
         shapes = zip(widths[:depth], kinds, sides, strict=True)
         for i, (width, kind, kernel) in enumerate(shapes, start=1):
@@ -97,7 +93,7 @@ class BlockNet(nn.Sequential):
                 block.append(POOLS[pool](2))
                 side //= 2
             require_rest(side, f"block {i} of {depth}")
-            layers |= _named(block, i)
+            self._add(i, block)
             channels = width
         side -= head - 1
         require_rest(side, f"the last convolution, of {head}x{head}")
@@ -106,20 +102,14 @@ class BlockNet(nn.Sequential):
             whole_map: nn.Module = nn.AvgPool2d(side)
         else:
             whole_map = nn.Conv2d(num_classes, num_classes, side, bias=bias)
-        layers |= _named([last, whole_map, nn.Flatten()], depth + 1)
-        super().__init__(layers)
+        self._add(depth + 1, [last, whole_map, nn.Flatten()])
 
-
-def _named(layers: list[nn.Module], block: int) -> OrderedDict[str, nn.Module]:
-    """The layers of a block by their names: conv3, relu3, batchnorm3, conv3b."""
-    named: OrderedDict[str, nn.Module] = OrderedDict()
-    seen: Counter[str] = Counter()
-    for layer in layers:
-        kind = type(layer).__name__.lower().removesuffix("2d")
-        letter = " bcdefghij"[seen[kind]].strip()
-        named[f"{kind}{block}{letter}"] = layer
-        seen[kind] += 1
-    return named
+    def _add(self, block: int, layers: list[nn.Module]) -> None:
+        """Append the layers of a block by their names: conv3, relu3, batchnorm3, conv3b."""
+        for layer in layers:
+            kind = type(layer).__name__.lower().removesuffix("2d")
+            names = (f"{kind}{block}{letter}" for letter in ("", *"bcdefghij"))
+            self.add_module(next(name for name in names if not hasattr(self, name)), layer)
 
 
 def _for_each_block(name: str, value: Any, depth: int) -> list[Any]:

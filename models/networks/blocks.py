@@ -12,9 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 
 Layers = list[nn.Module]
-
 Conv = partial[nn.Conv2d]
-
 ActNorm = Callable[[int], Layers]  # from a number of channels to activation and norm
 
 
@@ -89,11 +87,10 @@ class Residual(nn.Module):
         return result + (cropped if self.skip is None else self.skip(cropped))
 
 
-BLOCKS: dict[str, Callable[..., Layers]] = {
+BLOCKS = {
     block.__name__: block for block in (plain, separable, bottleneck, shared, residual, squeeze)
 }
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATIONS = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
@@ -101,10 +98,5 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "hardswish": nn.Hardswish,
 }
-
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm2d,
-    "layer": partial(nn.GroupNorm, 1),
-}
-
-POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+NORMS = {"batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
+POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}

@@ -1,7 +1,7 @@
 """Convolutions of any size, then dense layers: from LeNet to VGG."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Annotated
 
 from pydantic import Field
@@ -13,10 +13,12 @@ from models.checks import Positive, Probability, Sizes, checked
 class ConvNet(nn.Sequential):
     """Convolutions, each with optional BatchNorm2d, ReLU and optional max pool, then dense layers.
 
+    float [N, in_channels, image_size, image_size] -> logits [N, num_classes]. ValueError where an
+    argument is out of range, or the image is too small for the network.
+
     Args:
-        widths: output channels of each convolution.
-        kernels: side of each convolution's kernel.
-        paddings: zeros around the input of each convolution.
+        widths, kernels, paddings: output channels, side of the kernel, and zeros around the input
+            of each convolution.
         pooled: the convolutions, counted from 1, that a max pool of 2x2 follows.
         hidden: outputs of each dense layer but the last one; a ReLU follows each.
         bottleneck: outputs of one more dense layer, without ReLU, before the last one; or None.
@@ -25,12 +27,6 @@ class ConvNet(nn.Sequential):
         batch_norm: whether BatchNorm2d follows each convolution, ahead of its ReLU.
         resize: the image is first scaled to this side, in pixels; None: it is not scaled.
         num_classes, in_channels, image_size: see BlockNet.
-
-    Shapes:
-        float [N, in_channels, image_size, image_size] -> logits [N, num_classes].
-
-    Raises:
-        ValueError: an argument is out of range, or the image is too small for the network.
     """
 
     @checked
@@ -60,30 +56,29 @@ class ConvNet(nn.Sequential):
         if len(dropout) > len(dense):
             raise ValueError(f"dropout must have at most {len(dense)} values, not {dropout}")
 
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        super().__init__()
         side, channels = resize or image_size, in_channels
         if resize:
-            layers["resize"] = nn.Upsample((resize, resize), mode="bilinear")
+            self.resize = nn.Upsample((resize, resize), mode="bilinear")
         shapes = zip(widths, kernels, paddings, strict=True)
         for i, (width, kernel, padding) in enumerate(shapes, start=1):
-            layers[f"conv{i}"] = nn.Conv2d(channels, width, kernel, padding=padding)
+            self.add_module(f"conv{i}", nn.Conv2d(channels, width, kernel, padding=padding))
             if batch_norm:
-                layers[f"norm{i}"] = nn.BatchNorm2d(width)
-            layers[f"relu{i}"] = nn.ReLU()
+                self.add_module(f"norm{i}", nn.BatchNorm2d(width))
+            self.add_module(f"relu{i}", nn.ReLU())
             side += 2 * padding - kernel + 1
             if i in pooled:
-                layers[f"pool{i}"] = nn.MaxPool2d(2)
+                self.add_module(f"pool{i}", nn.MaxPool2d(2))
                 side //= 2
             if side < 1:
                 raise ValueError(f"nothing is left of the image after convolution {i}")
             channels = width
-        layers["flatten"] = nn.Flatten()
+        self.flatten = nn.Flatten()
         inputs = channels * side**2
-        for i, width in enumerate(dense, start=1):
-            if i <= len(dropout) and dropout[i - 1]:
-                layers[f"drop{i}"] = nn.Dropout(dropout[i - 1])
-            layers[f"linear{i}"] = nn.Linear(inputs, width)
+        for i, (width, drop) in enumerate(zip_longest(dense, dropout, fillvalue=0), start=1):
+            if drop:
+                self.add_module(f"drop{i}", nn.Dropout(drop))
+            self.add_module(f"linear{i}", nn.Linear(inputs, width))
             if i <= len(hidden):
-                layers[f"relu{len(widths) + i}"] = nn.ReLU()
+                self.add_module(f"relu{len(widths) + i}", nn.ReLU())
             inputs = width
-        super().__init__(layers)

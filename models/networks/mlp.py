@@ -1,6 +1,5 @@
 """Networks of dense layers only."""
 
-from collections import OrderedDict
 from functools import partial
 from typing import Annotated, Literal
 
@@ -21,6 +20,8 @@ Activation = Literal[tuple(ACTIVATIONS)]
 class MLP(nn.Sequential):
     """Dense layers, each but the last one followed by an activation, BatchNorm1d and Dropout.
 
+    float [N, in_channels, image_size, image_size] -> [N, num_classes].
+
     Args:
         widths: outputs of each hidden layer.
         activation: of the hidden layers.
@@ -29,9 +30,6 @@ class MLP(nn.Sequential):
         dropout: probability that Dropout drops an output of a hidden layer.
         uniform: initial weights and biases are from -uniform to uniform; None: as in PyTorch.
         num_classes, in_channels, image_size: see BlockNet.
-
-    Shapes:
-        float [N, in_channels, image_size, image_size] -> [N, num_classes].
     """
 
     @checked
@@ -47,20 +45,20 @@ class MLP(nn.Sequential):
         in_channels: int = 1,
         image_size: int = 28,
     ) -> None:
-        layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+        super().__init__()
+        self.flatten = nn.Flatten()
         inputs = in_channels * image_size**2
         for i, width in enumerate(widths, start=1):
-            layers[f"linear{i}"] = nn.Linear(inputs, width)
-            layers[f"{activation}{i}"] = ACTIVATIONS[activation]()
+            self.add_module(f"linear{i}", nn.Linear(inputs, width))
+            self.add_module(f"{activation}{i}", ACTIVATIONS[activation]())
             if batch_norm:
-                layers[f"norm{i}"] = nn.BatchNorm1d(width)
+                self.add_module(f"norm{i}", nn.BatchNorm1d(width))
             if dropout:
-                layers[f"drop{i}"] = nn.Dropout(dropout)
+                self.add_module(f"drop{i}", nn.Dropout(dropout))
             inputs = width
-        layers[f"linear{len(widths) + 1}"] = nn.Linear(inputs, num_classes)
+        self.add_module(f"linear{len(widths) + 1}", nn.Linear(inputs, num_classes))
         if output is not None:
-            layers["output"] = ACTIVATIONS[output]()
-        super().__init__(layers)
+            self.output = ACTIVATIONS[output]()
         if uniform is not None:
             for layer in self:
                 if isinstance(layer, nn.Linear):

@@ -11,13 +11,12 @@ from torch.func import functional_call, stack_module_state, vmap
 class NetworkStack(nn.Module):
     """K networks whose weights of one name lie in one tensor, so that one kernel serves all.
 
+    float [K, N, C, H, W], or [N, C, H, W] for all -> outputs [K, N, classes].
+
     Args:
         networks: of one architecture, except for the p of their dropout; with initial weights.
         group_sizes: the networks, in their order, are split into groups of these sizes; each
             group has tensors of its own, so that it can have its own learning rate.
-
-    Shapes:
-        float [K, N, C, H, W], or [N, C, H, W] for all -> outputs [K, N, classes].
     """
 
     def __init__(self, networks: Sequence[nn.Module], group_sizes: Sequence[int]) -> None:
@@ -26,11 +25,11 @@ class NetworkStack(nn.Module):
         weights, buffers = stack_module_state(networks)
         self.count = len(networks)
         self.skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule of ours
-        self.weight_names, self.buffer_names = list(weights), list(buffers)
-        split = [weight.detach().split(list(group_sizes)) for weight in weights.values()]
+        self.names = [*weights, *buffers]
+        split = (weight.detach().split(list(group_sizes)) for weight in weights.values())
         self.groups = nn.ModuleList(
-            nn.ParameterList(nn.Parameter(parts[i].clone()) for parts in split)
-            for i in range(len(group_sizes))
+            nn.ParameterList(nn.Parameter(part.clone()) for part in group)
+            for group in zip(*split, strict=True)
         )
         for i, tensor in enumerate(buffers.values()):
             self.register_buffer(f"buffer{i}", tensor)
@@ -38,9 +37,7 @@ class NetworkStack(nn.Module):
     def stacked(self) -> dict[str, Tensor]:
         """Parameters and buffers of all networks, by name: [K, ...]."""
         weights = (torch.cat(list(parts)) for parts in zip(*self.groups, strict=True))
-        buffers = (getattr(self, f"buffer{i}") for i in range(len(self.buffer_names)))
-        names = (*self.weight_names, *self.buffer_names)
-        return dict(zip(names, (*weights, *buffers), strict=True))
+        return dict(zip(self.names, (*weights, *self.buffers()), strict=True))
 
     def forward(self, images: Tensor) -> Tensor:
         [skeleton] = self.skeleton
@@ -59,12 +56,8 @@ class NetworkStack(nn.Module):
 
 
 class TensorDropout(nn.Module):
-    """Dropout whose p is a tensor, so that it can differ between the networks of a stack.
-
-    Args:
-        p: probability of a drop.
-        channels: whether whole channels are dropped, as Dropout2d does, or single values.
-    """
+    """Dropout whose p is a tensor, so that it can differ between the networks of a stack; of whole
+    `channels`, as Dropout2d drops them, or of single values."""
 
     def __init__(self, p: float, channels: bool) -> None:
         super().__init__()

@@ -15,8 +15,8 @@ from experiments.data.images import ImageData, Images
 from experiments.training.history import History
 from experiments.training.trainer import fuse, make_module, predict
 from models import augmentation
+from models.lightning.classifier import Classifier
 from models.lightning.learner import Learner, Scores
-from models.lightning.steps import TrainingSteps
 from models.networks import blocks
 
 GROUPS = ("model", "loss", "augmentation", "optimizer", "scheduler")
@@ -50,7 +50,7 @@ class WithinSteps(pl.Callback):
         self.waits += self.gpu.waits[self.before :]
 
 
-def train(device: torch.device, given: tuple[str, ...], fused: bool, *callbacks) -> TrainingSteps:
+def train(device: torch.device, given: tuple[str, ...], fused: bool, *callbacks) -> Classifier:
     """An epoch of three batches, the last of which is smaller, and of a validation."""
     cfg = configure("train", *given, "compile=false", "data.batch_size=8", "trainer.max_epochs=1")
     images = torch.arange(20 * 28 * 28).mul(7919).remainder(251).byte().view(20, 1, 28, 28)
@@ -82,7 +82,7 @@ def train(device: torch.device, given: tuple[str, ...], fused: bool, *callbacks)
     return module
 
 
-def train_on_gpu(given: tuple[str, ...], fused: bool = False) -> TrainingSteps:
+def train_on_gpu(given: tuple[str, ...], fused: bool = False) -> Classifier:
     with pretended_gpu() as gpu:
         within = WithinSteps(gpu)
         module = train(torch.device("cuda", 0), given, fused, within)
@@ -104,14 +104,14 @@ def test_every_file_of_conf_trains_as_on_the_cpu(given, fused):
 
 
 def test_a_wait_in_the_step_is_seen(monkeypatch):
-    step = TrainingSteps.training_step
+    step = Classifier.training_step
 
     def waiting(*args) -> torch.Tensor:
         loss = step(*args)
         float(loss)
         return loss
 
-    monkeypatch.setattr(TrainingSteps, "training_step", waiting)
+    monkeypatch.setattr(Classifier, "training_step", waiting)
     with pytest.raises(AssertionError, match="waits within a step"):
         train_on_gpu(("step=s13",))
 

@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import StepLR
 from experiments.data.images import ImageData, Images
 from models.augmentation import RandomAffine
 from models.lightning.classifier import Classifier
-from models.lightning.fused import FusedClassifier, score_each
+from models.lightning.fused import FusedClassifier, loss_each
+from models.lightning.learner import score
 from models.losses import SquaredError
 from models.networks.blocknet import BlockNet
 from models.networks.ladder import LadderNet
@@ -112,7 +113,7 @@ def test_each_network_has_its_own_loss():
     torch.manual_seed(0)
     logits, labels = torch.randn(3, 5, 10), torch.randint(10, (3, 5))
     for loss in (F.cross_entropy, SquaredError(), nn.CrossEntropyLoss(label_smoothing=0.1)):
-        losses, correct = score_each(logits, labels, loss)
+        losses, correct = score(logits, labels, partial(loss_each, loss))
         for one, ours, theirs, right in zip(losses, logits, labels, correct, strict=True):
             assert torch.allclose(one, loss(ours, theirs))
             assert right == (ours.argmax(1) == theirs).sum()

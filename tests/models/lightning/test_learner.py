@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.augmentation import Normalize
 from models.lightning import learner as module
 from models.lightning.learner import Learner, score
-from models.normalize import Normalize
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.lightning.classifier import Tally
 from models.lightning.learner import score
-from models.lightning.steps import Tally
 
 
 def test_tally_is_the_mean_over_images_not_over_batches():
