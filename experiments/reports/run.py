@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from experiments.cli import tables
 from experiments.cli.text import against, duration, percent
-from experiments.tracking.part_of_data import part_of_data
+from experiments.tracking.identity import part_of_data
 
 if TYPE_CHECKING:
     from experiments.tracking.store import Store
