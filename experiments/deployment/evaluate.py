@@ -22,10 +22,7 @@ from models.lightning.classifier import Classifier
 
 def evaluate(cfg: DictConfig) -> str:
     """Score the network of a run on the images of `data` and `split`; the result, in two lines.
-
-    Raises:
-        UserError: there is no such run, or its network does not take such images.
-    """
+    UserError: there is no such run, or its network does not take such images."""
     store, run, trained = chosen(cfg)
     for key in ("image_size", "num_classes"):
         if cfg.data[key] != (takes := trained.data[key]):
@@ -56,10 +53,8 @@ def score(trained: Trained, images: Images, batch_size: int) -> dict[str, float]
 def log_evaluation(
     store: Store, run: Run, cfg: DictConfig, digest: str, figures: dict[str, float]
 ) -> str:
-    """Log the figures of a run on the images of `cfg.split`: as a run below it, and to its model.
-
-    Returns the id of that run; it is the same if the same images are scored again.
-    """
+    """Log the figures of a run on the images of `cfg.split`: to its model, and as a run below it,
+    whose id this is; it is the same if the same images are scored again."""
     data, when = dataset(cfg, cfg.split, digest), int(time.time() * 1000)
     tags = {EVALUATED: run.info.run_id, DIGEST: digest, "split": cfg.split}
     before = next(iter(store.matching(tags)), None)

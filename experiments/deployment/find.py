@@ -20,13 +20,8 @@ HAS_TARGET = "metrics.parameters > 0 and params.`target.val_acc` != 'None'"
 
 
 def find(store: Store, name: str, where: str | None = None) -> Run:
-    """The run with an id, the run that a registered model comes from, or of "best", see `best`.
-
-    For a parent run it is the best of its seeds.
-
-    Raises:
-        UserError: there is no such run, or it is not finished.
-    """
+    """The run with an id, the run that a registered model comes from, or of "best", see `best`; for
+    a parent run the best of its seeds. UserError: there is no such run, or it is not finished."""
     if name == "best":
         return best(store, where)
     if where:
@@ -55,11 +50,8 @@ def best(store: Store, where: str | None = None) -> Run:
     """The best seed of the smallest network that reaches its target by the mean of its seeds;
     if there is none, the smallest network of which a single run does.
 
-    Args:
-        where: an MLflow filter; None: all networks that know every class of their data.
-
-    Raises:
-        UserError: no network reaches its target, or the filter is invalid.
+    `where` is an MLflow filter; None: all networks that know every class of their data. UserError:
+    no network reaches its target, or the filter is invalid.
     """
     with answered(store):
         runs = store.search(f"{HAS_TARGET} and {FINISHED} and {where or ALL_CLASSES}")

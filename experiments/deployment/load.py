@@ -55,14 +55,8 @@ def chosen(cfg: DictConfig) -> tuple[Store, Run, Trained]:
 
 
 def load(store: Store, run: Run, checkpoints: Path) -> Trained:
-    """The network of a run with the weights that it exported.
-
-    Args:
-        checkpoints: the folder with the weights of runs that have none in the store.
-
-    Raises:
-        UserError: the run has no network or no weights, or they are invalid.
-    """
+    """The network of a run with the weights that it exported, which may be in `checkpoints` alone.
+    UserError: it has no network or no weights, or they are invalid."""
     files = store.client, run.info.run_id
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -116,11 +110,8 @@ def _read_weights(network: nn.Module, path: Path) -> None:
 
 
 def build(node: Any) -> Any:
-    """Build a part of a configuration: networks and layers out of plain values.
-
-    Raises:
-        ValueError: it asks for anything else, which is not even imported then.
-    """
+    """Build a part of a configuration: networks and layers out of plain values. ValueError: it asks
+    for anything else, which is not even imported then."""
     if isinstance(node, list):
         return [build(child) for child in node]
     if not isinstance(node, dict):
@@ -134,7 +125,6 @@ def build(node: Any) -> Any:
     kind = getattr(import_module(module), name, None) if module in {"torch.nn", *ours} else None
     is_network = isinstance(kind, type) and issubclass(kind, nn.Module)
     if not (is_network and kind.__module__.startswith(("models.", "torch.nn.modules."))):
-        raise ValueError(
-            f"{target[:80]} is not a network of models or torch.nn; others are refused"
-        )
+        what = "is not a network of models or torch.nn; others are refused"
+        raise ValueError(f"{target[:80]} {what}")
     return kind(*values.pop("_args_", ()), **values)

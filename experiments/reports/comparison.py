@@ -49,10 +49,7 @@ class Row(NamedTuple):
 
 def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
     """The comparison that a configuration of compare asks for, and what it leaves out.
-
-    Raises:
-        UserError: the store cannot be read, or there is nothing to compare.
-    """
+    UserError: the store cannot be read, or there is nothing to compare."""
     with answered(store):
         runs, remarks = store.search(cfg.filter), []
         if left_out := sum(PARTIAL in run.data.tags for run in runs):
@@ -60,17 +57,14 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
         if cfg.filter is None:  # trials of a search are compared only if asked for
             runs = [run for run in runs if STUDY not in run.data.tags]
         arms = gather(runs, cfg.metric, cfg.group)
-        for arm in arms:
-            remarks += [
-                f"{arm.name}, seed {seed} failed, and is not counted" for seed in arm.failed
-            ]
+        failed = [f"{arm.name}, seed {seed}" for arm in arms for seed in arm.failed]
+        remarks += [f"{run} failed, and is not counted" for run in failed]
         if arms := [arm for arm in arms if arm.scores]:
             rows = compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
             return [row._replace(images=on_new_images(row.arm, store)) for row in rows], remarks
-    asked = f" and filter={cfg.filter}" if cfg.filter else ""
+    asked = f"{cfg.tracking.experiment}{f' and filter={cfg.filter}' if cfg.filter else ''}"
     raise UserError(
-        f"no finished run with {cfg.metric or 'an accuracy'} in experiment "
-        f"{cfg.tracking.experiment}{asked}; "
+        f"no finished run with {cfg.metric or 'an accuracy'} in experiment {asked}; "
         f"train first, for example: python -m experiments.train step=s13{'; '.join(['', *remarks])}"
     )
 
@@ -78,17 +72,13 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
 def compare(
     arms: Sequence[Arm], against: str = "previous", margin: float = 0.0005, smallest: float = 0.001
 ) -> list[Row]:
-    """Compare each arm with another one.
+    """Compare each arm with another one; all have scores.
 
     Args:
-        arms: at least one; all have scores.
         against: "previous": the step before with the same overrides, or else the same step
-            without them; "first"; or the name of an arm.
+            without them; "first"; or the name of an arm. UserError: no arm has it.
         margin: by how much an arm may be lower and still be no worse; 0 to 1.
         smallest: the difference that more seeds should show; 0 to 1.
-
-    Raises:
-        UserError: no arm has that name.
     """
     others = {"previous": None, "first": arms[0], **{arm.name: arm for arm in arms}}
     if against not in others:
@@ -135,9 +125,7 @@ def _row(arm: Arm, other: Arm | str, margin: float, smallest: float) -> Row:
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """The keys whose values differ, with those of `after`: "model.dropout=0.1, augmentation=null".
-
-    An object is named by its class, without the module; one that is gone has no other keys.
-    """
+    An object is named by its class, without the module; one that is gone has no other keys."""
     texts = {}
     for key in sorted(before.keys() | after.keys()):
         owner, _, last = key.rpartition(".")

@@ -28,10 +28,7 @@ ONE_SIDED = 0.1  # alpha of both sides, for 5 % on one
 
 def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
     """What the runs of steps, by their names, reached: beside their targets and the baseline.
-
-    Raises:
-        UserError: the store or the baseline cannot be read.
-    """
+    UserError: the store or the baseline cannot be read."""
     baseline = read_scores(Path(cfg.baseline)) if cfg.baseline else None
     store = Store(cfg.tracking, create=False)
     trained = list(compose("train"))  # the other keys are the gate's own
@@ -114,10 +111,7 @@ def regression(step: str, arm: Arm, before: dict[str, float] | None, margin: flo
 
 def read_scores(path: Path) -> dict[str, dict[str, float]]:
     """The accuracy of each seed of each arm, by name, from a file of experiments.compare csv=FILE.
-
-    Raises:
-        UserError: the file is missing, or is not such a file.
-    """
+    UserError: it is missing, or is not such a file."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("name")
         if not table.index.is_unique:

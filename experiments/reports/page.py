@@ -28,11 +28,8 @@ MOST = 40  # arms, and misclassified images, shown at most
 
 
 def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
-    """The report as HTML that loads nothing else.
-
-    Args:
-        cfg: of compare: what was asked for, and the data with the images to show.
-    """
+    """The report as HTML that loads nothing else. `cfg`, of compare, says what was asked for, and
+    has the data with the images to show."""
 
     def drawn(draw: Callable[..., charts.Chart], data: Any, *url: Any) -> list[Markup]:
         sizes = (WIDE, PHONE) if data else ()

@@ -74,11 +74,7 @@ def costs(step: str, cfg: DictConfig, cost: Cost) -> Iterator[Check]:
 
 
 def junit(checks: Sequence[Check], path: Path) -> None:
-    """Write a test case for each check: a missed one failed, one without a verdict is an error.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write a test case for each check: a missed one failed, one without a verdict is an error."""
     checks = [Check(*map(printable, check)) for check in checks]  # XML has no control characters
     verdicts = [check.verdict for check in checks]
     counts = {f"{kind}s": str(verdicts.count(verdict)) for verdict, kind in KINDS.items()}

@@ -3,7 +3,6 @@
 import itertools
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,17 +24,9 @@ USAGE = "until_verdict is for a sweep that begins with its seeds: -m 'seed=range
 CLAIM = "all verdicts together are right with 95 %, over all looks"
 
 
-class State(NamedTuple):
-    """Whether the run of a job may still change a verdict, whether it is the last of its sweep,
-    and the verdicts in words."""
-
-    needed: bool
-    last: bool
-    text: str
-
-
-def look(cfg: DictConfig) -> State:
-    """What the runs in the store say of the arms of the sweep that this job is of.
+def look(cfg: DictConfig) -> tuple[bool, str]:
+    """What the runs in the store say of the arms of the sweep that this job is of: whether the run
+    of this job may still change a verdict, and the verdicts in words.
 
     With `until_verdict=target`, whether each arm reaches its target; with a margin, whether each
     is worse than the first by no more than that, seed by seed. An arm of which a seed diverged
@@ -93,5 +84,4 @@ def look(cfg: DictConfig) -> State:
         lines.append(f"{name}: {verdict} ({found[name].n} seeds)")
     mine = " ".join(f"{key}={typed[key]}" for key in swept) or "the mean"
     still = found[mine].open if mine in found else any(one.open for one in found.values())
-    last = typed["seed"] == seeds[-1] and mine == names[-1]
-    return State(still, last, "\n".join([*lines, CLAIM]))
+    return still, "\n".join([*lines, CLAIM])

@@ -68,11 +68,8 @@ class Arm(NamedTuple):
 def of(store: Store, cfg: DictConfig, digest: str | None) -> Arm | None:
     """The arm of a configuration: its runs with any seed; None where there are no runs.
 
-    Args:
-        digest: of the images that it was judged on; None if they are not known here.
-
-    Raises:
-        UserError: there are runs on several sets of images, and no digest to choose by.
+    `digest` is of the images that it was judged on, if they are known here. UserError: they are
+    not, and there are runs on several sets of images.
     """
     parents = store.matching({CONFIG_HASH: config_hash(cfg, seed=False)})
     found = {parent.data.tags.get(DIGEST) for parent in parents}
@@ -97,10 +94,8 @@ def gather(
         runs: the oldest first; parent runs, evaluations, and runs on part of their data among them
             are no arms.
         metric: the accuracy to take, 0 to 1, as it was last logged; None: what runs are judged by.
-        group: names of the parameters that distinguish arms; None: all but the seed.
-
-    Raises:
-        UserError: no run has a parameter of `group`.
+        group: names of the parameters that distinguish arms; None: all but the seed. UserError: no
+            run has one of them.
     """
     there = {run.info.run_id for run in runs}
     runs = [run for run in runs if not {PARTIAL, EVALUATED} & run.data.tags.keys()]
@@ -112,15 +107,13 @@ def gather(
             raise UserError(f"group: no run has a parameter {name}; there are {', '.join(known)}")
     groups = defaultdict(list)
     for run in runs:
-        parent = None if group else run.data.tags.get(PARENT)
-        groups[parent or (_title(run, group), run.data.tags.get(DIGEST))].append(run)
-    titles = {key: _title(members[-1], group) for key, members in groups.items()}
-    counts = Counter(titles.values())
+        digest, parent = run.data.tags.get(DIGEST, ""), run.data.tags.get(PARENT, "")
+        groups[(_title(run, group), digest) if group or not parent else ("", parent)].append(run)
+    titles = Counter(_title(members[-1], group) for members in groups.values())
     arms = []
-    for key, members in groups.items():
-        title, mark = titles[key], key if isinstance(key, str) else key[1]
-        name = f"{title} ({mark[:6]})" if counts[title] > 1 and mark else title
-        parent = members[-1].data.tags.get(PARENT)
+    for (_, mark), members in groups.items():
+        title, parent = _title(members[-1], group), members[-1].data.tags.get(PARENT)
+        name = f"{title} ({mark[:6]})" if titles[title] > 1 and mark else title
         arms.append(_arm(name, title, members, metric, parent if parent in there else None))
     return sorted(arms, key=lambda arm: (arm.step is None, arm.step or "", "," in arm.name))
 

@@ -71,14 +71,10 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """An MLflow tracking store, and the one experiment in it that we use.
+    """The MLflow tracking store of conf/tracking.yaml, and the one experiment in it that we use.
 
-    Args:
-        tracking: uri, experiment, artifacts and patience, as in conf/tracking.yaml.
-        create: whether to create the store and the experiment where they do not exist.
-
-    Raises:
-        UserError: the store does not answer, is not a store, or does not exist.
+    Where they do not exist they are created, or with `create=False` refused. UserError: the store
+    does not answer, is not a store, or does not exist.
     """
 
     def __init__(self, tracking: DictConfig, create: bool = True) -> None:
@@ -218,10 +214,7 @@ def advised(error: BaseException) -> str:
 @contextmanager
 def embedded(uri: str, artifacts: Path, create: bool) -> Iterator[None]:
     """The SQLite store, which is created completely or not at all; processes take turns here.
-
-    Raises:
-        UserError: there is none, or runs could not write to the folder of artifacts.
-    """
+    UserError: there is none, or runs could not write to the folder of artifacts."""
     database = make_url(uri).database
     path = Path(database or "")
     if not create and not path.exists():
