@@ -121,6 +121,9 @@ def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str
     chart["facet"]["sort"] = list(histories)
     chart["columns"] = columns = min(len(histories), 2 if width < NARROW else 5)
     chart["spec"]["width"] = (width - 70) / columns - chart["spacing"]
+    last = max(runs.index[-1] for runs in histories.values())
+    every = math.ceil(last / 4)
+    chart["spec"]["encoding"]["x"]["axis"]["values"] = [*range(every, last + 1, every)]
     return chart
 
 

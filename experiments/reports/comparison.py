@@ -25,26 +25,17 @@ NO_STEP, FIRST = "none: it is no step", "none before it"
 
 
 class Row(NamedTuple):
-    """An arm, its accuracy, and its difference to another arm.
-
-    Attributes:
-        against: the name of the other arm, or why there is none.
-        changed: the keys, with their values, in which it differs from the other arm.
-        p_holm: of the difference, corrected for all differences of the table.
-        no_worse: whether it is worse by no more than the margin.
-        more: seeds that each arm needs beyond those it has; None if unknown or over 1,000.
-        images: the accuracy's interval over seeds and images, if all runs kept their mistakes.
-    """
+    """An arm, its accuracy, and its difference to another arm."""
 
     arm: Arm
     accuracy: Interval
-    against: str
-    changed: str = ""
+    against: str  # the name of the other arm, or why there is none
+    changed: str = ""  # the keys, with their values, in which it differs from the other arm
     difference: Difference | None = None
-    p_holm: float = math.nan
-    no_worse: str = ""
-    more: int | None = None
-    images: Interval | None = None
+    p_holm: float = math.nan  # of the difference, corrected for all differences of the table
+    no_worse: str = ""  # whether it is worse by no more than the margin
+    more: int | None = None  # seeds that each arm still needs; None if unknown or over 1,000
+    images: Interval | None = None  # over seeds and images, if all runs kept their mistakes
 
 
 def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:

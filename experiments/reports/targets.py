@@ -24,21 +24,15 @@ KINDS = {MISSED: "failure", UNKNOWN: "error"}  # of JUnit
 
 
 class Check(NamedTuple):
-    """One target of one step, in texts.
-
-    Attributes:
-        margin: how far the measured is above what was asked.
-        reason: why it does not hold; empty if it holds.
-        otherwise: the verdict if it does not hold: MISSED, or UNKNOWN for too little evidence.
-    """
+    """One target of one step, in texts."""
 
     step: str
     target: str
     asked: str = ""
     measured: str = ""
-    margin: str = ""
-    reason: str = ""
-    otherwise: str = MISSED
+    margin: str = ""  # how far the measured is above what was asked
+    reason: str = ""  # why it does not hold; empty if it holds
+    otherwise: str = MISSED  # the verdict if it does not; UNKNOWN: there is too little evidence
 
     @property
     def verdict(self) -> str:

@@ -19,45 +19,29 @@ from experiments.tracking.store import EVALUATED, Store
 
 
 class Arm(NamedTuple):
-    """Runs that differ in their seeds only, or in what they were not grouped by.
+    """Runs that differ in their seeds only, or in what they were not grouped by."""
 
-    Accuracies are from 0 to 1.
-
-    Attributes:
-        name: no two arms have the same; `title` lacks the mark that tells arms of one name apart.
-        step: the file that describes it, if any.
-        settings: parameters that change the result, but for the seed; "several" where runs differ.
-        parameters, mult_adds: of the network; None where runs differ or do not have them.
-        scores: the accuracy of each run by its seed; the latest where one was trained
-            again, "SEED/HASH" where a seed has several configurations.
-        failed: the errors of seeds that failed, and have not been trained since.
-        runs: MLflow's id of each run of `scores`, in the same order.
-        parent: the id of the run that sums them up, if there is one.
-        digest, images: of what all runs were judged on, and how many; None where runs do not say.
-        metric: the name of the accuracy.
-    """
-
-    name: str
-    title: str
-    step: str | None
-    settings: dict[str, str]
-    parameters: int | None
+    name: str  # no two arms have the same
+    title: str  # without the mark that tells arms of one name apart
+    step: str | None  # the file that describes it
+    settings: dict[str, str]  # what changes the result, but for the seed; or "several"
+    parameters: int | None  # None where runs differ or do not say
     mult_adds: int | None
-    published_best: float | None
+    published_best: float | None  # accuracies are from 0 to 1
     published_last: float | None
     target: float | None
-    scores: dict[str, float]
-    failed: dict[str, str]
+    scores: dict[str, float]  # by seed, the latest; by "SEED/HASH" where configurations differ
+    failed: dict[str, str]  # by seed, if it has not been trained since: the error
     device: str
-    runs: list[str]
-    parent: str | None
-    digest: str | None
+    runs: list[str]  # MLflow's ids, in the order of `scores`
+    parent: str | None  # the id of the run that sums them up
+    digest: str | None  # of the images
     metric: str = "val/acc"
-    images: int | None = None
+    images: int | None = None  # that runs were judged on; None where they differ or do not say
 
     @property
     def judged_on(self) -> tuple[str | None, str]:
-        """The images that all runs were judged on; arms with others cannot be compared."""
+        """Arms that were judged on other images cannot be compared."""
         return self.digest, self.metric
 
     @property

@@ -1,6 +1,5 @@
 """The runs of one configuration over its seeds, under a parent run that sums them up."""
 
-import math
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -21,20 +20,6 @@ from experiments.tracking.store import Store
 PARENT = "mlflow.parentRunId"
 VALIDATED, TESTED = "val/acc", "test/acc"
 COSTS = ("parameters", "mult_adds", "bytes", "receptive_field")
-CARD = """\
-A network that tells {classes} classes of images apart: {name}.
-
-{note}
-
-Accuracy: {verdict}.
-
-Cost: {costs}.
-
-Images: digest `{digest}`.
-
-`mlflow.pyfunc.load_model("models:/{model}").predict(images)` gives the class of each image, and
-with `params={{"logits": True}}` the outputs of the network. Images are {shape}, or rows of
-{pixels} pixels, from 0 to 255, or from 0 to 1."""
 
 
 def judged(metrics: Collection[str], end: str = "") -> str:
@@ -122,19 +107,23 @@ def note(cfg: DictConfig) -> str:
 def card(cfg: DictConfig, seed: Run, model: str, verdict: str) -> str:
     """What the model of a seed, by its id, is and takes, what it costs, and how sure its accuracy
     is over all seeds; Markdown."""
-    shape = (cfg.data.in_channels, cfg.data.image_size, cfg.data.image_size)
-    costs = (
+    channels, size = cfg.data.in_channels, cfg.data.image_size
+    costs = ", ".join(
         f"{seed.data.metrics[key]:,.0f} {key}{f' (at most {limit:,})' if limit else ''}"
         for key, limit in cfg.budget.items()
     )
-    return CARD.format(
-        classes=cfg.data.num_classes,
-        name=seed.info.run_name,
-        note=note(cfg),
-        verdict=verdict,
-        costs=", ".join(costs),
-        digest=seed.data.tags[DIGEST],
-        model=model,
-        shape=f"(N, {', '.join(map(str, shape))})",
-        pixels=math.prod(shape),
-    )
+    return f"""\
+A network that tells {cfg.data.num_classes} classes of images apart: {seed.info.run_name}.
+
+{note(cfg)}
+
+Accuracy: {verdict}.
+
+Cost: {costs}.
+
+Images: digest `{seed.data.tags[DIGEST]}`.
+
+`mlflow.pyfunc.load_model("models:/{model}").predict(images)` gives the class of each image, and
+with `params={{"logits": True}}` the outputs of the network. Images are
+(N, {channels}, {size}, {size}), or rows of {channels * size**2} pixels, from 0 to 255, or from 0
+to 1."""
