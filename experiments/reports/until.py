@@ -30,10 +30,8 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
 
     With `until_verdict=target`, whether each arm reaches its target; with a margin, whether each
     is worse than the first by no more than that, seed by seed. An arm of which a seed diverged
-    fails; a seed that failed otherwise is not counted.
-
-    Raises:
-        UserError: this is no such sweep: its arms would not take turns.
+    fails; a seed that failed otherwise is not counted. UserError: this is no such sweep: its arms
+    would not take turns.
     """
     hydra = HydraConfig.get()
     kept = Path(hydra.runtime.cwd, hydra.sweep.dir, "multirun.yaml")  # Hydra's own
@@ -66,9 +64,11 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
         arm = compose("train", [*rest, *changed])
         runs, bound = arms.of(store, arm, known_digest(arm)), arm.target.val_acc
         failed, scores = (runs.failed, runs.scores) if runs else ({}, {})
-        lines += [f"{runs.name}, seed {seed} failed: {why}" for seed, why in failed.items()]
         ended = dict.fromkeys(failed, math.nan) | scores
-        values = [ended[seed] for seed in itertools.takewhile(ended.__contains__, seeds)]
+        done = list(itertools.takewhile(ended.__contains__, seeds))
+        values, lost = [ended[seed] for seed in done], [seed for seed in done if seed in failed]
+        lines += [f"{runs.name}, seed {seed} failed: {failed[seed]}" for seed in lost]
+        diverged = [done.index(seed) for seed in lost if failed[seed].startswith("Diverged")]
         if margin and first is None:
             first = values
             continue
@@ -76,12 +76,12 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
             values, bound = [b - a for a, b in zip(first, values, strict=False)], -margin
         if bound is None:
             raise UserError("until_verdict=target: give target.val_acc")
-        values = [value for value in values if not math.isnan(value)]
-        found[name] = decide(values, bound, len(seeds), len(own) - bool(margin))
-        if any(why.startswith("Diverged") for why in failed.values()):
-            found[name] = Decision(FAILS, len(values), open=False)
+        before = values[: min(diverged, default=None)]
+        before = [value for value in before if not math.isnan(value)]
+        one = decide(before, bound, len(seeds), len(own) - bool(margin))
+        found[name] = Decision(FAILS, one.n, open=False) if diverged and one.open else one
         verdict = words.get(found[name].verdict, CANNOT_TELL)
-        lines.append(f"{name}: {verdict} ({found[name].n} seeds)")
+        lines.append(f"{name}: {verdict} ({one.n} seeds)")
     mine = " ".join(f"{key}={typed[key]}" for key in swept) or "the mean"
     still = found[mine].open if mine in found else any(one.open for one in found.values())
     return still, "\n".join([*lines, CLAIM])
