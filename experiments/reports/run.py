@@ -10,7 +10,7 @@ from experiments.tracking.identity import part_of_data
 
 if TYPE_CHECKING:
     from experiments.tracking.store import Store
-    from experiments.training.fit import Member
+    from experiments.training.resume import Member
 
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
