@@ -21,7 +21,7 @@ from experiments.cli.compose import compose, search_path
 from experiments.cli.files import check_outputs
 from experiments.cli.keys import key_of
 from experiments.cli.program import program
-from experiments.tracking.part_of_data import refuse_part
+from experiments.tracking.identity import refuse_part
 
 FAILED, NO_VERDICT = 1, 2  # exit statuses
 
@@ -30,7 +30,7 @@ FAILED, NO_VERDICT = 1, 2  # exit statuses
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.junit, inputs=[cfg.baseline])
     from experiments.budget.network import price  # torch: seconds
-    from experiments.reports import ci, targets
+    from experiments.reports import targets
 
     steps, checks = dict(chosen()), []
     if cfg.stage != "evidence":
@@ -47,8 +47,8 @@ def main(cfg: DictConfig) -> None:
         if check.reason:
             print(f"{check.step}: {check.reason}", file=sys.stderr)
     if cfg.junit:
-        ci.junit(checks, Path(cfg.junit))
-    ci.on_github(checks)
+        targets.junit(checks, Path(cfg.junit))
+    targets.on_github(checks)
     verdicts = {check.verdict for check in checks}
     if verdicts != {targets.HOLDS}:
         sys.exit(FAILED if targets.MISSED in verdicts else NO_VERDICT)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.program import program
-from experiments.tracking.part_of_data import refuse_part
+from experiments.tracking.identity import refuse_part
 
 
 @program("search", sweep=True)

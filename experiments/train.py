@@ -24,8 +24,9 @@ def main(cfg: DictConfig) -> str:
     if cfg.until_verdict is not None:
         from experiments.reports import until
 
-        if not (state := until.look(cfg)).needed:
-            announce(report=state.text)
+        needed, report = until.look(cfg)
+        if not needed:
+            announce(report=report)
             return "not needed"
 
     from experiments.budget.network import prepare  # a run over its budget stops here, in 2 s
@@ -43,8 +44,8 @@ def main(cfg: DictConfig) -> str:
     found = [member.run.data.metrics for member in members]
     accuracies = [metrics[judged(metrics)] for metrics in found]
     announce(val_acc=sum(accuracies) / len(accuracies))
-    if cfg.until_verdict is not None and state.last:
-        announce(report=until.look(cfg).text)
+    if cfg.until_verdict is not None:
+        announce(report=until.look(cfg)[1])
     if not fused and not is_job():
         [member] = members
         run, tags = member.run, member.run.data.tags

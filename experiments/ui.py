@@ -20,9 +20,10 @@ from experiments.cli.program import program
 
 @program("ui")
 def main(cfg: DictConfig) -> None:
-    from experiments.tracking.view import share
+    from experiments.tracking.store import Store
 
-    uri, link = share(cfg.tracking, cfg.port)
+    store = Store(cfg.tracking, create=False)
+    uri, link = store.uri, store.share_view(cfg.port)
     if uri.startswith("http"):
         show(link)
         return

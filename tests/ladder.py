@@ -19,7 +19,7 @@ from filelock import FileLock
 from made import make
 from mlflow import MlflowClient
 
-from experiments.tracking.wrong import read_wrong
+from experiments.tracking.artifacts import read_mistakes
 
 TABLE = PROJECT / "evidence" / "runs.csv"
 PLACE = PROJECT / "mlruns" / "ladder"
@@ -45,7 +45,8 @@ def train(step: str, seed: int) -> None:
     experiments = [each.experiment_id for each in client.search_experiments()]
     run = client.search_runs(experiments, query)[0]
     figures = {name: run.data.metrics[name] for name in FIGURES}
-    wrong = " ".join(map(str, read_wrong(client, run.info.run_id).wrong))
+    mistakes = read_mistakes(client, run.info.run_id, run.data.metrics["val/images"])
+    wrong = " ".join(map(str, mistakes["image"]))
     device = run.data.tags["device.name"]
     line = pd.DataFrame([{"step": step, "seed": seed, **figures, "device": device, "wrong": wrong}])
     with FileLock(PLACE / "runs.lock"):

@@ -9,12 +9,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from experiments.budget.network import price
+from experiments.tracking.artifacts import MISTAKES
 from experiments.tracking.identity import CONFIG_HASH, config_hash, name_experiment, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
-from experiments.tracking.wrong import Wrong, log_wrong
-from experiments.training.artifacts import MISTAKES
 
 EPOCHS = 3
 DIGEST = "1e35582d42a9"  # of MNIST, as a run tags it
@@ -37,7 +36,6 @@ def make(
     *overrides: str,
     first_seed: int = 0,
     failed: bool = False,
-    mistakes: str = "image,true,predicted\n8,5,6\n",
     keeps: bool = False,
     wrong: Sequence[list[int]] = (),
     device: str = "some processor",
@@ -45,7 +43,8 @@ def make(
     """Put runs of a step, one a seed, into `place`/mlflow.db; the id of their parent.
 
     Args:
-        keeps: which images each run got wrong; `wrong`, if it is given, or else made ones.
+        keeps: which images each run got wrong; `wrong`, if it is given, or else made ones. Without
+            it, a table of one image, and not of how many.
     """
     cfg, figures = described(step, *overrides)
     cfg = cfg.copy()
@@ -69,13 +68,14 @@ def make(
             epochs = min(EPOCHS, cfg.trainer.max_epochs)
             curve = [accuracy - 0.01 * (epochs - epoch) for epoch in range(1, epochs + 1)]
             run.log_history([{"val/acc": value} for value in curve], [run.started] * epochs)
-            store.client.log_text(run.id, mistakes, MISTAKES)
-            if keeps:  # which images it got wrong, half of them those of every seed
+            found = [8]
+            if keeps:  # half of them those of every seed
                 count = round(10_000 * (1 - accuracy))
                 own = range(1000 * (cfg.seed + 1), 1000 * (cfg.seed + 1) + count - count // 2)
-                made = [*range(count // 2), *own]
-                found = wrong[cfg.seed - first_seed] if wrong else made
-                log_wrong(run, Wrong(split="val", digest=DIGEST, images=10_000, wrong=found))
+                found = wrong[cfg.seed - first_seed] if wrong else [*range(count // 2), *own]
+                run.log_figures({"val/images": 10_000}, time=run.started)
+            lines = ["image,true,predicted", *(f"{image},5,6" for image in found)]
+            store.client.log_text(run.id, "\n".join(lines), MISTAKES)
             if failed:
                 run.fail("Diverged: the training loss became no number")
     if not failed:

@@ -5,7 +5,7 @@ import warnings
 from tempfile import TemporaryDirectory
 
 import pytorch_lightning as pl
-from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Run
+from mlflow.entities import LoggedModelInput, Metric, Run
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
@@ -15,17 +15,14 @@ from experiments.deployment.find import credit
 from experiments.deployment.load import Trained, chosen
 from experiments.tracking.identity import DIGEST
 from experiments.tracking.parent_runs import PARENT
-from experiments.tracking.run import CONTEXTS, TrackedRun, dataset
+from experiments.tracking.run import TrackedRun, dataset, used_as
 from experiments.tracking.store import EVALUATED, Store, answered
 from models.lightning.classifier import Classifier
 
 
 def evaluate(cfg: DictConfig) -> str:
     """Score the network of a run on the images of `data` and `split`; the result, in two lines.
-
-    Raises:
-        UserError: there is no such run, or its network does not take such images.
-    """
+    UserError: there is no such run, or its network does not take such images."""
     store, run, trained = chosen(cfg)
     for key in ("image_size", "num_classes"):
         if cfg.data[key] != (takes := trained.data[key]):
@@ -56,24 +53,20 @@ def score(trained: Trained, images: Images, batch_size: int) -> dict[str, float]
 def log_evaluation(
     store: Store, run: Run, cfg: DictConfig, digest: str, figures: dict[str, float]
 ) -> str:
-    """Log the figures of a run on the images of `cfg.split`: as a run below it, and to its model.
-
-    Returns the id of that run; it is the same if the same images are scored again.
-    """
-    data = dataset(cfg, cfg.split, digest)
+    """Log the figures of a run on the images of `cfg.split`: to its model, and as a run below it,
+    whose id this is; it is the same if the same images are scored again."""
+    data, when = dataset(cfg, cfg.split, digest), int(time.time() * 1000)
     tags = {EVALUATED: run.info.run_id, DIGEST: digest, "split": cfg.split}
     before = next(iter(store.matching(tags)), None)
-    tags[PARENT] = run.info.run_id
-    name = f"{run.info.run_name}, on {data.name}"
     models = [output.model_id for output in run.outputs.model_outputs]
+    metrics = [
+        Metric(key, value, when, 0, model, data.name, digest)
+        for key, value in figures.items()
+        for model in models or [None]
+    ]
+    name, tags[PARENT] = f"{run.info.run_name}, on {data.name}", run.info.run_id
     with TrackedRun(store, name, tags, resume=before) as logged:
-        used = DatasetInput(data, [InputTag("mlflow.data.context", CONTEXTS["test"])])
-        store.client.log_inputs(logged.id, [used], [LoggedModelInput(model) for model in models])
-        when = int(time.time() * 1000)
-        metrics = [
-            Metric(key, value, when, 0, model, data.name, digest)
-            for key, value in figures.items()
-            for model in models or [None]
-        ]
+        used = [LoggedModelInput(model) for model in models]
+        store.client.log_inputs(logged.id, [used_as("test", data)], used)
         store.client.log_batch(logged.id, metrics=metrics)
     return logged.id

@@ -2,38 +2,33 @@
 
 import re
 
+from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.utils.models import get_model_name_and_version
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import percent
 from experiments.stats.target import reaches
-from experiments.tracking.identity import DIGEST
+from experiments.tracking.identity import DIGEST, PARTIAL
 from experiments.tracking.parent_runs import PARENT, TESTED, judged
-from experiments.tracking.part_of_data import whole
 from experiments.tracking.store import STUDY, Store, answered
 
-BEST = "best"
 FINISHED = "attributes.status = 'FINISHED'"
 ALL_CLASSES = "params.`data.classes` = 'None'"
 HAS_TARGET = "metrics.parameters > 0 and params.`target.val_acc` != 'None'"
 
 
 def find(store: Store, name: str, where: str | None = None) -> Run:
-    """The run with an id, the run that a registered model comes from, or of "best", see `best`.
-
-    For a parent run it is the best of its seeds.
-
-    Raises:
-        UserError: there is no such run, or it is not finished.
-    """
-    if name == BEST:
+    """The run with an id, the run that a registered model comes from, or of "best", see `best`; for
+    a parent run the best of its seeds. UserError: there is no such run, or it is not finished."""
+    if name == "best":
         return best(store, where)
     if where:
         raise UserError(f"where={where}: is for run=best; leave it out")
     what = f"is neither a run nor a registered model of {store.uri}; make ui shows what there is"
     try:
-        source = name if re.fullmatch(r"\w{32}", name) else _source(store, name)
+        source = name if re.fullmatch(r"\w{32}", name) else _source(store.client, name)
         if source != name:
             what = f"comes from run {source}, which is no longer in {store.uri}"
         run = store.client.get_run(source)
@@ -47,41 +42,38 @@ def find(store: Store, name: str, where: str | None = None) -> Run:
     if not seeds:
         raise UserError(f"run={name}: has no finished seed")
     # by the validation of what was exported: the best epoch, if images were held out
-    name = "val/best_acc" if "test/acc" in seeds[0].data.metrics else "val/acc"
-    return max(seeds, key=lambda seed: seed.data.metrics.get(name, 0))
+    metric = "val/best_acc" if TESTED in seeds[0].data.metrics else "val/acc"
+    return max(seeds, key=lambda seed: seed.data.metrics.get(metric, 0))
 
 
 def best(store: Store, where: str | None = None) -> Run:
     """The best seed of the smallest network that reaches its target by the mean of its seeds;
     if there is none, the smallest network of which a single run does.
 
-    Args:
-        where: an MLflow filter; None: all networks that know every class of their data.
-
-    Raises:
-        UserError: no network reaches its target, or the filter is invalid.
+    `where` is an MLflow filter; None: all networks that know every class of their data. UserError:
+    no network reaches its target, or the filter is invalid.
     """
     with answered(store):
         runs = store.search(f"{HAS_TARGET} and {FINISHED} and {where or ALL_CLASSES}")
-    reached, digests = [], set()
-    for run in (run for run in whole(runs) if STUDY not in run.data.tags):  # a trial is none
+    reached = []
+    for run in (run for run in runs if not {PARTIAL, STUDY} & run.data.tags.keys()):
         single, metrics = PARENT in run.data.tags, run.data.metrics
         accuracy = metrics.get(judged(metrics, "" if single else "_mean"), 0)
         if reaches(accuracy, float(run.data.params["target.val_acc"])):
-            reached.append((single, metrics["parameters"], -accuracy, run.info.run_id))
-            digests |= {run.data.tags[DIGEST]} if DIGEST in run.data.tags else set()
+            reached.append((single, metrics["parameters"], -accuracy, run.info.run_id, run))
     if not reached:
         raise UserError(
             f"run=best: none of the finished runs in {store.uri} reaches its target; "
             "train with a target, or name a run with run="
         )
+    digests = {each[-1].data.tags[DIGEST] for each in reached if DIGEST in each[-1].data.tags}
     if len(digests) > 1:
         query = f'tags.`{DIGEST}` = \\"{max(digests)}\\" and {ALL_CLASSES}'.replace("'", '\\"')
         raise UserError(
             f"run=best: networks for {len(digests)} sets of images reach their targets; choose "
             f"one: 'where=\"{query}\"'"
         )
-    return find(store, min(reached)[-1])
+    return find(store, min(reached)[3])
 
 
 def credit(store: Store, run: Run) -> str:
@@ -91,16 +83,11 @@ def credit(store: Store, run: Run) -> str:
     return f"by {run.info.run_name}, {accuracy} {where}: {store.url(run.info.run_id)}"
 
 
-def _source(store: Store, name: str) -> str:
+def _source(client: MlflowClient, name: str) -> str:
     """The id of the run that a registered, or a logged, model comes from."""
-    client, name = store.client, name.removeprefix("models:/")
+    name = name.removeprefix("models:/")
     if re.fullmatch(r"m-\w{32}", name):
         return client.get_logged_model(name).source_run_id
-    title, _, alias = name.partition("@")
-    title, _, version = title.partition("/")
-    if alias:
-        return client.get_model_version_by_alias(title, alias).run_id
-    if version:
-        return client.get_model_version(title, version).run_id
-    versions = client.get_registered_model(title).latest_versions  # of each stage; maybe none
-    return max(versions, key=lambda found: int(found.version)).run_id
+    latest = "" if "@" in name or "/" in name else "/latest"
+    found = get_model_name_and_version(client, f"models:/{name}{latest}")
+    return client.get_model_version(*found).run_id

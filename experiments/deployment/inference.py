@@ -16,16 +16,12 @@ ROWS = 50  # shown on the terminal
 
 
 def read(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None]:
-    """The names of the images, uint8 [N, C, H, W], and labels [N] if the file has them.
-
-    Raises:
-        UserError: the images cannot be read, or do not have the size that the network takes.
-    """
+    """The names of the images, uint8 [N, C, H, W], and labels [N] if the file has them. UserError:
+    they cannot be read, or do not have the size that the network takes."""
     size, labels = data["image_size"], None
     if path.suffix.lower() == ".csv":
         images, labels = csv_images.read(path, data["num_classes"])
-        if images.shape[1] != size:
-            side = images.shape[1]
+        if (side := images.shape[1]) != size:
             raise UserError(f"{path}: has images of {side}x{side}, the network takes {size}x{size}")
         names = [str(number) for number in range(1, len(images) + 1)]
     else:
@@ -60,9 +56,10 @@ def submission(names: list[str], probabilities: Tensor) -> str:
 def show(names: list[str], probabilities: Tensor) -> None:
     """Print the most and the second most probable class of each image."""
     chances, classes = probabilities[:ROWS].topk(2)
-    rows = []
-    for name, (high, low), (first, second) in zip(names, chances, classes, strict=False):
-        rows.append((name, str(int(first)), percent(high), str(int(second)), percent(low)))
+    rows = [
+        (name, str(int(first)), percent(high), str(int(second)), percent(low))
+        for name, (high, low), (first, second) in zip(names, chances, classes, strict=False)
+    ]
     header = ("image", "predicted", "probability", "else", "probability")
     tables.show(header, rows, right=header[1:])
     if len(names) > ROWS:

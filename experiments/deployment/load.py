@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import yaml
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -23,16 +22,14 @@ import models
 from experiments.cli.config import reading
 from experiments.cli.errors import UserError, one_line
 from experiments.deployment.find import find
+from experiments.tracking.artifacts import CONFIG, LARGEST, WEIGHTS, download, refuse_large
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
-from experiments.tracking.run import CONFIG, WEIGHTS
 from experiments.tracking.store import Store
 from models.augmentation import Normalize
 from models.losses import CrossEntropy
 
 # what a network takes: the keys of `data` that must be numbers, with their types
 IMAGES = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}
-
-LARGEST = {CONFIG: 100_000, WEIGHTS: 2**30}  # bytes of a run's files, unpacked
 
 
 class Trained(nn.Module):
@@ -43,9 +40,8 @@ class Trained(nn.Module):
         if not (isinstance(network, nn.Module) and isinstance(loss, nn.Module)):
             raise TypeError("model or loss is not a network")
         self.normalize, self.network = Normalize(data["mean"], data["std"]), network
-        self.loss = loss
+        self.loss, self.data = loss, data
         self.probabilities = getattr(loss, "probabilities", CrossEntropy.probabilities)
-        self.data = data
 
     def forward(self, images: Tensor) -> Tensor:
         return self.probabilities(self.network(self.normalize(images)))
@@ -59,27 +55,26 @@ def chosen(cfg: DictConfig) -> tuple[Store, Run, Trained]:
 
 
 def load(store: Store, run: Run, checkpoints: Path) -> Trained:
-    """The network of a run with the weights that it exported.
-
-    Args:
-        checkpoints: the folder with the weights of runs that have none in the store.
-
-    Raises:
-        UserError: the run has no network or no weights, or they are invalid.
-    """
+    """The network of a run with the weights that it exported, which may be in `checkpoints` alone.
+    UserError: it has no network or no weights, or they are invalid."""
+    files = store.client, run.info.run_id
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return _load(store, run, checkpoints, folder)
+            if (path := download(*files, CONFIG, folder)) is None:
+                raise UserError(f"has no {CONFIG} among its artifacts")
+            trained, kept = _described(path)
+            names = (run.data.tags.get(tag, "") for tag in (CONFIG_HASH, DIGEST))
+            identity = "-".join(re.sub(r"\W", "", name) for name in names)
+            stored = download(*files, WEIGHTS, folder)
+            _read_weights(trained.network, stored or checkpoints / identity / kept)
     except UserError as error:
         raise UserError(f"run {run.info.run_id}: {error}") from error
+    return trained.eval()
 
 
-def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
-    path = _download(store, run, CONFIG, folder)
-    if path is None:
-        raise UserError(f"has no {CONFIG} among its artifacts")
+def _described(path: Path) -> tuple[Trained, str]:
+    """The untrained network of a configuration, and the name of the checkpoint that it exports."""
     try:
-        _bounded(path, CONFIG)
         with reading(path):
             config = yaml.safe_load(path.read_bytes())
         data = {name: config["data"][name] for name in IMAGES}
@@ -91,33 +86,32 @@ def _load(store: Store, run: Run, checkpoints: Path, folder: str) -> Trained:
             shapes = build(config["model"]).state_dict().values()
         if (size := sum(tensor.nbytes for tensor in shapes)) > LARGEST[WEIGHTS]:
             raise ValueError(f"its network has {size:,} bytes")
-        trained = Trained(build(config["model"]), loss, data)
+        kept = "last.ckpt" if config["data"].get("holdout") is None else "best.ckpt"
+        return Trained(build(config["model"]), loss, data), kept
     except Exception as error:  # its values may be anything
         raise UserError(f"{CONFIG} describes no network: {one_line(error)[:200]}") from error
-    names = (run.data.tags.get(tag, "") for tag in (CONFIG_HASH, DIGEST))
-    identity = "-".join(re.sub(r"\W", "", name) for name in names)
-    kept = "last.ckpt" if config["data"].get("holdout") is None else "best.ckpt"
-    weights = _download(store, run, WEIGHTS, folder) or checkpoints / identity / kept
+
+
+def _read_weights(network: nn.Module, path: Path) -> None:
+    """Give a network the weights of a file: its own alone, or in a checkpoint."""
     try:
-        _bounded(weights, WEIGHTS)
-        state = torch.load(weights, weights_only=True, map_location="cpu")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as members:
+                refuse_large(WEIGHTS, sum(member.file_size for member in members.infolist()))
+        state = torch.load(path, weights_only=True, map_location="cpu")
         if "state_dict" in state:  # a checkpoint
             state = {key.removeprefix("network."): w for key, w in state["state_dict"].items()}
-        trained.network.load_state_dict(state)
+        network.load_state_dict(state)
     except OSError as error:
-        raise UserError(f"its weights are neither in the store nor in {weights}") from error
+        raise UserError(f"its weights are neither in the store nor in {path}") from error
     except Exception as error:  # whatever PyTorch says of a file that is no checkpoint
         reason = one_line(error)[:200]
         raise UserError(f"its weights are damaged, or not of its network: {reason}") from error
-    return trained.eval()
 
 
 def build(node: Any) -> Any:
-    """Build a part of a configuration: networks and layers out of plain values.
-
-    Raises:
-        ValueError: it asks for anything else, which is not even imported then.
-    """
+    """Build a part of a configuration: networks and layers out of plain values. ValueError: it asks
+    for anything else, which is not even imported then."""
     if isinstance(node, list):
         return [build(child) for child in node]
     if not isinstance(node, dict):
@@ -131,25 +125,6 @@ def build(node: Any) -> Any:
     kind = getattr(import_module(module), name, None) if module in {"torch.nn", *ours} else None
     is_network = isinstance(kind, type) and issubclass(kind, nn.Module)
     if not (is_network and kind.__module__.startswith(("models.", "torch.nn.modules."))):
-        raise ValueError(
-            f"{target[:80]} is not a network of models or torch.nn; others are refused"
-        )
+        what = "is not a network of models or torch.nn; others are refused"
+        raise ValueError(f"{target[:80]} {what}")
     return kind(*values.pop("_args_", ()), **values)
-
-
-def _bounded(path: Path, name: str) -> None:
-    """Refuse a file that is large, or unpacks to a large one. Raises ValueError."""
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as members:
-            size = max(size, sum(member.file_size for member in members.infolist()))
-    if size > LARGEST[name]:
-        raise ValueError(f"{name} has {size:,} bytes, more than {LARGEST[name]:,}")
-
-
-def _download(store: Store, run: Run, name: str, folder: str) -> Path | None:
-    """An artifact of the run; None if the run does not have it."""
-    try:
-        return Path(store.client.download_artifacts(run.info.run_id, name, folder))
-    except (MlflowException, OSError):
-        return None

@@ -22,7 +22,6 @@ CHARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="
 COLOURS: dict[str, tuple[str, str]] = CHARTS["colours"]  # light, and dark
 MEAN, RUN = "mean: cannot tell, or not compared", "one run"
 NETWORK, FRONT = "network", "Pareto front"
-AROUND = ["right", "left", "top", "bottom", "top-right", "bottom-right", "top-left", "bottom-left"]
 NAMED = 40  # networks that have their names beside them
 NARROW = 600  # pixels; narrower charts have less side by side
 
@@ -54,9 +53,7 @@ def png(chart: Chart) -> bytes:
 def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
     """Accuracy of each arm: its runs, the mean with its interval, target and published figures.
 
-    Args:
-        width: of the chart in pixels.
-        url: where MLflow shows the run of an id.
+    `width` is in pixels; `url` tells where MLflow shows the run of an id.
     """
     data, intervals = [], []
     for row in rows:
@@ -66,24 +63,19 @@ def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
             verdict = row.difference.verdict
             kind = MEAN if verdict == CANNOT_TELL else verdict
             words += f"; {verdict}, {points(row.difference)} against {row.against}"
-        place = {"lane": "mean", "url": url(arm.parent) if arm.parent else ""}
-        data.append(_point(kind, arm.name, found.mean, words, **place))
+        page = url(arm.parent) if arm.parent else ""
+        mean = _point(kind, arm.name, found.mean, words, lane="mean", url=page)
+        data.append(mean)
         if found.n > 2 and math.isfinite(found.low):  # those of two runs would squeeze the others
-            ends = {"value": 100 * found.low, "high": 100 * min(found.high, 1)}
-            intervals.append(data[-1] | ends)
+            intervals.append(mean | {"value": 100 * found.low, "high": 100 * min(found.high, 1)})
         for (seed, score), run in zip(arm.scores.items(), arm.runs, strict=True):
-            place = {"lane": "run", "url": url(run)}
-            data.append(_point(RUN, arm.name, score, f"seed {seed}, {percent(score)}", **place))
-        given = {
-            "target": arm.target,
-            "published, last epoch": arm.published_last,
-            "published, best epoch": arm.published_best,
-        }
-        data += [
-            _point(kind, arm.name, score, f"{kind}, {percent(score)}", lane="given")
-            for kind, score in given.items()
-            if score is not None
-        ]
+            words = f"seed {seed}, {percent(score)}"
+            data.append(_point(RUN, arm.name, score, words, lane="run", url=url(run)))
+        given = {"target": arm.target, "published, last epoch": arm.published_last}
+        for kind, score in (given | {"published, best epoch": arm.published_best}).items():
+            if score is not None:
+                words = f"{kind}, {percent(score)}"
+                data.append(_point(kind, arm.name, score, words, lane="given"))
     chart = _chart("ladder", width, points=data, intervals=intervals)
     lines = max(row.arm.name.count(", ") for row in rows) + 1
     chart["height"]["step"] = max(36, 18 * lines)
@@ -95,9 +87,7 @@ def pareto(
 ) -> Chart:
     """Accuracy against parameters, with the front that no other point beats in both.
 
-    Args:
-        networks: at least one.
-        stars: finalists, which take no part in the front.
+    There is at least one network; `stars` are finalists, which take no part in the front.
     """
     best, found = -math.inf, []
     for point in sorted(networks, key=lambda point: (point.parameters, -point.accuracy.mean)):
@@ -131,12 +121,9 @@ def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str
     chart["facet"]["sort"] = list(histories)
     chart["columns"] = columns = min(len(histories), 2 if width < NARROW else 5)
     chart["spec"]["width"] = (width - 70) / columns - chart["spacing"]
-    means = pd.DataFrame({name: 100 * runs.mean(axis=1) for name, runs in histories.items()})
-    later = means if len(means) == 1 else means.iloc[1:]  # the first is far below the others
-    x, y = (chart["spec"]["encoding"][axis] for axis in "xy")
-    y["scale"]["domain"] = [later.min().min() - 0.1, min(100, means.max().max() + 0.15)]
-    every = math.ceil(len(means) / 4)
-    x["axis"]["values"] = [*range(every, len(means) + 1, every)]
+    last = max(runs.index[-1] for runs in histories.values())
+    every = math.ceil(last / 4)
+    chart["spec"]["encoding"]["x"]["axis"]["values"] = [*range(every, last + 1, every)]
     return chart
 
 
@@ -160,8 +147,7 @@ def _chart(name: str, width: int, **data: list[dict]) -> Chart:
 def _vega(chart: Chart) -> dict[str, Any]:
     """The chart for Vega; of texts that would overlap only the first is drawn."""
     vega = vl_convert.vegalite_to_vega(chart)
-    label = {"type": "label", "size": {"signal": "[width, height]"}, "anchor": AROUND}
     for mark in vega["marks"]:
         if mark["type"] == "text":
-            mark["transform"] = [label | {"offset": [5], "padding": 12}]
+            mark["transform"] = [CHARTS["labels"]]
     return vega

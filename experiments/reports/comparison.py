@@ -10,20 +10,14 @@ from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import measured, percent
-from experiments.stats.intervals import (
-    MISSES,
-    REACHES,
-    UNKNOWN,
-    Interval,
-    interval,
-    judge,
-    over_images,
-)
+from experiments.stats.intervals import REACHES, UNKNOWN, Interval, interval, judge, over_images
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
 from experiments.tracking.arms import Arm, gather
-from experiments.tracking.part_of_data import whole
+from experiments.tracking.artifacts import read_mistakes
+from experiments.tracking.identity import PARTIAL
 from experiments.tracking.store import STUDY, Store, answered
-from experiments.tracking.wrong import read_wrong
+
+MOST = 10_000_000  # images of which mistakes are read
 
 # in place of a name: why an arm is compared with none
 OTHER_IMAGES, ITSELF = "none: other images", "none: it itself"
@@ -31,73 +25,51 @@ NO_STEP, FIRST = "none: it is no step", "none before it"
 
 
 class Row(NamedTuple):
-    """An arm, its accuracy, and its difference to another arm.
-
-    Attributes:
-        against: the name of the other arm, or why there is none.
-        changed: the keys, with their values, in which it differs from the other arm.
-        p_holm: of the difference, corrected for all differences of the table.
-        no_worse: whether it is worse by no more than the margin.
-        more: seeds that each arm needs beyond those it has; None if unknown or over 1,000.
-        images: the accuracy's interval over seeds and images, if all runs kept their mistakes.
-    """
+    """An arm, its accuracy, and its difference to another arm."""
 
     arm: Arm
     accuracy: Interval
-    against: str
-    changed: str = ""
+    against: str  # the name of the other arm, or why there is none
+    changed: str = ""  # the keys, with their values, in which it differs from the other arm
     difference: Difference | None = None
-    p_holm: float = math.nan
-    no_worse: str = ""
-    more: int | None = None
-    images: Interval | None = None
+    p_holm: float = math.nan  # of the difference, corrected for all differences of the table
+    no_worse: str = ""  # whether it is worse by no more than the margin
+    more: int | None = None  # seeds that each arm still needs; None if unknown or over 1,000
+    images: Interval | None = None  # over seeds and images, if all runs kept their mistakes
 
 
 def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
     """The comparison that a configuration of compare asks for, and what it leaves out.
-
-    Raises:
-        UserError: the store cannot be read, or there is nothing to compare.
-    """
+    UserError: the store cannot be read, or there is nothing to compare."""
     with answered(store):
-        found = store.search(cfg.filter)
-        runs, remarks = whole(found), []
-        if left_out := len(found) - len(runs):
-            remarks.append(f"on part of their data, not counted: {left_out} of {len(found)}")
+        runs, remarks = store.search(cfg.filter), []
+        if left_out := sum(PARTIAL in run.data.tags for run in runs):
+            remarks.append(f"on part of their data, not counted: {left_out} of {len(runs)}")
         if cfg.filter is None:  # trials of a search are compared only if asked for
             runs = [run for run in runs if STUDY not in run.data.tags]
         arms = gather(runs, cfg.metric, cfg.group)
-        failed = [name for arm in arms for name in arm.failed]
-        remarks += [f"{name} failed, and is not counted" for name in failed]
-        arms = [arm for arm in arms if arm.scores]
-        if arms:
+        failed = [f"{arm.name}, seed {seed}" for arm in arms for seed in arm.failed]
+        remarks += [f"{run} failed, and is not counted" for run in failed]
+        if arms := [arm for arm in arms if arm.scores]:
             rows = compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
-            return with_images(rows, store), remarks
-    asked = f" and filter={cfg.filter}" if cfg.filter else ""
+            return [row._replace(images=on_new_images(row.arm, store)) for row in rows], remarks
+    asked = f"{cfg.tracking.experiment}{f' and filter={cfg.filter}' if cfg.filter else ''}"
     raise UserError(
-        f"no finished run with {cfg.metric or 'an accuracy'} in experiment "
-        f"{cfg.tracking.experiment}{asked}; "
+        f"no finished run with {cfg.metric or 'an accuracy'} in experiment {asked}; "
         f"train first, for example: python -m experiments.train step=s13{'; '.join(['', *remarks])}"
     )
 
 
 def compare(
-    arms: Sequence[Arm],
-    against: str = "previous",
-    margin: float = 0.0005,
-    smallest: float = 0.001,
+    arms: Sequence[Arm], against: str = "previous", margin: float = 0.0005, smallest: float = 0.001
 ) -> list[Row]:
-    """Compare each arm with another one.
+    """Compare each arm with another one; all have scores.
 
     Args:
-        arms: at least one; all have scores.
         against: "previous": the step before with the same overrides, or else the same step
-            without them; "first"; or the name of an arm.
+            without them; "first"; or the name of an arm. UserError: no arm has it.
         margin: by how much an arm may be lower and still be no worse; 0 to 1.
         smallest: the difference that more seeds should show; 0 to 1.
-
-    Raises:
-        UserError: no arm has that name.
     """
     others = {"previous": None, "first": arms[0], **{arm.name: arm for arm in arms}}
     if against not in others:
@@ -125,15 +97,16 @@ def _previous(arms: Sequence[Arm]) -> Iterator[Arm | str]:
 
 
 def _row(arm: Arm, other: Arm | str, margin: float, smallest: float) -> Row:
-    row = Row(arm, interval(arm.values), other if isinstance(other, str) else other.name)
+    accuracy = interval(arm.values)
     if isinstance(other, str):
-        return row
-    if other is arm:
-        return row._replace(against=ITSELF)
-    if other.judged_on != arm.judged_on:
-        return row._replace(against=OTHER_IMAGES)
+        return Row(arm, accuracy, against=other)
+    if other is arm or other.judged_on != arm.judged_on:
+        return Row(arm, accuracy, against=ITSELF if other is arm else OTHER_IMAGES)
     found = difference(other.scores, arm.scores)
-    return row._replace(
+    return Row(
+        arm,
+        accuracy,
+        against=other.name,
         changed=changes(other.settings, arm.settings),
         difference=found,
         no_worse=found.no_worse(margin),
@@ -143,9 +116,7 @@ def _row(arm: Arm, other: Arm | str, margin: float, smallest: float) -> Row:
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """The keys whose values differ, with those of `after`: "model.dropout=0.1, augmentation=null".
-
-    An object is named by its class, without the module; one that is gone has no other keys.
-    """
+    An object is named by its class, without the module; one that is gone has no other keys."""
     texts = {}
     for key in sorted(before.keys() | after.keys()):
         owner, _, last = key.rpartition(".")
@@ -162,19 +133,19 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 def smallest(rows: Sequence[Row]) -> str:
     """Which network is the smallest that holds its target; or that none does yet, and why."""
-    judged = defaultdict(list)
-    sizes = [row for row in rows if row.arm.target is not None and row.arm.parameters is not None]
-    for row in sorted(sizes, key=lambda row: row.arm.parameters):
-        judged[judge(row.accuracy, row.arm.target)].append(row)
-    if holding := judged[REACHES]:
-        found = holding[0]
+    sized = [row for row in rows if row.arm.target is not None and row.arm.parameters is not None]
+    sized.sort(key=lambda row: row.arm.parameters)
+    verdicts = [judge(row.accuracy, row.arm.target) for row in sized]
+    if REACHES in verdicts:
+        found = sized[verdicts.index(REACHES)]
         text = f" is {_reached(found)}."
-        smaller = [row for row in judged[UNKNOWN] if row.arm.parameters < found.arm.parameters]
-        more = f" {len(smaller)} smaller may hold theirs, too: more seeds would tell."
-        text += more if smaller else ""
-    elif sizes:
-        nearest = max(sizes, key=lambda row: row.accuracy.mean - row.arm.target)
-        counts = f"{len(judged[MISSES])} miss theirs and {len(judged[UNKNOWN])} cannot tell yet"
+        sizes = [row.arm.parameters for row, v in zip(sized, verdicts, strict=True) if v == UNKNOWN]
+        if smaller := sum(size < found.arm.parameters for size in sizes):
+            text += f" {smaller} smaller may hold theirs, too: more seeds would tell."
+    elif sized:
+        nearest = max(sized, key=lambda row: row.accuracy.mean - row.arm.target)
+        unknown = verdicts.count(UNKNOWN)
+        counts = f"{len(sized) - unknown} miss theirs and {unknown} cannot tell yet"
         text = f": none yet, because {counts}. The nearest is {_reached(nearest)}."
     else:
         text = ": none yet, because no network has a target (target.val_acc)."
@@ -182,22 +153,19 @@ def smallest(rows: Sequence[Row]) -> str:
 
 
 def _reached(row: Row) -> str:
-    found, target = measured(row.accuracy), percent(row.arm.target)
-    size = f"{row.arm.parameters:,} parameters"
-    return f"{row.arm.name}, with {size}: {found}, n = {row.accuracy.n}, of a target of {target}"
+    arm, found = row.arm, row.accuracy
+    size, target = f"{arm.parameters:,} parameters", percent(arm.target)
+    return f"{arm.name}, with {size}: {measured(found)}, n = {found.n}, of a target of {target}"
 
 
-def with_images(rows: Sequence[Row], store: Store) -> list[Row]:
-    """Rows with the interval over seeds and images, where all runs kept what they got wrong."""
-    return [row._replace(images=_on_new_images(row.arm, store)) for row in rows]
-
-
-def _on_new_images(arm: Arm, store: Store) -> Interval | None:
-    table = []
-    for run in arm.runs:
-        kept = read_wrong(store.client, run)
-        if kept is None or (kept.digest, f"{kept.split}/acc") != arm.judged_on:
+def on_new_images(arm: Arm, store: Store) -> Interval | None:
+    """The accuracy of an arm with its interval over seeds and images, if all its runs kept which
+    images they got wrong."""
+    if arm.images is None or not 0 < arm.images <= MOST:
+        return None
+    wrong = np.zeros((len(arm.runs), arm.images), bool)
+    for line, run in zip(wrong, arm.runs, strict=True):
+        if (found := read_mistakes(store.client, run, arm.images)) is None:
             return None
-        table.append(np.bincount(kept.wrong, minlength=kept.images).astype(bool))
-    same = len({len(wrong) for wrong in table}) == 1
-    return over_images(np.array(table)) if same else None
+        line[found["image"]] = True
+    return over_images(wrong)

@@ -1,21 +1,24 @@
 """Checks of the gate on the tracked runs of a step: seeds, accuracy, and a baseline."""
 
 import math
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.errors import UserError, one_line
+from experiments.cli.keys import key_of
 from experiments.cli.tables import restored
 from experiments.cli.text import measured, percent, points
 from experiments.data.digest import known_digest
-from experiments.reports.targets import UNKNOWN, Check
+from experiments.reports.targets import MISSED, UNKNOWN, Check
 from experiments.stats.intervals import interval
 from experiments.stats.target import reaches
-from experiments.stats.verdict import CANNOT_TELL, HOLDS, LEAST, difference, seeds_needed
+from experiments.stats.verdict import FAILS, HOLDS, LEAST, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction
 from experiments.tracking.store import Store, answered
@@ -24,39 +27,43 @@ ONE_SIDED = 0.1  # alpha of both sides, for 5 % on one
 
 
 def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
-    """What the runs of steps reached, compared with their targets and the baseline.
-
-    Args:
-        cfg: of the gate: the store and the baseline.
-        steps: configuration of each step by its name.
-
-    Raises:
-        UserError: the store or the baseline cannot be read.
-    """
+    """What the runs of steps, by their names, reached: beside their targets and the baseline.
+    UserError: the store or the baseline cannot be read."""
     baseline = read_scores(Path(cfg.baseline)) if cfg.baseline else None
     store = Store(cfg.tracking, create=False)
     trained = list(compose("train"))  # the other keys are the gate's own
     with answered(store):
         for name, step in steps.items():
             arm = arms.of(store, OmegaConf.masked_copy(step, trained), known_digest(step))
-            yield seeds(name, step, arm)
+            yield seeds(name, step, arm, trained)
             if arm and arm.scores and step.min_accuracy is not None:
                 yield accuracy(name, step, arm.values)
             if arm and arm.scores and baseline is not None:
                 yield regression(name, arm, baseline.get(arm.name), cfg.margin)
 
 
-def seeds(step: str, cfg: DictConfig, arm: Arm | None) -> Check:
-    """Whether enough seeds have finished, and none has failed."""
-    n = len(arm.scores) if arm else 0
-    reason = ""
+def seeds(step: str, cfg: DictConfig, arm: Arm | None, trained: list[str]) -> Check:
+    """Whether enough seeds have finished, and none has failed. `trained`: the keys of train."""
+    n, reason = len(arm.scores) if arm else 0, ""
     if arm and arm.failed:
-        reason = f"{'; '.join(arm.failed)} failed: train again, or see why in the run's log"
+        failed = "; ".join(f"{arm.name}, seed {seed}" for seed in arm.failed)
+        reason = f"{failed} failed: train again, or see why in the run's log"
     elif n < cfg.min_seeds:
-        overrides = f"-m step={step} 'seed=range({cfg.min_seeds})'"
-        reason = f"{n} finished seeds; train more: python -m experiments.train {overrides}"
+        reason = f"{n} finished seeds; train more: {training(step, cfg, trained)}"
     asked, margin = f"at least {cfg.min_seeds}", f"{n - cfg.min_seeds:+d}"
     return Check(step, "seeds", asked, str(n), margin, reason, UNKNOWN)
+
+
+def training(step: str, cfg: DictConfig, trained: list[str]) -> str:
+    """The command that trains as many seeds as the gate asks for, of what it judges."""
+    hydra, group = HydraConfig.get(), "experiment" if cfg.experiment else "step"
+    own = {*trained} - {group, "seed"}
+    given = [item for item in hydra.overrides.task if key_of(item).split(".")[0] in own]
+    sources = [s for s in hydra.runtime.config_sources if s.provider.endswith("command-line")]
+    if sources:
+        given.append(f"hydra.searchpath=[{','.join(f'{s.schema}://{s.path}' for s in sources)}]")
+    overrides = [f"{group}={step}", *given, f"seed=range({cfg.min_seeds})"]
+    return shlex.join(["python", "-m", "experiments.train", "-m", *overrides])
 
 
 def accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
@@ -69,43 +76,42 @@ def accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
     }[cfg.judged_by]
     every = f"{percent(min(values))} to {percent(max(values))}"
     shown = every if cfg.judged_by == "last_epoch" else measured(found)
-    asked = f"{words} at least {target}"
+    check = Check(step, "accuracy", f"{words} at least {target}", shown)
     if math.isinf(figure):
         reason = "an interval needs at least two runs that differ"
-        return Check(step, "accuracy", asked, shown, "", reason, UNKNOWN)
+        return check._replace(reason=reason, otherwise=UNKNOWN)
     margin = 100 * (figure - cfg.min_accuracy)
     below = f"{words}, {percent(figure)}, is {-margin:.2f} points below {target}"
     reason = "" if reaches(figure, cfg.min_accuracy) else below
-    return Check(step, "accuracy", asked, shown, f"{margin:+.2f}", reason)
+    return check._replace(margin=f"{margin:+.2f}", reason=reason)
 
 
 def regression(step: str, arm: Arm, before: dict[str, float] | None, margin: float) -> Check:
     """Whether a step's runs are known to be worse than the baseline by no more than a margin."""
     asked = f"no worse than the baseline by more than {100 * margin:.2f} points"
+    check = Check(step, "regression", asked, otherwise=UNKNOWN)
     if before is None:
-        reason = f"the baseline has no {arm.name}"
-        return Check(step, "regression", asked, "", "", reason, UNKNOWN)
+        return check._replace(reason=f"the baseline has no {arm.name}")
     found = difference(before, arm.scores)
     shown, verdict = points(found), found.no_worse(margin)
     left = "" if math.isinf(found.floor) else f"{100 * (found.floor + margin):+.2f}"
-    if verdict == CANNOT_TELL:
-        known = not math.isnan(found.deviation)
-        needed = known and seeds_needed(margin / found.deviation, found.paired, ONE_SIDED)
-        advice = "more seeds, also in the baseline"
-        if needed and needed > found.n:
-            advice = f"about {max(needed, LEAST)} seeds, also in the baseline"
-        reason = f"cannot tell whether it is {asked}: {shown} with {found.n} seeds; train {advice}"
-        return Check(step, "regression", asked, shown, left, reason, UNKNOWN)
-    worse = f"worse than the baseline by {shown} points, more than {100 * margin:.2f}"
-    return Check(step, "regression", asked, shown, left, "" if verdict == HOLDS else worse)
+    check = check._replace(measured=shown, margin=left)
+    if verdict == HOLDS:
+        return check
+    if verdict == FAILS:
+        worse = f"worse than the baseline by {shown} points, more than {100 * margin:.2f}"
+        return check._replace(reason=worse, otherwise=MISSED)
+    known = not math.isnan(found.deviation)
+    needed = known and seeds_needed(margin / found.deviation, found.paired, ONE_SIDED)
+    more = f"about {max(needed, LEAST)}" if needed and needed > found.n else "more"
+    advice = f"train {more} seeds, also in the baseline"
+    reason = f"cannot tell whether it is {asked}: {shown} with {found.n} seeds; {advice}"
+    return check._replace(reason=reason)
 
 
 def read_scores(path: Path) -> dict[str, dict[str, float]]:
     """The accuracy of each seed of each arm, by name, from a file of experiments.compare csv=FILE.
-
-    Raises:
-        UserError: the file is missing, or is not such a file.
-    """
+    UserError: it is missing, or is not such a file."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("name")
         if not table.index.is_unique:

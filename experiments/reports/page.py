@@ -3,7 +3,6 @@
 import base64
 import io
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
-from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
@@ -22,23 +20,20 @@ from experiments.cli.text import points
 from experiments.data.images import load
 from experiments.reports import charts, table
 from experiments.reports.comparison import Row, smallest
+from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.store import Store
-from experiments.training.artifacts import MISTAKES
 
 WIDE, PHONE = 1110, 350  # pixels of a chart
 MOST = 40  # arms, and misclassified images, shown at most
 
 
 def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
-    """The report as HTML that loads nothing else.
+    """The report as HTML that loads nothing else. `cfg`, of compare, says what was asked for, and
+    has the data with the images to show."""
 
-    Args:
-        cfg: of compare: what was asked for, and the data with the images to show.
-    """
-
-    def drawn(name: str, draw: Callable[..., charts.Chart], data: Any, *url: Any) -> list[Markup]:
+    def drawn(draw: Callable[..., charts.Chart], data: Any, *url: Any) -> list[Markup]:
         sizes = (WIDE, PHONE) if data else ()
-        return [charts.svg(draw(data, width, *url), f"{name}{width}") for width in sizes]
+        return [charts.svg(draw(data, width, *url), f"{draw.__name__}{width}") for width in sizes]
 
     sizes = [
         charts.Point(arm.parameters, found, arm.name, store.url(arm.parent) if arm.parent else "")
@@ -56,18 +51,16 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
         colours=charts.COLOURS,
         url=store.url,
         table=table,
-        ladder=drawn("ladder", charts.ladder, rows[:MOST], store.url),
-        pareto=drawn("pareto", charts.pareto, sizes),
-        curves=drawn("curves", charts.curves, histories, store.url),
+        ladder=drawn(charts.ladder, rows[:MOST], store.url),
+        pareto=drawn(charts.pareto, sizes),
+        curves=drawn(charts.curves, histories, store.url),
         hardest=_hardest(cfg, rows, store),
     )
 
 
 def attach(html: str, rows: Sequence[Row], store: Store) -> None:
     """Give each parent run the page as an artifact, and its verdict as a tag."""
-    for row in rows:
-        if row.arm.parent is None:
-            continue
+    for row in (row for row in rows if row.arm.parent):
         store.client.log_text(row.arm.parent, html, "report.html")
         if found := row.difference:
             text = f"{found.verdict}: {points(found)} against {row.against}"
@@ -77,11 +70,12 @@ def attach(html: str, rows: Sequence[Row], store: Store) -> None:
 def _histories(rows: Sequence[Row], metric: str, store: Store) -> dict[str, pd.DataFrame]:
     """The epochs that all runs of an arm have, a column for each run: its seed and its id."""
     histories = {}
-    for row in rows:
-        runs = list(zip(row.arm.scores, row.arm.runs, strict=True))
-        found = {key: store.client.get_metric_history(key[1], metric) for key in runs}
-        epochs = {key: {each.step: each.value for each in found[key]} for key in runs}
-        histories[row.arm.name] = pd.DataFrame(epochs).sort_index().dropna()
+    for arm in (row.arm for row in rows):
+        epochs = {}
+        for seed, run in zip(arm.scores, arm.runs, strict=True):
+            history = store.client.get_metric_history(run, metric)
+            epochs[seed, run] = {each.step: each.value for each in history}
+        histories[arm.name] = pd.DataFrame(epochs).sort_index().dropna()
     return {name: epochs for name, epochs in histories.items() if len(epochs)}
 
 
@@ -92,18 +86,14 @@ def _hardest(cfg: DictConfig, rows: Sequence[Row], store: Store) -> dict[str, An
     except UserError as error:
         print(f"the page leaves out the misclassified images: {error}", file=sys.stderr)
         return None
-    tables = [pd.DataFrame(columns=["image", "true", "predicted"])]
-    with tempfile.TemporaryDirectory() as folder:
-        for run in (run for row in rows for run in row.arm.runs):
-            if store.client.get_run(run).data.tags.get("data.digest") != digest:
-                continue
-            try:
-                path = store.client.download_artifacts(run, MISTAKES, folder)
-            except (MlflowException, OSError):  # the artifacts of this run are gone
-                continue
-            tables.append(pd.read_csv(path, dtype={"image": int, "true": str, "predicted": str}))
+    judged = (data.test or data.val).images
+    runs = [run for row in rows if row.arm.digest == digest for run in row.arm.runs]
+    found = (read_mistakes(store.client, run, len(judged)) for run in runs)
+    kept = [mistakes for mistakes in found if mistakes is not None]
+    if not sum(map(len, kept)):
+        return None
     images = (
-        pd.concat(tables)
+        pd.concat(kept)
         .groupby("image")
         .agg(
             true=("true", "first"),
@@ -111,12 +101,9 @@ def _hardest(cfg: DictConfig, rows: Sequence[Row], store: Store) -> dict[str, An
             runs=("predicted", "size"),
         )
     )
-    if images.empty:
-        return None
-    hardest = images.sort_values(["runs", "image"], ascending=[False, True])[:MOST]
-    judged = (data.test or data.val).images
-    uris = [_uri(judged[index].cpu()) for index in hardest.index]
-    return {"images": hardest.assign(uri=uris).itertuples(), "of": len(tables) - 1}
+    hardest = images.nlargest(MOST, "runs")
+    uris = [_uri(judged[image].cpu()) for image in hardest.index]
+    return {"images": hardest.assign(uri=uris).itertuples(), "of": len(kept)}
 
 
 def _uri(image: Tensor) -> str:

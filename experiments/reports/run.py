@@ -6,39 +6,32 @@ from omegaconf import DictConfig
 
 from experiments.cli import tables
 from experiments.cli.text import against, duration, percent
-from experiments.tracking.part_of_data import part_of_data
+from experiments.tracking.identity import part_of_data
 
 if TYPE_CHECKING:
     from experiments.tracking.store import Store
-    from experiments.training.fit import Member
+    from experiments.training.resume import Member
 
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
 
 def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) -> None:
-    """Print the results of a run.
-
-    Args:
-        cfg: its configuration.
-        title: its name, and what happened to it.
-        metrics: its latest metrics by name, as they are in the store.
-        device: what it was trained on, in words.
-    """
-    published = cfg.published or {}
+    """Print the results of a run, from its latest metrics in the store; `title` and `device` say
+    in words which run it is, what happened to it, and what it was trained on."""
+    published, test, part = cfg.published or {}, metrics.get("test/acc"), part_of_data(cfg)
+    last, target = metrics["val/acc"], None if part else cfg.target.val_acc
     rows = []
     for key, label in COUNTS.items():
         within = f"within {cfg.budget[key]:,}" if cfg.budget[key] else ""
         count = f"{published[key]:,}" if key in published else ""
         rows.append((label, f"{metrics[key]:,.0f}", within, count))
     rows.append(("receptive field", f"{metrics['receptive_field']:.0f} px", "", ""))
-    last, best = metrics["val/acc"], metrics["val/best_acc"]
-    label = f"accuracy, epoch {metrics['epochs']:.0f} (last)"
-    test, part = metrics.get("test/acc"), part_of_data(cfg)
-    target = None if part else cfg.target.val_acc
-    verdict = against(last, target) if test is None else ""
-    rows.append((label, percent(last), verdict, percent(published.get("last_val_acc"))))
+    label, verdict = f"accuracy, epoch {metrics['epochs']:.0f} (last)", against(last, target)
+    known = percent(published.get("last_val_acc"))
+    rows.append((label, percent(last), verdict if test is None else "", known))
     label = f"accuracy, epoch {metrics['val/best_epoch']:.0f} (best)"
-    rows.append((label, percent(best), "", percent(published.get("best_val_acc"))))
+    known = percent(published.get("best_val_acc"))
+    rows.append((label, percent(metrics["val/best_acc"]), "", known))
     if test is not None:
         rows.append(("accuracy, test images", percent(test), against(test, target), ""))
     print(f"{title} in {duration(metrics['train_seconds'])} on {device}")
@@ -48,19 +41,17 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     if part:
         print(f"part of the data only ({part}): compare, gate and predict leave this run out")
     elif test is None:
-        tables.say(
-            "validated on the test images; they chose nothing: the weights are of the last epoch"
-        )
+        chose = "they chose nothing: the weights are of the last epoch"
+        tables.say(f"validated on the test images; {chose}")
 
 
 def show_fused(members: list["Member"], store: "Store") -> None:
     """Print the accuracy of each run that was trained in one program."""
     rows = []
-    for name, run in ((member.name, member.run) for member in members):
-        accuracies = (
-            percent(run.data.metrics.get(key)) for key in ("val/acc", "val/best_acc", "test/acc")
-        )
-        rows.append((name, run.info.status.lower(), *accuracies))
+    for member in members:
+        run = member.run
+        shown = (run.data.metrics.get(key) for key in ("val/acc", "val/best_acc", "test/acc"))
+        rows.append((member.name, run.info.status.lower(), *map(percent, shown)))
     tables.show(("run", "", "accuracy, last epoch", "best epoch", "test images"), rows)
     show_backend(run.data.tags)
     print(f"to look at them: make ui, then {store.url(run.data.tags['mlflow.parentRunId'])}")
@@ -68,8 +59,7 @@ def show_fused(members: list["Member"], store: "Store") -> None:
 
 def show_backend(tags: dict[str, str]) -> None:
     """Print what trained a run, where that was not the fastest, or not the same in all epochs."""
-    backend = tags.get("backend", "")
-    if ", as " in backend:
-        print(f"slower than it could be: {backend}")
+    if ", as " in tags.get("backend", ""):
+        print(f"slower than it could be: {tags['backend']}")
     if "backend.changes" in tags:
         print(f"not trained in one way: {tags['backend.changes']}")

@@ -1,11 +1,19 @@
-"""Checks of the gate, each of one target of a step; those of the cost of its network."""
+"""Checks of the gate, each of one target: those of the cost, and how a build sees all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from jinja2 import Template
 from omegaconf import DictConfig
+
+from experiments.cli.files import write
+from experiments.cli.tables import markdown, to_markdown
+from experiments.cli.text import printable
 
 if TYPE_CHECKING:
     from experiments.budget.network import Cost
@@ -15,21 +23,15 @@ HEADER, RIGHT = ("step", "target", "asked", "measured", "margin", "verdict"), ("
 
 
 class Check(NamedTuple):
-    """One target of one step, in texts.
-
-    Attributes:
-        margin: how far the measured is above what was asked.
-        reason: why it does not hold; empty if it holds.
-        otherwise: the verdict if it does not hold: MISSED, or UNKNOWN for too little evidence.
-    """
+    """One target of one step, in texts."""
 
     step: str
     target: str
-    asked: str
-    measured: str
-    margin: str
-    reason: str = ""
-    otherwise: str = MISSED
+    asked: str = ""
+    measured: str = ""
+    margin: str = ""  # how far the measured is above what was asked
+    reason: str = ""  # why it does not hold; empty if it holds
+    otherwise: str = MISSED  # the verdict if it does not; UNKNOWN: there is too little evidence
 
     @property
     def verdict(self) -> str:
@@ -50,15 +52,47 @@ def costs(step: str, cfg: DictConfig, cost: Cost) -> Iterator[Check]:
     }
     for name, (count, limit) in limits.items():
         if limit is not None:
-            left = limit - count
-            over = f"{count:,} {name} are {-left:,} above {limit:,}; the largest: {cost.largest}"
-            reason = over if left < 0 else ""
-            yield Check(step, name, f"at most {limit:,}", f"{count:,}", f"{left:,}", reason)
+            over = f"{count:,} {name} are {count - limit:,} above {limit:,}"
+            reason = f"{over}; the largest: {cost.largest}" if count > limit else ""
+            found = f"at most {limit:,}", f"{count:,}", f"{limit - count:,}"
+            yield Check(step, name, *found, reason)
         elif name == "parameters":
-            yield Check(step, name, "", f"{count:,}", "")
+            yield Check(step, name, measured=f"{count:,}")
     published = cfg.published.parameters if (cfg.published or {}).get("step") == step else None
     if published not in (None, cost.parameters):
         asked, measured = f"{published:,}", f"{cost.parameters:,}"
-        margin = f"{published - cost.parameters:,}"
         reason = f"{measured} parameters, {asked} were published"
-        yield Check(step, "published count", asked, measured, margin, reason)
+        left = f"{published - cost.parameters:,}"
+        yield Check(step, "published count", asked, measured, left, reason)
+
+
+def junit(checks: Sequence[Check], path: Path) -> None:
+    """Write a test case for each check: a missed one failed, one without a verdict is an error."""
+    checks = [Check(*map(printable, check)) for check in checks]  # XML has no control characters
+    template = Path(__file__).with_name("junit.xml").read_text(encoding="utf-8")
+    verdicts = [check.verdict for check in checks]
+    filled = Template(template, autoescape=True).render(checks=checks, verdicts=verdicts)
+    write(path, f"{filled}\n")
+
+
+def on_github(checks: Sequence[Check]) -> None:
+    """In a build on GitHub, annotate the build and add to its summary."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    failed = [check for check in checks if check.reason]
+    for check in failed:
+        title = _escaped(f"gate: {check.step}, {check.target}", ":,")
+        print(f"::error title={title}::{_escaped(check.reason)}")
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        table = to_markdown(HEADER, [check.cells for check in checks], RIGHT)
+        reasons = "".join(f"- {markdown(f'{check.step}: {check.reason}')}\n" for check in failed)
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(f"## Gate\n\n{table}\n{reasons}\n")
+        except OSError as error:  # the verdict stays what it is
+            print(f"warning: GITHUB_STEP_SUMMARY={summary}: {error.strerror}", file=sys.stderr)
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Percent signs, line ends and the characters of `more`, as GitHub's commands want them."""
+    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in text)

@@ -1,8 +1,8 @@
 """Whether a sweep over seeds needs one more: its arms are judged after each seed."""
 
 import itertools
+import math
 from pathlib import Path
-from typing import NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,43 +14,33 @@ from experiments.cli.errors import UserError
 from experiments.cli.jobs import is_job
 from experiments.cli.keys import key_of
 from experiments.data.digest import known_digest
-from experiments.stats.sequential import FIRST, decide
+from experiments.stats.sequential import FIRST, Decision, decide
 from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
 from experiments.tracking import arms
-from experiments.tracking.part_of_data import refuse_part
+from experiments.tracking.identity import refuse_part
 from experiments.tracking.store import Store
 
 USAGE = "until_verdict is for a sweep that begins with its seeds: -m 'seed=range(20)' step=s12,s13"
 CLAIM = "all verdicts together are right with 95 %, over all looks"
 
 
-class State(NamedTuple):
-    """Whether the run of a job may still change a verdict, whether it is the last of its sweep,
-    and the verdicts in words."""
-
-    needed: bool
-    last: bool
-    text: str
-
-
-def look(cfg: DictConfig) -> State:
-    """What the runs in the store say of the arms of the sweep that this job is of.
+def look(cfg: DictConfig) -> tuple[bool, str]:
+    """What the runs in the store say of the arms of the sweep that this job is of: whether the run
+    of this job may still change a verdict, and the verdicts in words.
 
     With `until_verdict=target`, whether each arm reaches its target; with a margin, whether each
-    is worse than the first by no more than that, seed by seed.
-
-    Raises:
-        UserError: this is no such sweep: its arms would not take turns.
+    is worse than the first by no more than that, seed by seed. An arm of which a seed diverged
+    fails; a seed that failed otherwise is not counted. UserError: this is no such sweep: its arms
+    would not take turns.
     """
     hydra = HydraConfig.get()
     kept = Path(hydra.runtime.cwd, hydra.sweep.dir, "multirun.yaml")  # Hydra's own
     refuse_part(cfg)
     given = OmegaConf.load(kept).hydra.overrides.task if is_job() else []
-    loader = GlobalHydra.instance().config_loader()
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     swept = {
         one.get_key_element(): list(one.sweep_string_iterator())
-        for one in parsed
+        for one in parser.parse_overrides(given)
         if one.is_sweep_override()
     }
     margin = None if cfg.until_verdict == "target" else cfg.until_verdict
@@ -60,31 +50,38 @@ def look(cfg: DictConfig) -> State:
         raise UserError(f"until_verdict needs at least {FIRST} seeds")
     typed = dict(item.partition("=")[::2] for item in hydra.overrides.task)
     rest = [item for item in hydra.overrides.task if key_of(item) not in (*swept, "seed")]
-    store, values, targets = Store(cfg.tracking), [], []
-    own = [dict(zip(swept, chosen, strict=True)) for chosen in itertools.product(*swept.values())]
-    for changed in own:
-        arm = compose("train", [*rest, *(f"{key}={value}" for key, value in changed.items())])
-        runs = arms.of(store, arm, known_digest(arm))
-        scores = runs.scores if runs else {}
-        values.append([scores[s] for s in itertools.takewhile(scores.__contains__, seeds)])
-        targets.append(arm.target.val_acc)
-    names = [" ".join(f"{key}={value}" for key, value in one.items()) or "the mean" for one in own]
-    if margin is None:
-        if None in targets:
-            raise UserError("until_verdict=target: give target.val_acc")
-        words = {HOLDS: "reaches its target", FAILS: "misses its target"}
-        judged = list(zip(names, values, targets, strict=True))
-    else:
+    own = [
+        [f"{key}={value}" for key, value in zip(swept, chosen, strict=True)]
+        for chosen in itertools.product(*swept.values())
+    ]
+    names = [" ".join(changed) or "the mean" for changed in own]
+    words = {HOLDS: "reaches its target", FAILS: "misses its target"}
+    if margin:
         close = f"worse than {names[0]} by more than {100 * margin:.2f} points"
         words = {HOLDS: f"is not {close}", FAILS: f"is {close}"}
-        pairs = ([b - a for a, b in zip(values[0], each, strict=False)] for each in values[1:])
-        judged = [(name, pair, -margin) for name, pair in zip(names[1:], pairs, strict=True)]
-    found = {name: decide(each, bound, len(seeds), len(judged)) for name, each, bound in judged}
-    mine = names[own.index({key: typed[key] for key in swept})]
+    store, first, found, lines = Store(cfg.tracking), None, {}, []
+    for name, changed in zip(names, own, strict=True):
+        arm = compose("train", [*rest, *changed])
+        runs, bound = arms.of(store, arm, known_digest(arm)), arm.target.val_acc
+        failed, scores = (runs.failed, runs.scores) if runs else ({}, {})
+        ended = dict.fromkeys(failed, math.nan) | scores
+        done = list(itertools.takewhile(ended.__contains__, seeds))
+        values, lost = [ended[seed] for seed in done], [seed for seed in done if seed in failed]
+        lines += [f"{runs.name}, seed {seed} failed: {failed[seed]}" for seed in lost]
+        diverged = [done.index(seed) for seed in lost if failed[seed].startswith("Diverged")]
+        if margin and first is None:
+            first = values
+            continue
+        if margin:
+            values, bound = [b - a for a, b in zip(first, values, strict=False)], -margin
+        if bound is None:
+            raise UserError("until_verdict=target: give target.val_acc")
+        before = values[: min(diverged, default=None)]
+        before = [value for value in before if not math.isnan(value)]
+        one = decide(before, bound, len(seeds), len(own) - bool(margin))
+        found[name] = Decision(FAILS, one.n, open=False) if diverged and one.open else one
+        verdict = words.get(found[name].verdict, CANNOT_TELL)
+        lines.append(f"{name}: {verdict} ({one.n} seeds)")
+    mine = " ".join(f"{key}={typed[key]}" for key in swept) or "the mean"
     still = found[mine].open if mine in found else any(one.open for one in found.values())
-    lines = [
-        f"{name}: {words.get(one.verdict, CANNOT_TELL)} ({one.n} seeds)"
-        for name, one in found.items()
-    ]
-    last = typed["seed"] == seeds[-1] and mine == names[-1]
-    return State(still, last, "\n".join([*lines, CLAIM]))
+    return still, "\n".join([*lines, CLAIM])

@@ -1,4 +1,4 @@
-"""Which run a configuration describes: a hash of everything that changes the result."""
+"""What a configuration is in the store: its identity, its name, and whether it is evidence."""
 
 import hashlib
 import json
@@ -7,24 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.cli.compose import compose, groups
 from experiments.cli.config import LABEL, RESULT
+from experiments.cli.errors import UserError
 from experiments.cli.keys import key_of, kind, select
-from experiments.tracking.part_of_data import expand_fast_dev_run
 
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
+PARTIAL = "partial"  # a tag: what limits the run to part of its data
 FILES = ("step", "experiment", "seed")  # what a name begins or ends with
+LIMITS = ("fast_dev_run", "overfit_batches", "limit_train_batches", "limit_val_batches")
 
 
 def config_hash(cfg: DictConfig, seed: bool = True) -> str:
     """Twelve hexadecimal digits, equal for equal experiments; without `seed`, for all seeds."""
-    result = select(cfg, RESULT)
+    # a key that is added later, as null, does not change old hashes
+    result = {key: value for key, value in select(cfg, RESULT).items() if value is not None}
     if not seed:
         del result["seed"]
-    # a key that is added later, as null, does not change old hashes
-    result = {key: value for key, value in result.items() if value is not None}
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -39,10 +40,18 @@ def run_name(cfg: DictConfig) -> str:
 
 
 def identified(cfg: DictConfig) -> DictConfig:
-    """The configuration with a name, which is made from the command line if none is given."""
+    """The configuration with a name, which is made from the command line if none is given.
+
+    The limits for which `fast_dev_run` stands take its place: Lightning's own would leave no
+    checkpoint and no log; so, everything of a run is tried.
+    """
     hydra = HydraConfig.get()
     cfg.name = cfg.name or name_experiment(cfg, hydra.job.config_name, hydra.overrides.task)
-    expand_fast_dev_run(cfg)
+    if batches := int(cfg.trainer.get("fast_dev_run") or 0):
+        with open_dict(cfg):
+            del cfg.trainer["fast_dev_run"]
+            limits = {"limit_train_batches": batches, "limit_val_batches": batches}
+            cfg.trainer.update(max_epochs=1, **limits)
     return cfg
 
 
@@ -56,29 +65,37 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
     if re.fullmatch(r"s\d+", name):
         name = f"step {int(name[1:])}"
     typed = {key_of(item): item for item in overrides}
-    changed = sorted(
-        key for key in typed if key == "point" or (kind(key) == RESULT and key not in FILES)
-    )
-    if changed:
-        own = compose(command, [typed[key] for key in FILES if key in typed])
-        changed = [key for key in changed if part(cfg, key) != part(own, key)]
+    changed = [key for key in typed if key == "point" or (kind(key) == RESULT and key not in FILES)]
+    own = compose(command, [typed[key] for key in FILES if key in typed]) if changed else cfg
     files = groups()
-    for key in changed:
-        choice = typed[key].partition("=")[2] or "null"
-        name += f", {key}={choice if key in files else shown(OmegaConf.select(cfg, key))}"
+    for key in sorted(changed):
+        if _part(cfg, key) != _part(own, key):
+            choice = typed[key].partition("=")[2] or "null"
+            name += f", {key}={choice if key in files else _shown(OmegaConf.select(cfg, key))}"
     return name
 
 
-def part(cfg: DictConfig, key: str) -> dict[str, Any]:
-    """What a key of a configuration contributes to its identity."""
+def _part(cfg: DictConfig, key: str) -> dict[str, Any]:
     values = select(cfg, RESULT, LABEL)
     return {each: values[each] for each in values if each == key or each.startswith(f"{key}.")}
 
 
-def shown(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A value in the one way in which names have it: 0.02 and 2e-2 alike, lists without spaces."""
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value, resolve=True)
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, separators=(",", ":"))
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def part_of_data(cfg: DictConfig) -> str | None:
+    """What limits a run to part of its data, such as "limit_val_batches=1"; None: nothing."""
+    given = {key: cfg.trainer.get(key) for key in LIMITS}
+    # 1 is one batch, and 1.0 all of them
+    limits = (f"{key}={x}" for key, x in given.items() if x and not (x == 1 and type(x) is float))
+    return ", ".join(limits) or None
+
+
+def refuse_part(cfg: DictConfig) -> None:
+    """Raise a UserError for a run on part of its data, where evidence is asked for."""
+    if part := part_of_data(cfg):
+        raise UserError(f"runs on part of their data are no evidence; leave out trainer.{part}")

@@ -13,9 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import interval, judge
-from experiments.tracking.identity import CONFIG_HASH, DIGEST, identity
-from experiments.tracking.notes import card, note
-from experiments.tracking.part_of_data import PARTIAL, part_of_data
+from experiments.tracking.identity import CONFIG_HASH, DIGEST, PARTIAL, identity, part_of_data
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 
@@ -25,10 +23,8 @@ COSTS = ("parameters", "mult_adds", "bytes", "receptive_field")
 
 
 def judged(metrics: Collection[str], end: str = "") -> str:
-    """The accuracy that a run, or with `end` a parent run, is judged by.
-
-    It is the one on the test images, if others were held out to choose the epoch.
-    """
+    """The accuracy that a run, or with `end` a parent run, is judged by: the one on the test
+    images, if others were held out to choose the epoch."""
     return (TESTED if TESTED + end in metrics else VALIDATED) + end
 
 
@@ -38,7 +34,7 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
     group = identity(cfg, digest, seed=False)
     with FileLock(Path(cfg.checkpoints.root, f"{'-'.join(group.values())}.lock")):
         if not (found := store.revived(group)):
-            tags = {**group, "step": cfg.step, "experiment": cfg.experiment}
+            tags = group | {"step": cfg.step, "experiment": cfg.experiment}
             tags[PARTIAL] = part_of_data(cfg)
             with TrackedRun(store, cfg.name, tags, resume=None) as run:
                 seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
@@ -51,33 +47,36 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
 def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
     """Log number, mean, deviation, minimum and maximum of the accuracies of finished seeds.
 
-    A seed that was trained more than once counts with its latest run. The models of all seeds get
-    the verdict, and a card that says what they are.
+    A seed that was trained more than once counts with its latest run. If MLflow has removed the
+    parent for good, its seeds get a new one. Their models get the verdict, and a card.
     """
     with FileLock(Path(cfg.checkpoints.root, f"{parent}.lock")):
         runs = store.search(f"tags.`{PARENT}` = '{parent}' and attributes.status = 'FINISHED'")
         latest = {run.data.tags[CONFIG_HASH]: run.data.metrics for run in runs}
         if not latest:
             return
-        parent = living(cfg, store, parent, runs[-1])
+        figures = {name: runs[-1].data.metrics[name] for name in COSTS}
+        living = parent_run(cfg, store, runs[-1].data.tags[DIGEST], figures)
+        for run in store.matching({PARENT: parent}) if living != parent else ():
+            store.client.set_tag(run.info.run_id, PARENT, living)  # MLflow has removed their own
         table = pd.DataFrame(latest.values()).reindex(columns=[VALIDATED, TESTED]).dropna(axis=1)
         summary = {"seeds": len(table)}
         for name in table:
-            found = table[name].agg(["mean", "min", "max", "std"]).dropna()
-            summary |= found.add_prefix(f"{name}_")
+            summary |= (
+                table[name].agg(["mean", "min", "max", "std"]).dropna().add_prefix(f"{name}_")
+            )
         found = interval(table[judged(table.columns)].tolist())
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, found.n) for name, value in summary.items()]
-        tags = {"mlflow.note.content": note(cfg)}
+        tags = [RunTag("mlflow.note.content", note(cfg))]
         verdict = f"{measured(found)}, {found.n} seed{'' if found.n == 1 else 's'}"
         if part := part_of_data(cfg):
             verdict += f", on part of the data: {part}"
         elif (target := cfg.target.val_acc) is not None:
             verdict = f"{judge(found, target)} {percent(target)}: {verdict}"
-            tags["verdict"] = verdict
-        tags = [RunTag(name, text) for name, text in tags.items()]
-        store.client.log_batch(parent, metrics=metrics, tags=tags)
-        store.client.set_terminated(parent)  # its creation may have been interrupted
+            tags.append(RunTag("verdict", verdict))
+        store.client.log_batch(living, metrics=metrics, tags=tags)
+        store.client.set_terminated(living)  # its creation may have been interrupted
         for seed in runs:
             for model in seed.outputs.model_outputs:
                 with suppress(MlflowException):  # somebody has deleted it
@@ -86,15 +85,45 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
                     store.client.set_logged_model_tags(model.model_id, about)
 
 
-def living(cfg: DictConfig, store: Store, parent: str, seed: Run) -> str:
-    """The id of a parent run that can be written to, in place of one that may have been deleted.
+def note(cfg: DictConfig) -> str:
+    """What a configuration changes and why, its target, and what was published; Markdown."""
+    lines = [f"**{cfg.description}**"] if cfg.description else []
+    if cfg.why:
+        lines.append(f"Why: {cfg.why}.")
+    goals = [f"at most {cfg.budget.parameters:,} parameters"] if cfg.budget.parameters else []
+    if cfg.target.val_acc is not None:
+        goals.append(f"{percent(cfg.target.val_acc)} after the last epoch")
+    if goals:
+        lines.append(f"Target: {', '.join(goals)}.")
+    if published := cfg.published:
+        figures = [f"{published.parameters:,} parameters"] if "parameters" in published else []
+        for key, when in (("last_val_acc", "last epoch"), ("best_val_acc", "best")):
+            if key in published:
+                figures.append(f"{percent(published[key])} after the {when}")
+        lines.append(f"Published ({published.step}, one run): {', '.join(figures)}.")
+    return "\n\n".join(lines)
 
-    If MLflow has removed the old one for good, its seeds get a new one.
-    """
-    if store.search(f"attributes.run_id = '{parent}'"):
-        return parent
-    figures = {name: seed.data.metrics[name] for name in COSTS}
-    found = parent_run(cfg, store, seed.data.tags[DIGEST], figures)
-    for run in store.search(f"tags.`{PARENT}` = '{parent}'"):
-        store.client.set_tag(run.info.run_id, PARENT, found)
-    return found
+
+def card(cfg: DictConfig, seed: Run, model: str, verdict: str) -> str:
+    """What the model of a seed, by its id, is and takes, what it costs, and how sure its accuracy
+    is over all seeds; Markdown."""
+    channels, size = cfg.data.in_channels, cfg.data.image_size
+    costs = ", ".join(
+        f"{seed.data.metrics[key]:,.0f} {key}{f' (at most {limit:,})' if limit else ''}"
+        for key, limit in cfg.budget.items()
+    )
+    return f"""\
+A network that tells {cfg.data.num_classes} classes of images apart: {seed.info.run_name}.
+
+{note(cfg)}
+
+Accuracy: {verdict}.
+
+Cost: {costs}.
+
+Images: digest `{seed.data.tags[DIGEST]}`.
+
+`mlflow.pyfunc.load_model("models:/{model}").predict(images)` gives the class of each image, and
+with `params={{"logits": True}}` the outputs of the network. Images are
+(N, {channels}, {size}, {size}), or rows of {channels * size**2} pixels, from 0 to 255, or from 0
+to 1."""

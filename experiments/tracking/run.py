@@ -28,7 +28,6 @@ from experiments.cli.keys import select
 from experiments.tracking.store import Store, reason
 
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # of data sets, by split
-CONFIG, WEIGHTS = "config.yaml", "weights.pt"  # artifacts that a network is loaded from
 
 log = logging.getLogger(__name__)
 
@@ -36,23 +35,19 @@ log = logging.getLogger(__name__)
 class TrackedRun:
     """One MLflow run, new or resumed; as a context, it is closed with the right status.
 
-    Metrics may be sent again, after a lost answer or an interrupted run: they are sent with
-    the same time, and MLflow keeps them once.
+    Metrics may be sent again: with the same time, and MLflow keeps them once.
     """
 
     def __init__(self, store: Store, name: str, tags: dict[str, Any], resume: Run | None) -> None:
-        self.store, self.client = store, store.client
-        self.failed = False
+        self.store, self.client, self.failed = store, store.client, False
         tags = {key: str(value) for key, value in tags.items() if value is not None}
         run = resume or self.client.create_run(store.experiment_id, tags=tags, run_name=name)
         self.id, self.started, self.logged_epochs = run.info.run_id, run.info.start_time, 0
         if resume:
-            self.refresh(resume.data.tags, tags)
-            history = self.client.get_metric_history(self.id, "val/acc")
-            self.logged_epochs = max((metric.step for metric in history), default=0)
+            self._resume(resume.data.tags, tags)
 
-    def refresh(self, before: dict[str, str], tags: dict[str, str]) -> None:
-        """Resume the run: with the tags of now, those of its beginning beside them."""
+    def _resume(self, before: dict[str, str], tags: dict[str, str]) -> None:
+        """Go on: with the tags of now, those of its beginning beside them."""
         self.client.update_run(self.id, status="RUNNING")
         if "error" in before:
             self.client.delete_tag(self.id, "error")
@@ -60,6 +55,8 @@ class TrackedRun:
         begun = {f"begun.{key}": before[key] for key in changed if f"begun.{key}" not in before}
         new = [RunTag(key, text) for key, text in (changed | begun).items()]
         self.client.log_batch(self.id, tags=new)
+        history = self.client.get_metric_history(self.id, "val/acc")
+        self.logged_epochs = max((metric.step for metric in history), default=0)
 
     def describe(self, cfg: DictConfig, figures: dict[str, float]) -> None:
         """Log the configuration, and figures that are known before training."""
@@ -70,13 +67,8 @@ class TrackedRun:
     def use_images(self, cfg: DictConfig, digest: str) -> None:
         """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
         splits = ("train", "val") if cfg.data.holdout is None else ("train", "val", "test")
-        inputs = [
-            DatasetInput(
-                dataset(cfg, split, digest), [InputTag("mlflow.data.context", CONTEXTS[split])]
-            )
-            for split in splits
-        ]
-        self.client.log_inputs(self.id, datasets=inputs)
+        inputs = [used_as(split, dataset(cfg, split, digest)) for split in splits]
+        self.client.log_inputs(self.id, inputs)
 
     def log_figures(self, figures: dict[str, float], time: int) -> None:
         """Log figures of the whole run; `time` is in milliseconds since 1970."""
@@ -88,9 +80,10 @@ class TrackedRun:
 
         `history` and `ended`, in milliseconds since 1970, have all epochs so far.
         """
-        new = range(self.logged_epochs, len(history))
         metrics = [
-            Metric(name, value, ended[i], i + 1) for i in new for name, value in history[i].items()
+            Metric(name, value, ended[i], i + 1)
+            for i in range(self.logged_epochs, len(history))
+            for name, value in history[i].items()
         ]
         self.client.log_batch(self.id, metrics=metrics)
         self.logged_epochs = max(self.logged_epochs, len(history))
@@ -100,21 +93,17 @@ class TrackedRun:
 
     def model(self) -> LoggedModel:
         """The logged model of the run: the one that it has, complete or not, else a new one."""
-        found = self.client.search_logged_models(
-            [self.store.experiment_id], f"source_run_id = '{self.id}'"
-        )
+        experiment = self.store.experiment_id
+        found = self.client.search_logged_models([experiment], f"source_run_id = '{self.id}'")
         if found:
             return max(found, key=lambda model: model.status == LoggedModelStatus.READY)
         params = self.client.get_run(self.id).data.params
-        return self.client.create_logged_model(
-            self.store.experiment_id, "model", self.id, params=params
-        )
+        return self.client.create_logged_model(experiment, "model", self.id, params=params)
 
     def complete(self, model: LoggedModel, last: str) -> None:
         """Give a model, whose files are logged, its run and its figures, and declare it complete.
 
-        `last`: the metric that says of which epoch its weights are, from 1. Figures of the whole
-        run are of step 0.
+        `last`: the metric that says of which epoch, from 1, its weights are.
         """
         run = self.client.get_run(self.id)
         epoch = int(run.data.metrics[last])
@@ -124,11 +113,12 @@ class TrackedRun:
         metrics = []
         for name in run.data.metrics:
             data = used.get(CONTEXTS.get(name.partition("/")[0]))
-            about = (data.name, data.digest) if data else (None, None)
-            for each in self.client.get_metric_history(self.id, name):
-                if each.step in (0, epoch):
-                    when = each.timestamp, each.step
-                    metrics.append(Metric(name, each.value, *when, model.model_id, *about))
+            about = (model.model_id, data.name, data.digest) if data else (model.model_id,)
+            metrics += [
+                Metric(name, each.value, each.timestamp, each.step, *about)
+                for each in self.client.get_metric_history(self.id, name)
+                if each.step in (0, epoch)  # 0: of the whole run
+            ]
         self.client.log_batch(self.id, metrics=metrics)
         self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
@@ -136,16 +126,14 @@ class TrackedRun:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if self.failed:
-            return
-        if error is None:
+        if error is None and not self.failed:
             self.store.patiently(self.client.set_terminated, self.id)
-            return
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        try:
-            self.fail(f"{type(error).__name__}: {error}", status)
-        except (MlflowException, OSError) as away:
-            log.warning("%s is not in the store: %s", status, reason(away))
+        elif not self.failed:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            try:
+                self.fail(f"{type(error).__name__}: {error}", status)
+            except (MlflowException, OSError) as away:
+                log.warning("%s is not in the store: %s", status, reason(away))
 
     def fail(self, text: str, status: str = "FAILED") -> None:
         """Close the run, with the reason as a tag."""
@@ -154,11 +142,15 @@ class TrackedRun:
         self.client.set_terminated(self.id, status)
 
 
+def used_as(split: str, images: Dataset) -> DatasetInput:
+    """Images, and what a run used them for."""
+    return DatasetInput(images, [InputTag("mlflow.data.context", CONTEXTS[split])])
+
+
 def dataset(cfg: DictConfig, split: str, digest: str) -> Dataset:
     """The images of a split, "train", "val" or "test", as MLflow describes data."""
-    held = cfg.data.holdout is not None
-    source = "train" if split == "train" or (held and split == "val") else "val"
-    target = cfg.data[source]._target_
+    held = split == "val" and cfg.data.holdout is not None
+    target = cfg.data["train" if held or split == "train" else "val"]._target_
     name = f"{target.rpartition('.')[2]} {split}"
     return Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
 

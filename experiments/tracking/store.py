@@ -1,5 +1,6 @@
 """An MLflow tracking store: opened or created, asked for runs, and waited for when it is away."""
 
+import json
 import logging
 import os
 import re
@@ -31,6 +32,15 @@ SHOWN_AS = {  # what charts and columns of MLflow's UI begin with
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "val/acc",
 }
+METRICS = [f"metrics.`{name}`" for name in ("parameters", "val/acc_mean", "test/acc_mean", "seeds")]
+VIEW = {  # of MLflow's UI: a row for each arm
+    "searchFilter": "metrics.seeds > 0",
+    "orderByKey": METRICS[1],
+    "orderByAsc": False,
+    "selectedColumns": [*METRICS, "tags.`verdict`"],
+    "columnOrder": [*METRICS, "tags.`verdict`"],
+    "columnWidths": dict.fromkeys(METRICS, 90) | {"tags.`verdict`": 440},  # in pixels
+}
 ENVIRONMENT = {
     # MLflow repeats a failed HTTP request, but with one number of times for all requests: few, so
     # that training goes on while a server is away; what must arrive is sent by `Store.patiently`
@@ -61,14 +71,10 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """An MLflow tracking store, and the one experiment in it that we use.
+    """The MLflow tracking store of conf/tracking.yaml, and the one experiment in it that we use.
 
-    Args:
-        tracking: uri, experiment, artifacts and patience, as in conf/tracking.yaml.
-        create: whether to create the store and the experiment where they do not exist.
-
-    Raises:
-        UserError: the store does not answer, is not a store, or does not exist.
+    Where they do not exist they are created, or with `create=False` refused. UserError: the store
+    does not answer, is not a store, or does not exist.
     """
 
     def __init__(self, tracking: DictConfig, create: bool = True) -> None:
@@ -76,80 +82,60 @@ class Store:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience  # seconds
-        with answered(self), self._database(tracking, create):
-            self.client = MlflowClient(self.uri)
-            self.experiment_id = self._experiment(tracking, create)
-
-    @contextmanager
-    def _database(self, tracking: DictConfig, create: bool) -> Iterator[None]:
-        """Check that a database answers, as MLflow would retry for an hour. Processes take
-        turns to create the embedded one and its experiment."""
         kind = urlsplit(self.uri).scheme.partition("+")[0]
-        with ExitStack() as stack:
+        artifacts = Path(tracking.artifacts).absolute() if kind == SQLITE else None
+        with answered(self), ExitStack() as stack:
             if kind == SQLITE:
-                path = Path(make_url(self.uri).database or "")
-                if not create and not path.exists():
-                    raise UserError(f"tracking.uri={self.uri}: there is no such store; train first")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(path.with_suffix(".lock")))
-                artifacts = Path(tracking.artifacts).absolute()
-                if create:
-                    check_folder(artifacts)
-                if make_url(self.uri).database and (not path.exists() or not path.stat().st_size):
-                    create_database(path, artifacts.as_uri())
-            if kind in DATABASE_ENGINES:
+                stack.enter_context(embedded(self.uri, artifacts, create))
+            if kind in DATABASE_ENGINES:  # check that it answers: MLflow would retry for an hour
                 engine = create_engine(self.uri)
                 with engine.connect() as database:
                     if kind == SQLITE:  # readers do not stop a writer
                         database.exec_driver_sql("pragma journal_mode=wal")
                 engine.dispose()
-            yield
+            self.client = MlflowClient(self.uri)
+            self.experiment_id = self._experiment(tracking.experiment, artifacts, create)
 
-    def _experiment(self, tracking: DictConfig, create: bool) -> str:
-        name, client = tracking.experiment, self.client
-        found = client.get_experiment_by_name(name)
-        if found and found.lifecycle_stage == LifecycleStage.DELETED:
-            raise UserError(
-                f"tracking.experiment={name} was deleted; give another one, or restore it: "
-                f"mlflow experiments restore --experiment-id {found.experiment_id}"
-            )
-        renamed = [] if found else client.search_experiments()
-        for each in (each for each in renamed if each.tags.get(BEGUN_AS) == name):
-            raise UserError(
-                f"tracking.experiment={name} has been renamed: tracking.experiment='{each.name}' "
-                "goes on in it; another name begins anew"
-            )
-        if found is None and create:
-            embedded = self.uri.startswith(SQLITE)
-            artifacts = Path(tracking.artifacts).absolute().as_uri() if embedded else None
+    def _experiment(self, name: str, artifacts: Path | None, create: bool) -> str:
+        client = self.client
+        if (found := client.get_experiment_by_name(name)) is None:
+            others = client.search_experiments()
+            for each in (each for each in others if each.tags.get(BEGUN_AS) == name):
+                raise UserError(
+                    f"tracking.experiment={name} has been renamed: tracking.experiment="
+                    f"'{each.name}' goes on in it; another name begins anew"
+                )
+            if not create:
+                known = ", ".join(sorted(each.name for each in others))
+                raise UserError(f"tracking.experiment={name} is not in {self.uri}; there: {known}")
+            place = artifacts and artifacts.as_uri()
             try:
-                return client.create_experiment(name, artifacts, SHOWN_AS | {BEGUN_AS: name})
+                return client.create_experiment(name, place, SHOWN_AS | {BEGUN_AS: name})
             except MlflowException:
                 found = client.get_experiment_by_name(name)
                 if found is None:  # else another process created it in between
                     raise
-        if found is None:
-            known = ", ".join(sorted(each.name for each in client.search_experiments()))
-            raise UserError(f"tracking.experiment={name} is not in {self.uri}; there: {known}")
+        if found.lifecycle_stage == LifecycleStage.DELETED:
+            raise UserError(
+                f"tracking.experiment={name} was deleted; give another one, or restore it: "
+                f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            )
         return found.experiment_id
 
     def search(self, query: str | None, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         """All runs that match a filter, the oldest first. UserError: not a valid filter."""
-        asked = {
-            "filter_string": query or "",
-            "run_view_type": view,
-            "order_by": ["attributes.start_time ASC"],
-        }
+        asked = [self.experiment_id], query or "", view
         runs, token = [], None
-        while token != "":
-            try:
-                page = self.client.search_runs([self.experiment_id], **asked, page_token=token)
-            except MlflowException as error:
-                if error.error_code != "INVALID_PARAMETER_VALUE":
-                    raise
-                raise UserError(f"the filter {query} is invalid: {error.message}") from error
-            runs += page
-            token = page.token or ""
+        try:
+            while token != "":
+                order = ["attributes.start_time ASC"]
+                page = self.client.search_runs(*asked, order_by=order, page_token=token)
+                runs += page
+                token = page.token or ""
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            raise UserError(f"the filter {query} is invalid: {error.message}") from error
         return runs
 
     def matching(self, tags: dict[str, str], view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -185,6 +171,12 @@ class Store:
         server = scrubbed(self.uri) if is_server else f"http://127.0.0.1:{port}"
         return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}".rstrip("/")
 
+    def share_view(self, port: int) -> str:
+        """Keep VIEW in the experiment, as MLflow's UI itself does; its page."""
+        tag = "mlflow.sharedViewState.arms"
+        self.client.set_experiment_tag(self.experiment_id, tag, json.dumps(VIEW))
+        return f"{self.url('', port)}?viewStateShareKey=arms"
+
 
 def without_login(uri: str) -> str:
     """A server's URI without login, which goes to the environment: MLflow may print its URI."""
@@ -219,24 +211,31 @@ def advised(error: BaseException) -> str:
     return f"{text}; {advice}" if (advice := next(found, None)) else text
 
 
-def check_folder(artifacts: Path) -> None:
-    """Make the folder of artifacts. Raises UserError where runs could not write to it."""
-    try:
-        artifacts.mkdir(parents=True, exist_ok=True)
-        if not os.access(artifacts, os.W_OK):
-            raise PermissionError("permission denied")
-    except OSError as error:
-        what = error.strerror or error
-        raise UserError(f"tracking.artifacts={artifacts}: cannot be written: {what}") from error
-
-
-def create_database(path: Path, artifacts: str) -> None:
-    """Create an empty SQLite store: completely or not at all."""
-    prefix = f".{path.name}-"
-    for old in path.parent.glob(f"{prefix}*"):  # of a process that was killed
-        shutil.rmtree(old, ignore_errors=True)
-    with TemporaryDirectory(dir=path.parent, prefix=prefix, ignore_cleanup_errors=True) as folder:
-        aside = Path(folder, path.name).absolute()
-        uri = URL.create(SQLITE, database=str(aside)).render_as_string()
-        SqlAlchemyStore(uri, artifacts).engine.dispose()
-        aside.replace(path)
+@contextmanager
+def embedded(uri: str, artifacts: Path, create: bool) -> Iterator[None]:
+    """The SQLite store, which is created completely or not at all; processes take turns here.
+    UserError: there is none, or runs could not write to the folder of artifacts."""
+    database = make_url(uri).database
+    path = Path(database or "")
+    if not create and not path.exists():
+        raise UserError(f"tracking.uri={uri}: there is no such store; train first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if create:
+            try:
+                artifacts.mkdir(parents=True, exist_ok=True)
+                if not os.access(artifacts, os.W_OK):
+                    raise PermissionError("permission denied")
+            except OSError as error:
+                what = f"cannot be written: {error.strerror or error}"
+                raise UserError(f"tracking.artifacts={artifacts}: {what}") from error
+        if database and (not path.exists() or not path.stat().st_size):
+            prefix = f".{path.name}-"
+            for old in path.parent.glob(f"{prefix}*"):  # of a process that was killed
+                shutil.rmtree(old, ignore_errors=True)
+            with TemporaryDirectory("", prefix, path.parent, ignore_cleanup_errors=True) as folder:
+                aside = Path(folder, path.name).absolute()
+                new = URL.create(SQLITE, database=str(aside)).render_as_string()
+                SqlAlchemyStore(new, artifacts.as_uri()).engine.dispose()
+                aside.replace(path)
+        yield

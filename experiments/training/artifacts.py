@@ -17,13 +17,14 @@ from torch.nn import functional as F
 from torchvision.utils import make_grid
 
 from experiments.data.images import Images
-from experiments.tracking.run import CONFIG, WEIGHTS, TrackedRun
+from experiments.tracking.artifacts import CONFIG, WEIGHTS
+from experiments.tracking.run import TrackedRun
 from experiments.training import image_classifier
 from experiments.training.history import History
 from experiments.training.resume import Member
 from models.lightning.classifier import Classifier
 
-MISTAKES, PER_CLASS = "mistakes.csv", "per_class.csv"
+PER_CLASS = "per_class.csv"
 GALLERY, COLUMNS = 100, 10  # images shown at most, and side by side
 CAPTION, GAP = 8, 4  # pixels for a caption, and between images
 NUMBERED = 30  # classes, up to which the counts of a confusion matrix are legible
@@ -60,7 +61,6 @@ def log_artifacts(
     described = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "tracking"])
     texts = {
         "summary.txt": member.cost.summary,
-        MISTAKES: mistakes(truth, predicted),
         PER_CLASS: per_class(truth, predicted),
         CONFIG: OmegaConf.to_yaml(described, resolve=True),
     }
@@ -75,12 +75,6 @@ def log_artifacts(
         network = nn.Sequential(module.normalize, module.network).eval()
         epoch = "epochs" if cfg.data.holdout is None else "val/best_epoch"
         run.store.patiently(log_model, run, network, images[:2].float(), epoch)
-
-
-def mistakes(truth: Tensor, predicted: Tensor) -> str:
-    """The misclassified images as CSV: image (from 0), true, predicted. Labels: int64 [N]."""
-    table = pd.DataFrame({"true": truth, "predicted": predicted}).rename_axis("image")
-    return table.query("true != predicted").to_csv()
 
 
 def per_class(truth: Tensor, predicted: Tensor) -> str:

@@ -19,13 +19,12 @@ from experiments.cli.jobs import announce
 from experiments.cli.text import against
 from experiments.data.digest import known_digest
 from experiments.data.images import ImageData, load
-from experiments.tracking.identity import DIGEST, identity, run_name
+from experiments.tracking.artifacts import MISTAKES, mistakes
+from experiments.tracking.identity import DIGEST, PARTIAL, identity, part_of_data, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
-from experiments.tracking.part_of_data import PARTIAL, part_of_data
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, Store
-from experiments.tracking.wrong import Wrong, log_wrong
 from experiments.training import trainer
 from experiments.training.history import History
 from experiments.training.resume import BEST, LAST, LOG, Member, explained, locked, start_anew
@@ -167,18 +166,18 @@ def conclude(
         run.tag("backend.changes", changes)
     tested = data.test is not None and not member.is_trial
     module = trainer.exported(trained, member, index, history.folder / BEST if tested else None)
-    split, judged = ("test", data.test) if tested else ("val", data.val)
+    judged = data.test if tested else data.val
     predicted = trainer.predict(module, judged.images, data.eval_batch_size, data.val.images.device)
-    wrong = (predicted != judged.labels.cpu()).nonzero().flatten().tolist()
-    accuracy = history.epochs[index][-1]["val/acc"]
+    truth = judged.labels.cpu()
+    run.store.patiently(run.client.log_text, run.id, mistakes(truth, predicted), MISTAKES)
+    accuracy, figures = history.epochs[index][-1]["val/acc"], {"val/images": len(truth)}
     if tested:
-        accuracy = 1 - len(wrong) / len(predicted)
-        run.log_figures({"test/acc": accuracy}, time=ended)
-    if part_of_data(cfg) is None:  # else it is no evidence
-        digest, images = member.tags[DIGEST], len(predicted)
-        log_wrong(run, Wrong(split=split, digest=digest, images=images, wrong=wrong))
-        if verdict := against(accuracy, cfg.target.val_acc):
-            run.tag("verdict", verdict)
+        accuracy = (truth == predicted).double().mean().item()
+        figures = {"test/acc": accuracy, "test/images": len(truth)}
+    run.log_figures(figures, time=ended)
+    verdict = against(accuracy, cfg.target.val_acc)
+    if verdict and part_of_data(cfg) is None:
+        run.tag("verdict", verdict)
     if not member.is_trial:
         # not before: scikit-learn takes a while
         from experiments.training.artifacts import log_artifacts

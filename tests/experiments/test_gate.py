@@ -9,7 +9,7 @@ import pytest
 from conftest import PROJECT, Workplace, one_line
 from made import make
 
-from experiments.reports.ci import on_github
+from experiments.reports.targets import on_github
 
 S13 = [0.9942, 0.9940, 0.9943]
 
@@ -141,6 +141,21 @@ def test_what_does_not_hold_is_named(store, gate, status, complaint, arguments):
     assert found == status, errors
     [line] = errors.splitlines()
     assert complaint in line
+
+
+def test_the_command_to_train_more_is_of_what_is_judged(gate, tmp_path):
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step" / "mine.yaml").write_text("# @package _global_\ndefaults: [s13, _self_]\n")
+    where = ("--config-dir", str(tmp_path))
+    for chosen in ("experiment=dropout_mlp", "step=mine"):
+        given = ("optimizer.lr=0.5", "seed=3", "min_seeds=5", "margin=0.01", "data=mnist")
+        _, _, errors = gate("stage=evidence", chosen, *given, *where)
+        command = errors.partition("train more: ")[2]
+        begin = f"python -m experiments.train -m {chosen} tracking.uri="
+        assert command.startswith(begin)
+        assert " optimizer.lr=0.5 data=mnist " in command
+        assert f"file://{tmp_path}" in command
+        assert command.endswith(" 'seed=range(5)'\n")
 
 
 def test_a_build_gets_junit_annotations_and_a_summary(gate, monkeypatch, tmp_path):

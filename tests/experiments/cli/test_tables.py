@@ -9,8 +9,7 @@ import pytest
 
 from experiments.cli import tables
 from experiments.cli.text import printable
-from experiments.reports.ci import junit
-from experiments.reports.targets import Check
+from experiments.reports.targets import Check, junit
 from experiments.training.trainer import ProgressLine
 
 NASTY = "a [red]b[/b] :smile: \x1b[31m"

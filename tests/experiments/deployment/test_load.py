@@ -15,7 +15,7 @@ from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data import images
 from experiments.deployment.load import load
-from experiments.tracking.run import WEIGHTS
+from experiments.tracking.artifacts import WEIGHTS
 from experiments.tracking.store import Store
 from experiments.training.trainer import fit_from, make_module
 

@@ -17,7 +17,7 @@ from experiments.tracking.arms import Arm
 def arm(name: str, step: str | None, digest: str, *scores: float, **others) -> Arm:
     by_seed = {str(seed): score for seed, score in enumerate(scores)}
     facts = dict.fromkeys(("parameters", "mult_adds", "published_best", "published_last", "target"))
-    facts |= {"settings": {}, "failed": [], "device": "cpu", "runs": [], "parent": None} | others
+    facts |= {"settings": {}, "failed": {}, "device": "cpu", "runs": [], "parent": None} | others
     return Arm(
         name=name, title=name.partition(" (")[0], step=step, scores=by_seed, digest=digest, **facts
     )

@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import one_line, quick
+from made import make
 
 
 def sweep(workplace, small, *overrides: str):
@@ -31,6 +32,29 @@ def test_seeds_are_added_until_a_target_is_reached(workplace, small):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "the mean: reaches its target (" in result.stdout
     assert 3 <= len(workplace.seeds()) < 6
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        ("Diverged: the training loss became inf in epoch 2", "misses its target (2 seeds)"),
+        ("OSError: no space left on device", "reaches its target (3 seeds)"),
+    ],
+)
+def test_a_seed_that_failed_leaves_no_verdict_open(workplace, error, verdict):
+    """One that diverged is a miss; without any other, there are seeds enough."""
+    make(workplace.folder, "s13", [0.9942, 0.9940])
+    make(workplace.folder, "s13", [0.1], first_seed=2, failed=True)
+    make(workplace.folder, "s13", [0.9943, 0.9941], first_seed=3)
+    [failed] = [run for run in workplace.seeds() if run.info.status == "FAILED"]
+    workplace.client.set_tag(failed.info.run_id, "error", error)
+    given = ("step=s13", "target.val_acc=0.98", "until_verdict=target")
+    result = workplace.run("train", "-m", "seed=range(8)", *given)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "8 not needed" in result.stdout
+    assert f"the mean: {verdict}" in result.stdout
+    assert f"step 13, seed 2 failed: {error}" in result.stdout
+    assert len(workplace.seeds()) == 5
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import torch
 
-from experiments.training.artifacts import gallery, loss_curve, mistakes, per_class
+from experiments.training.artifacts import gallery, loss_curve, per_class
 
 
 def test_each_class_has_its_row_and_the_mean_is_over_those_that_occur():
@@ -12,11 +12,6 @@ def test_each_class_has_its_row_and_the_mean_is_over_those_that_occur():
         "7,0,0,0.0000,0.0000,0.0000",  # predicted, but never true
         "mean,4,6,0.5000,0.4167,0.4524",
     ]
-
-
-def test_each_mistake_has_its_row():
-    truth, predicted = torch.tensor([0, 1, 2]), torch.tensor([0, 7, 2])
-    assert mistakes(truth, predicted) == "image,true,predicted\n1,1,7\n"
 
 
 def test_titles_are_green_where_right_and_red_where_wrong():

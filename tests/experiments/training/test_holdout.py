@@ -12,8 +12,8 @@ from conftest import ONE_THREAD, PROJECT, Workplace, configure, quick, wait_for_
 from experiments.cli.text import against, percent
 from experiments.data.images import load
 from experiments.deployment.load import load as load_network
+from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.store import Store
-from experiments.tracking.wrong import read_wrong
 
 # a rate that grows eightfold with each epoch: the best epoch is not the last one
 UNSTEADY = ("trainer.max_epochs=3", "scheduler.step_size=1", "scheduler.gamma=8")
@@ -56,13 +56,15 @@ def test_a_run_keeps_what_its_exported_weights_get_wrong(trained, small, name):
     held = [HELD] if name != "published" else []
     data, digest = load(configure("train", "data=idx", f"data.root={small}", *held))
     images = data.test if held else data.val
-    kept = read_wrong(place.client, run.info.run_id)
-    assert (kept.split, kept.images) == ("test" if held else "val", 500)
-    assert kept.digest == digest == run.data.tags["data.digest"]
+    kept = read_mistakes(place.client, run.info.run_id, 500)
+    split, other = ("test", "val") if held else ("val", "test")
+    assert run.data.metrics[f"{split}/images"] == 500
+    assert f"{other}/images" not in run.data.metrics
+    assert digest == run.data.tags["data.digest"]
     # kernels round otherwise than PyTorch: an image may be on the edge
-    assert len(set(kept.wrong) ^ set(wrong_by_exported(place, run, images))) <= 1
-    accuracy = "test/acc" if held else "val/acc"
-    assert run.data.metrics[accuracy] == pytest.approx(1 - len(kept.wrong) / 500)
+    assert len({*kept["image"]} ^ set(wrong_by_exported(place, run, images))) <= 1
+    assert kept["true"].tolist() == images.labels[kept["image"]].tolist()
+    assert run.data.metrics[f"{split}/acc"] == pytest.approx(1 - len(kept) / 500)
 
 
 def test_with_a_holdout_the_best_epoch_is_exported_else_the_last(trained, small):
@@ -120,6 +122,6 @@ def test_an_interrupted_run_ends_as_one_that_was_not(trained, small, workplace):
     ends = []
     for place in (workplace, trained["alone"]):
         run = first(place)
-        wrong = read_wrong(place.client, run.info.run_id)
-        ends.append((wrong, place.history(run.info.run_id, "test/acc"), run.info.status))
+        wrong = read_mistakes(place.client, run.info.run_id, 500)
+        ends.append((wrong.to_csv(), place.history(run.info.run_id, "test/acc"), run.info.status))
     assert ends[0] == ends[1]
