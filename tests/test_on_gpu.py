@@ -36,7 +36,7 @@ def found() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def images() -> ImageData:
-    return load(configure("train"))[0]
+    return load(configure("train", "step=s13"))[0]
 
 
 def train(data: ImageData, *overrides: str, seeds: int = 1, callback=None) -> Classifier:
