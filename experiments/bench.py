@@ -1,6 +1,7 @@
 """Time our training beside what people run instead, in turns, in one run.
 
 python -m experiments.bench what=epoch rounds=3
+python -m experiments.bench what=epoch step=s09 bench.batches=100
 python -m experiments.bench what=start
 """
 
