@@ -8,6 +8,7 @@ python -m experiments.search -m 'worker=range(4)' launcher=local         # four 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.program import program
@@ -31,7 +32,7 @@ def main(cfg: DictConfig) -> str:
     with explained(cfg.checkpoints.root), storage.explained(str(cfg.storage)):
         one = worker.Worker(cfg, name)
         if not is_job():
-            print(one.plan(), flush=True)
+            tables.say(one.plan())
         one.work()
         one.finish()
     return "searched"

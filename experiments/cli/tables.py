@@ -53,7 +53,12 @@ def show(
 
 def say(text: str) -> None:
     """Print a text of any origin, folded between words where the terminal ends."""
-    print(_drawn(Text(printable(text))), end="")
+    print(folded(text), end="", flush=True)
+
+
+def folded(text: str) -> str:
+    """A text as `say` prints it."""
+    return _drawn(Text(printable(text)))
 
 
 def to_text(

@@ -94,17 +94,15 @@ def report(race: Race, steps: dict[int, str]) -> str:
     stages, rules = Counter(run.stage for run in race.results), race.rules
     winner, possible, decisions = race.answer()
     rejected = sum(network.trial.user_attrs["rejected"] for network in race.networks)
-    text = (
+    text = tables.folded(
         f"{len(race.networks):,} networks tried: {stages[SHORT]:,} short runs, "
         f"{stages[FULL]:,} full ones, {stages[FINAL]:,} of {len(decisions)} finalists; "
         f"{rejected:,} proposals rejected before training"
     )
-    target, close = (
-        percent(rules.target),
-        f"better than the first by {100 * rules.margin:.2f} points",
-    )
+    target = percent(rules.target)
+    close = f"better than the first by {100 * rules.margin:.2f} points"
     if not decisions:
-        return text + (f"\nnone is likely to reach {target}" if target and rules.finalists else "")
+        return text + (f"none is likely to reach {target}\n" if target and rules.finalists else "")
     words = {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}
     if target:
         words = {HOLDS: REACHES, FAILS: MISSES, CANNOT_TELL: UNKNOWN}
@@ -117,14 +115,17 @@ def report(race: Race, steps: dict[int, str]) -> str:
         said = words[verdict] if target or n != winner else "the highest mean"
         rows.append((named[n], str(len(values)), mean, said))
     header = "finalist", "seeds", "mean, 95 % interval", "verdict"
-    text += f"\n{tables.to_text(header, rows, right=header[1:3])}"
+    text += tables.to_text(header, rows, right=header[1:3])
+    answers = {"the most accurate finalist": winner}
     if target:
-        text += f"smallest network known to hold {target}: {named.get(winner, 'none')}\n"
-        text += f"smallest finalist not ruled out: {named.get(possible, 'none')}"
-    else:
-        text += f"the most accurate finalist: {named.get(winner, 'none')}"
-    text += "\nall verdicts together are right with 95 %, over all looks and finalists"
+        answers = {
+            f"smallest network known to hold {target}": winner,
+            "smallest finalist not ruled out": possible,
+        }
+    for name, n in answers.items():
+        text += tables.folded(f"{name}: {named.get(n, 'none')}")
+    text += tables.folded("all verdicts together are right with 95 %, over all looks and finalists")
     if winner is not None:
-        again = f"python -m experiments.train -m step={steps[winner]} 'seed=range(100,110)'"
-        text += f"; seeds that chose nothing give an unbiased mean:\n{again}"
+        text += "seeds that chose nothing give an unbiased mean:\n"
+        text += f"python -m experiments.train -m step={steps[winner]} 'seed=range(100,110)'\n"
     return text

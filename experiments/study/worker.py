@@ -233,7 +233,7 @@ class Worker:
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
             text = report(self.race, steps)
             log_study(self.study, self.store, self.parent, self.race, text)
-        text += f"\nto look at it: make ui, then {self.store.url(self.parent)}"
+        text += f"to look at it: make ui, then {self.store.url(self.parent)}"
         announce(name=f"worker {self.cfg.worker}", report=text)
         if not is_job():
             print(text)

@@ -159,7 +159,7 @@ def show(jobs: list[dict[str, Any]], total: int) -> None:
     print(tally(jobs, total))
     for job in jobs:
         if job["state"] == "failed":
-            print(f"{job['name']}: {job['error']} (traceback: {job['log']})")
+            tables.say(f"{job['name']}: {job['error']} (traceback: {job['log']})")
     if reports := [job for job in jobs if "report" in job]:  # of now, not of before
         print(max(reports, key=lambda job: job.get("ended", 0))["report"])
 

@@ -5,11 +5,13 @@ import re
 import resource
 
 import pytest
+import torch
 from PIL import Image
 
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.data.idx import IDXFolder
+from experiments.deployment import inference
 
 
 def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
@@ -28,6 +30,13 @@ def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
     assert right > 0.85 * 500
     scored = digits.run("predict", "model=best", f"input={csv_files}/truth.csv", places[0])
     assert f"{right} of 500 right, {right / 5:.2f} %" in scored.stdout
+
+
+def test_the_screen_is_as_kept(screen, capsys):
+    logits = torch.tensor([[9.0, 1.0, 2.0], [0.0, 3.0, 2.5], [1.0, 1.1, 1.2]])
+    names = ["1.png", "a photo of a seven, taken by night and scaled by hand twice.jpg", "[b]3.png"]
+    inference.show(names, logits.softmax(1))
+    screen("predict", capsys.readouterr().out)
 
 
 def test_a_labelled_file_is_scored(csv_files, run_predict):

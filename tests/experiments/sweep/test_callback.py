@@ -7,7 +7,7 @@ import pytest
 from conftest import PROJECT, quick
 from hydra import initialize_config_dir
 
-from experiments.sweep.callback import count_jobs
+from experiments.sweep.callback import count_jobs, show
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,18 @@ from experiments.sweep.callback import count_jobs
 def test_the_jobs_of_a_sweep_are_counted(overrides, jobs):
     with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
         assert count_jobs(overrides) == jobs
+
+
+def test_the_screen_is_as_kept(screen, capsys):
+    trained = {"state": "trained", "val_acc": 0.9935, "started": 0.0, "ended": 125.0}
+    jobs = [trained | {"name": f"step 13, seed {seed}"} for seed in range(2)]
+    jobs.append(trained | {"name": "step 12, seed 0", "state": "trained before", "ended": 1.0})
+    failed = {"name": "step 1, seed 0", "state": "failed", "started": 0.0, "ended": 3.0}
+    error = "over budget: 40,202 parameters, budget.parameters allows 8,000, 32,202 too many"
+    jobs.append(failed | {"error": error, "log": "mlruns/sweeps/a/3/error.log"})
+    jobs.append({"name": "step 2, seed 0", "state": "interrupted", "started": 0.0, "ended": 61.0})
+    show(jobs, total=7)
+    screen("sweep", capsys.readouterr().out)
 
 
 TRAIN = """
