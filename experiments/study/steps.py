@@ -81,6 +81,14 @@ def write_step(cfg: DictConfig, found: str, path: Path) -> str:
 def train_step(step: str, seed: int) -> Member:
     """Train the run of `python -m experiments.train step=... seed=...` in this place, unless it
     was trained before."""
+    cfg = configure(step, seed)
+    announce(name=run_name(cfg))
+    _, _, [member] = train([cfg], *prepare([cfg]))
+    return member
+
+
+def configure(step: str, seed: int) -> DictConfig:
+    """The configuration of a run of a step, in the places and by the launcher of this search."""
     known = compose("train")
     here = [
         item
@@ -90,6 +98,4 @@ def train_step(step: str, seed: int) -> Member:
     ]
     cfg = compose("train", overrides=[f"step={step}", f"seed={seed}", *here, *search_path()])
     cfg.step = cfg.name = step
-    announce(name=run_name(cfg))
-    _, _, [member] = train([cfg], *prepare([cfg]))
-    return member
+    return cfg

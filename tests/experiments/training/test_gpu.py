@@ -6,12 +6,15 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import PROJECT, configure, one_line, quick
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from pretended import PretendedGPU, pretended_gpu
 from torch import nn
 
 from experiments.benchmarks.baselines import loaders
 from experiments.cli.config import build
 from experiments.data.images import ImageData, Images
+from experiments.study import steps
 from experiments.training.history import History
 from experiments.training.trainer import fuse, make_module, predict
 from models import augmentation
@@ -160,6 +163,19 @@ def test_local_sweeps_leave_the_gpu_alone(command):
     assert configure(command, "launcher=local").trainer.accelerator == "cpu"
     asked = configure(command, "launcher=local", "trainer.accelerator=gpu")
     assert asked.trainer.accelerator == "gpu"
+
+
+def test_the_last_round_of_a_search_trains_where_its_launcher_says():
+    given = ("launcher=local", "checkpoints.root=elsewhere", "force=true", "trials=3")
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        whole = compose("search", overrides=[*given], return_hydra_config=True)
+        HydraConfig.instance().set_config(whole)
+        try:
+            cfg = steps.configure("s13", 7)
+        finally:
+            HydraConfig.instance().cfg = None
+    found = cfg.trainer.accelerator, cfg.checkpoints.root, cfg.force, cfg.seed, cfg.name
+    assert found == ("cpu", "elsewhere", False, 7, "s13")
 
 
 def test_a_sweep_does_not_wait_for_a_gpu_that_is_not_there(workplace):
