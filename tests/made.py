@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import optuna
 from conftest import PROJECT
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import create_trial
 
 from experiments.budget.network import price
+from experiments.study.race import SHORT, Network, Race, Rules, Run
 from experiments.tracking.artifacts import MISTAKES
 from experiments.tracking.identity import CONFIG_HASH, config_hash, name_experiment, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
@@ -81,3 +86,28 @@ def make(
     if not failed:
         sum_up(cfg, store, parent)
     return parent
+
+
+def raced() -> tuple[optuna.Study, Race, dict[int, str]]:
+    """A whole search of twelve networks on a made surface, with the names of its finalists."""
+    scale, activation = FloatDistribution(0.3, 2), CategoricalDistribution(["relu", "gelu"])
+    values = {"model.scale": scale, "model.activation": activation}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study, networks, results = optuna.create_study(study_name="small"), [], {}
+    for number in range(12):
+        factor = 0.4 + 0.12 * number
+        params = {"model.scale": factor, "model.activation": activation.choices[number % 2]}
+        told = {"value": 0.98 + 0.001 * number, "user_attrs": {"rejected": 3}}
+        study.add_trial(create_trial(params=params, distributions=values, **told))
+        size = round(900 * factor**2 + 400)
+        networks.append(Network(size, (factor - 1.2, float(number % 2)), study.trials[-1]))
+
+    def accuracy(run: Run) -> float:
+        noise = np.random.default_rng(run).normal(0, 0.0003)
+        size = networks[run.network].parameters
+        return 0.994 + 0.0025 * np.log(size / 2000) - 0.01 * (run.stage == SHORT) + noise
+
+    race = Race(Rules(0.994, 12, 16, 3, 9, 0.0005), networks, results)
+    while wanted := race.wanted():
+        results[wanted[0]] = accuracy(wanted[0])
+    return study, race, {n: f"found/small-{n}" for n in race.answer().decisions}

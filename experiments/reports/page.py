@@ -30,25 +30,18 @@ MOST = 40  # arms, and misclassified images, shown at most
 def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
     """The report as HTML that loads nothing else. `cfg`, of compare, says what was asked for, and
     has the data with the images to show."""
-
-    def drawn(draw: Callable[..., charts.Chart], data: Any, *url: Any) -> list[Markup]:
-        sizes = (WIDE, PHONE) if data else ()
-        return [charts.svg(draw(data, width, *url), f"{draw.__name__}{width}") for width in sizes]
-
     sizes = [
         charts.Point(arm.parameters, found, arm.name, store.url(arm.parent) if arm.parent else "")
         for arm, found, *_ in rows
         if arm.parameters
     ]
     histories = _histories(rows[:MOST], cfg.metric or "val/acc", store)
-    environment = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
         cfg=cfg,
         rows=rows,
         most=MOST,
-        today=date.today(),
         first=smallest(rows),
-        colours=charts.COLOURS,
         url=store.url,
         table=table,
         ladder=drawn(charts.ladder, rows[:MOST], store.url),
@@ -56,6 +49,19 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
         curves=drawn(charts.curves, histories, store.url),
         hardest=_hardest(cfg, rows, store),
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template that extends base.html; texts are escaped."""
+    environment = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
+    page = environment.get_template(template)
+    return page.render(today=date.today(), colours=charts.COLOURS, **values)
+
+
+def drawn(draw: Callable[..., charts.Chart], data: Any, *rest: Any) -> list[Markup]:
+    """A chart for wide and for narrow windows; none without data."""
+    sizes = (WIDE, PHONE) if data else ()
+    return [charts.svg(draw(data, width, *rest), f"{draw.__name__}{width}") for width in sizes]
 
 
 def attach(html: str, rows: Sequence[Row], store: Store) -> None:

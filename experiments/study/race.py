@@ -7,7 +7,7 @@ how likely each network is the answer; the next runs go to those that may be, th
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -77,21 +77,26 @@ class Race(NamedTuple):
         together = chances([*self.networks, *pool], self.results, self.rules.target)
         return int(together[len(self.networks) :].argmax())
 
-    def wanted(self) -> list[Run | None]:
-        """The next runs, the most urgent first; None: a new network. Empty: the race is over.
-        Several workers each take the first that nobody else works on."""
-        count, rules = len(self.networks), self.rules
-        first = [Run(n, SHORT, 0) for n in range(count)]
-        first += [Run(n, FULL, 0) for n in range(min(FIRST, rules.full, count))]
-        runs, known = sorted(first), {}
-        if count < rules.networks:
-            return [*self.missing(runs), None]
+    def rounds(self) -> Iterator[tuple[list[Run], np.ndarray | None]]:
+        """The runs of each round before the last one, with the chances of all networks by which
+        they were chosen; in the end none, or those of which some have no result."""
+        count, rules, known = len(self.networks), self.rules, {}
+        runs = [Run(n, SHORT, 0) for n in range(count)]
+        runs += [Run(n, FULL, 0) for n in range(min(FIRST, rules.full, count))]
+        yield sorted(runs), None
         while runs and self.results.keys() >= {*runs}:
             known |= {run: self.results[run] for run in runs}
             counts = Counter(run.network for run in known if run.stage == FULL)
             chance = chances(self.networks, known, rules.target)
             field = best(chance, min(WIDTH, rules.full - counts.total()))
-            runs = [Run(n, FULL, counts[n]) for n in field]
+            yield (runs := [Run(n, FULL, counts[n]) for n in field]), chance
+
+    def wanted(self) -> list[Run | None]:
+        """The next runs, the most urgent first; None: a new network. Empty: the race is over.
+        Several workers each take the first that nobody else works on."""
+        if len(self.networks) < self.rules.networks:
+            return [*self.missing(next(self.rounds())[0]), None]
+        *_, (runs, _) = self.rounds()
         return self.missing(runs) or self.last_round()
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:

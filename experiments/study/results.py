@@ -1,18 +1,16 @@
-"""The results of a search: as text, and as metrics, figures and files of its MLflow run."""
+"""The results of a search: as text and as a page, and in its MLflow run."""
 
-import tempfile
 from collections import Counter
-from pathlib import Path
 
-from matplotlib import pyplot, rc_context
 from omegaconf import DictConfig
 from optuna import Study
-from optuna.visualization.matplotlib import plot_param_importances
+from optuna.importance import get_param_importances
 from pandas import DataFrame
 
 from experiments.cli import tables
 from experiments.cli.text import measured, percent
 from experiments.reports import charts
+from experiments.reports.page import drawn, render
 from experiments.stats.intervals import MISSES, REACHES, UNKNOWN, interval
 from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
 from experiments.study.race import FINAL, FULL, SHORT, Race, chances
@@ -21,6 +19,8 @@ from experiments.tracking.store import STUDY, STUDY_ID, Store
 
 NAMES = "short", "full", "final"  # of the stages
 ENOUGH = 10  # trials; the importance of keys says nothing with fewer
+HEADER = "finalist", "seeds", "mean, 95 % interval", "verdict"
+CLAIM = "all verdicts together are right with 95 %, over all looks and finalists"
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
@@ -34,14 +34,17 @@ def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
     return run.id
 
 
-def log_study(study: Study, store: Store, parent: str, race: Race, text: str) -> None:
-    """Attach metrics, figures, the table of networks and the report to the study's MLflow run."""
-    with tempfile.TemporaryDirectory() as temporary:
-        draw(study, race, Path(temporary))
-        table = tables.without_formulas(to_frame(race))
-        table.to_csv(Path(temporary, "trials.csv"), index=False)
-        Path(temporary, "report.txt").write_text(text, encoding="utf-8")
-        store.patiently(store.client.log_artifacts, parent, temporary)
+def log_study(study: Study, store: Store, parent: str, race: Race, steps: dict[int, str]) -> str:
+    """Attach metrics, a page, the table of networks and the report to the study's MLflow run; the
+    report. `steps`: the names of the finalists' steps."""
+    text, table = report(race, steps), tables.without_formulas(to_frame(race))
+    texts = {
+        "report.txt": text,
+        "report.html": page(study, race, steps),
+        "trials.csv": table.to_csv(index=False),
+    }
+    for name, content in texts.items():
+        store.patiently(store.client.log_text, parent, content, name)
     stages, winner = Counter(run.stage for run in race.results), race.answer().winner
     metrics = {f"runs/{name}": stages[stage] for stage, name in enumerate(NAMES)}
     metrics["networks"] = len(race.networks)
@@ -51,6 +54,7 @@ def log_study(study: Study, store: Store, parent: str, race: Race, text: str) ->
     for name, value in metrics.items():
         store.patiently(store.client.log_metric, parent, name, value)
     store.patiently(store.client.set_terminated, parent)
+    return text
 
 
 def to_frame(race: Race) -> DataFrame:
@@ -65,67 +69,122 @@ def to_frame(race: Race) -> DataFrame:
     return DataFrame(rows)
 
 
-def draw(study: Study, race: Race, folder: Path) -> None:
-    """Draw the frontier, pareto.png, and if there are enough trials, importance.png."""
+def page(study: Study, race: Race, steps: dict[int, str]) -> str:
+    """The race as an HTML page that stands alone."""
     full, final = (
         [
-            charts.Point(network.parameters, interval(values))
+            charts.Point(network.parameters, interval(values), named(race, n))
             for n, network in enumerate(race.networks)
             if (values := race.accuracies(n, stage))
         ]
         for stage in (FULL, FINAL)
     )
-    if full:
-        title = "full runs on images held out; stars: finalists on test images"
-        (folder / "pareto.png").write_bytes(charts.png(charts.pareto(full, 900, final, title)))
+    winner, importances, networks = race.answer().winner, [], to_frame(race)
+    shown = networks.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
     scores = [network.trial.value or 0 for network in race.networks]
     scores = [score for score in scores if score > 0]  # else it diverged
     if len(scores) >= ENOUGH and len(set(scores)) > 1:
-        pyplot.switch_backend("agg")
-        with rc_context():  # Optuna changes the style
-            figure = plot_param_importances(study, target_name="score").figure
-            figure.savefig(folder / "importance.png", dpi=120, bbox_inches="tight")
-            pyplot.close(figure)
+        shares = get_param_importances(study).items()
+        importances = [(key, f"{100 * share:.0f} %") for key, share in shares]
+    return render(
+        "search.html",
+        title=f"search {study.study_name}",
+        first=". ".join([counted(race), *answers(race, steps)]),
+        finalists=(HEADER, finalists(race, steps)),
+        again=None if winner is None else again(steps[winner]),
+        pareto=drawn(charts.pareto, full, final),
+        rounds=rounds(race),
+        networks=(list(shown), shown.to_numpy().tolist()),
+        importances=importances,
+    )
 
 
-def report(race: Race, steps: dict[int, str]) -> str:
-    """The counts, so that nobody takes the best of many for a mean; the finalists as a table, with
-    the names of their steps; and the answer."""
-    stages, rules = Counter(run.stage for run in race.results), race.rules
-    winner, possible, decisions = race.answer()
+def rounds(race: Race) -> list[str]:
+    """Which networks ran in each round, and which left the race, with their chances."""
+    texts, before = [], set()
+    for runs, chance in race.rounds():
+        field = list(dict.fromkeys(run.network for run in runs if run.stage == FULL))
+        if chance is None:
+            text = f"{len(race.networks)} networks in short, the first {len(field)} in full as well"
+        else:
+            field = field or [*race.answer().decisions]
+            text = "in full: " if runs else "finalists: "
+            text += ", ".join(f"{named(race, n)} ({chance[n]:.0%})" for n in field) or "none"
+            if left := before - {*field}:
+                text += "; out: " + ", ".join(f"{named(race, n)} ({chance[n]:.0%})" for n in left)
+        texts.append(text)
+        before = {*field}
+    return texts
+
+
+def named(race: Race, network: int) -> str:
+    return f"trial {race.networks[network].trial.number}"
+
+
+def counted(race: Race) -> str:
+    """The counts, so that nobody takes the best of many for a mean."""
+    stages = Counter(run.stage for run in race.results)
     rejected = sum(network.trial.user_attrs["rejected"] for network in race.networks)
-    text = tables.folded(
-        f"{len(race.networks):,} networks tried: {stages[SHORT]:,} short runs, "
-        f"{stages[FULL]:,} full ones, {stages[FINAL]:,} of {len(decisions)} finalists; "
+    return (
+        f"{len(race.networks):,} networks tried: {stages[SHORT]:,} short runs, {stages[FULL]:,} "
+        f"full ones, {stages[FINAL]:,} of {len(race.answer().decisions)} finalists; "
         f"{rejected:,} proposals rejected before training"
     )
-    target = percent(rules.target)
-    close = f"better than the first by {100 * rules.margin:.2f} points"
-    if not decisions:
-        return text + (f"none is likely to reach {target}\n" if target and rules.finalists else "")
+
+
+def finalists(race: Race, steps: dict[int, str]) -> list[tuple[str, ...]]:
+    """A row for each finalist, in the order of HEADER, the winner first."""
+    (winner, _, decisions), target, rows = race.answer(), percent(race.rules.target), []
+    close = f"better than the first by {100 * race.rules.margin:.2f} points"
     words = {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}
     if target:
         words = {HOLDS: REACHES, FAILS: MISSES, CANNOT_TELL: UNKNOWN}
         words = {verdict: f"{word} {target}" for verdict, word in words.items()}
-    named = {n: f"{race.networks[n].parameters:,} parameters, {step}" for n, step in steps.items()}
-    rows = []
     for n in sorted(decisions, key=lambda n: (n != winner, race.networks[n].parameters)):
         values, verdict = race.accuracies(n, FINAL), decisions[n].verdict
         mean = measured(interval(values)) if values else "diverged" if verdict == FAILS else ""
         said = words[verdict] if target or n != winner else "the highest mean"
-        rows.append((named[n], str(len(values)), mean, said))
-    header = "finalist", "seeds", "mean, 95 % interval", "verdict"
-    text += tables.to_text(header, rows, right=header[1:3])
-    answers = {"the most accurate finalist": winner}
+        rows.append((f"{sized(race, n)}, {steps[n]}", str(len(values)), mean, said))
+    return rows
+
+
+def sized(race: Race, network: int) -> str:
+    return f"{race.networks[network].parameters:,} parameters"
+
+
+def answers(race: Race, steps: dict[int, str]) -> list[str]:
+    """What the search found, in one sentence or two."""
+    (winner, possible, decisions), target = race.answer(), percent(race.rules.target)
+    if not decisions:
+        return [f"none is likely to reach {target}"] if target and race.rules.finalists else []
+    found = {"the most accurate finalist": winner}
     if target:
-        answers = {
+        found = {
             f"smallest network known to hold {target}": winner,
             "smallest finalist not ruled out": possible,
         }
-    for name, n in answers.items():
-        text += tables.folded(f"{name}: {named.get(n, 'none')}")
-    text += tables.folded("all verdicts together are right with 95 %, over all looks and finalists")
+    return [
+        f"{name}: {'none' if n is None else f'{sized(race, n)}, {steps[n]}'}"
+        for name, n in found.items()
+    ]
+
+
+def again(step: str) -> str:
+    """Commands with seeds that chose nothing, and so give an unbiased mean."""
+    return (
+        f"python -m experiments.train -m step={step} 'seed=range(100,110)'\n"
+        f"python -m experiments.gate step={step}\n"
+    )
+
+
+def report(race: Race, steps: dict[int, str]) -> str:
+    """The end of a search on the screen: counts, finalists, the answer, and what to do with it."""
+    text, winner = tables.folded(counted(race)), race.answer().winner
+    if rows := finalists(race, steps):
+        text += tables.to_text(HEADER, rows, right=HEADER[1:3])
+    text += "".join(map(tables.folded, answers(race, steps)))
+    if rows:
+        text += tables.folded(CLAIM)
     if winner is not None:
-        text += "seeds that chose nothing give an unbiased mean:\n"
-        text += f"python -m experiments.train -m step={steps[winner]} 'seed=range(100,110)'\n"
+        text += f"seeds that chose nothing give an unbiased mean:\n{again(steps[winner])}"
     return text

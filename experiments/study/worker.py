@@ -22,7 +22,7 @@ from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
 from experiments.study.proposals import Likeliest, try_sampler
 from experiments.study.race import FINAL, FIRST, FULL, SHORT, Network, Race, Rules, Run
-from experiments.study.results import NAMES, log_study, report, study_run
+from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
 from experiments.study.steps import refuse_folder, train_step, write_step
 from experiments.study.storage import FINALISTS, ID, Claims, begin_or_resume, open_storage
@@ -231,8 +231,7 @@ class Worker:
         with self.claims.take(wait=True):
             self.look()
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
-            text = report(self.race, steps)
-            log_study(self.study, self.store, self.parent, self.race, text)
+            text = log_study(self.study, self.store, self.parent, self.race, steps)
         text += f"to look at it: make ui, then {self.store.url(self.parent)}"
         announce(name=f"worker {self.cfg.worker}", report=text)
         if not is_job():

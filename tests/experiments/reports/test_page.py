@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import PROJECT, Workplace, closed_port, serving
-from made import make
+from made import make, raced
 from playwright.sync_api import Browser, expect, sync_playwright
+
+from experiments.study import results
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -82,14 +84,26 @@ OVERLAPS = """() => [...document.querySelectorAll("figure svg")].flatMap(chart =
 })"""
 
 
+@pytest.fixture(scope="module")
+def pages(reported) -> dict[str, tuple[str, set[str]]]:
+    """The addresses of a report and of a search's page, with texts of their charts."""
+    report, search = reported[0].folder / "report.html", reported[0].folder / "search.html"
+    search.write_text(results.page(*raced()), encoding="utf-8")
+    return {
+        "report": (report.as_uri(), {"step 12", "step 13", "accuracy, %", "parameters"}),
+        "search": (search.as_uri(), {"trial 9", "accuracy, %", "parameters"}),
+    }
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 768, 1280])
-def test_the_report_fits_its_window_and_is_accessible(browser, reported, width, scheme):
+@pytest.mark.parametrize("name", ["report", "search"])
+def test_a_page_fits_its_window_and_is_accessible(browser, pages, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page.goto((reported[0].folder / "report.html").as_uri())
+    page.goto(pages[name][0])
     assert page.evaluate("document.documentElement.scrollWidth") == width
     texts = page.locator("figure text:visible").all_text_contents()
-    assert {"step 12", "step 13", "accuracy, %", "parameters"} <= set(texts)
+    assert pages[name][1] <= set(texts)
     assert page.evaluate(OVERLAPS) == []
     assert Axe().run(page).response["violations"] == []
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"

@@ -1,10 +1,11 @@
-"""What a search prints at its end."""
+"""What a search prints at its end, and the page that it leaves."""
 
 import pytest
+from made import raced
 from optuna.trial import create_trial
 
-from experiments.study.race import FINAL, FULL, SHORT, Network, Race, Rules, Run
-from experiments.study.results import report
+from experiments.study.race import FINAL, Network, Race, Rules, Run
+from experiments.study.results import page, report, rounds
 
 SIZES = (1_962, 2_994, 4_912)
 MEANS = (0.9921, 0.9937, 0.9944)
@@ -27,5 +28,22 @@ def race(target: float | None) -> Race:
 
 @pytest.mark.parametrize(("name", "target"), [("search", 0.994), ("search-best", None)])
 def test_the_screen_is_as_kept(screen, name, target):
-    assert (SHORT, FULL) == (0, 1)
     screen(name, report(race(target), STEPS))
+
+
+def test_the_page_tells_who_ran_in_each_round_and_who_left():
+    study, found, steps = raced()
+    texts = rounds(found)
+    assert texts[0] == "12 networks in short, the first 8 in full as well"
+    assert texts[1].startswith("in full: trial ")
+    for number in range(8):  # each either goes on or leaves
+        assert f"trial {number} (" in texts[1]
+    assert texts[-1].startswith("finalists: ")
+    ran = {run.network for run in found.results if run.stage == FINAL}
+    assert all(f"trial {n} (" in texts[-1].partition("; out")[0] for n in ran)
+    html = page(study, found, steps)
+    winner = steps[found.answer().winner]
+    assert f"python -m experiments.gate step={winner}" in html
+    assert all(f"<li>{text}</li>" in html for text in texts)
+    assert "model.scale" in html.partition("Importance of keys")[2]
+    assert len(html) < 1_500_000
