@@ -14,6 +14,7 @@ from experiments.budget.network import build_network as network
 from experiments.budget.network import price as cost
 from experiments.cli.checks import check
 from experiments.cli.compose import CONF, compose
+from experiments.cli.tables import restored
 from experiments.reports import charts, comparison, table
 from experiments.reports.comparison import Row
 from experiments.tracking.store import Store
@@ -39,7 +40,9 @@ def compare(*overrides: str) -> list[Row]:
 
 def arms(rows: list[Row]) -> pd.DataFrame:
     """A line for each arm, as in the CSV of `experiments.compare`: accuracies from 0 to 1."""
-    return pd.read_csv(io.StringIO(table.to_csv(rows)), index_col="name")
+    texts = dict.fromkeys(("name", "seeds", "accuracies"), str)
+    options = {"dtype": texts, "keep_default_na": False, "na_values": [""], "index_col": "name"}
+    return pd.read_csv(io.StringIO(table.to_csv(rows)), **options).rename(index=restored)
 
 
 def runs(rows: list[Row]) -> pd.DataFrame:

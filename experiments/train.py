@@ -45,7 +45,10 @@ def main(cfg: DictConfig) -> str:
     accuracies = [metrics[judged(metrics)] for metrics in found]
     announce(val_acc=sum(accuracies) / len(accuracies))
     if cfg.until_verdict is not None:
-        announce(report=until.look(cfg)[1])
+        try:
+            announce(report=until.look(cfg)[1])
+        except UserError as error:  # the run is trained all the same
+            announce(report=str(error))
     if not fused and not is_job():
         [member] = members
         run, tags = member.run, member.run.data.tags

@@ -38,6 +38,8 @@ def main(cfg: DictConfig) -> None:
                 if server.poll() is not None:
                     raise UserError(f"MLflow's UI does not start on port={cfg.port}")
                 time.sleep(0.2)
+            if server.poll() is not None:  # another program was faster
+                raise UserError(f"port={cfg.port} is in use; choose another one")
             show(link)
             server.wait()
         finally:

@@ -73,7 +73,8 @@ def compute_cost(
     Multiply-adds take a second at first, for PyTorch's imports: other limits come before.
 
     Raises:
-        UserError: the network is over the budget, or does not take the image, or reads values.
+        UserError: the network is over the budget, does not take the image, or computes
+            with the values of tensors.
     """
     with torch.device("meta"):  # tensors have shapes and no values, so that nothing is computed
         network = make()

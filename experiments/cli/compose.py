@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -112,10 +111,9 @@ def search_path() -> list[str]:
 
 def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     """One line about an error in what the user gave, with the keys that are probably meant."""
-    if isinstance(error, RecursionError):
-        error = UserError("files of conf/ name each other in a circle in their defaults")
-    if isinstance(error, UserError):
-        return str(error)
+    if isinstance(error, UserError | RecursionError):
+        circle = "files of the configuration name each other in a circle in their defaults"
+        return circle if isinstance(error, RecursionError) else str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
@@ -124,10 +122,11 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     key = getattr(error.__cause__, "full_key", None)
     if not key or "Could not override" not in str(error):
         return one_line(error)[:LONGEST]
-    known = flatten(hydra.compose(command))
     chosen = [item for item in overrides if key_of(item) in groups()]
-    with suppress(HydraException, OmegaConfBaseException):  # several steps, or one elsewhere
+    try:
         known = flatten(hydra.compose(command, chosen))
+    except (HydraException, OmegaConfBaseException):  # several steps, or one elsewhere
+        known = flatten(hydra.compose(command))
     if key in known:
         return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
     return unknown(key, known)

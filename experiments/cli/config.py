@@ -20,8 +20,8 @@ ALIASES = 20  # in one file; one inside the other, they stand for 1,500 copies a
 DEEPEST = 50  # levels of lists and keys
 LONGEST = 200  # characters of a library's error
 
-# What a key is for: it changes the result, and is part of its identity; it says where and how a
-# command runs, what a result is compared with, or what people call it.
+# What a key is for. RESULT: it changes the result, and is part of its identity; PLACE: where and
+# how a command runs; JUDGEMENT: what a result is compared with; LABEL: what people call it.
 Kind = Enum("Kind", ["RESULT", "PLACE", "JUDGEMENT", "LABEL"])
 RESULT, PLACE, JUDGEMENT, LABEL = Kind
 

@@ -13,11 +13,11 @@ def check_outputs(*outputs: str | None, inputs: Iterable[str | None] = ()) -> No
     """Raise UserError where a file to write is a folder, a database, an input of the command, or
     given twice; None is not written."""
     paths = [Path(output) for output in outputs if output]
-    read = [os.path.realpath(name) for name in inputs if name]
     for path in paths:
         refuse(path)
-        if os.path.realpath(path) in read:
-            raise UserError(f"{path}: is an input of this command; name another file")
+        for read in (Path(name) for name in inputs if name):
+            if path.exists() and read.exists() and path.samefile(read):
+                raise UserError(f"{path}: is an input of this command; name another file")
     files = [os.path.realpath(path) for path in paths if not is_device(path)]
     if len(set(files)) < len(files):
         raise UserError(f"{', '.join(map(str, paths))}: two outputs must not be the same file")
@@ -42,7 +42,7 @@ def is_device(path: Path) -> bool:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file: a device directly, any other completely or not at all, even without power.
+    """Write a file: a device directly, any other completely or not at all, if the power fails too.
     Raises UserError where it cannot be written, or is a folder or a database."""
     refuse(path)
     content = content.encode() if isinstance(content, str) else content
@@ -68,6 +68,7 @@ def replace(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
-        with suppress(OSError):  # there is none any more, or it is not possible
+    except BaseException:
+        with suppress(OSError):  # where it cannot be written, there may be none
             temporary.unlink()
+        raise

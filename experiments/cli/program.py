@@ -5,6 +5,7 @@ import functools
 import gc
 import logging
 import os
+import select
 import signal
 import sys
 import traceback
@@ -125,31 +126,45 @@ def program(
                     print(f"interrupted{interrupt}", file=sys.stderr)
                 sys.exit(128 + (received or SIGNALS)[0])
             except (Exception, Failed) as error:
-                tell(error, name)
+                cause, unwritten = error.__cause__ or error, flush()
+                unread = isinstance(cause, BrokenPipeError) and is_closed()
+                if not (unread or (unwritten and isinstance(cause, OSError))):
+                    tell(error, name)
                 sys.exit(failure)
-            finally:
-                if not received:  # after which the terminal may be gone
-                    flush(failure)
+            except SystemExit:
+                flush()
+                raise
+            if flush():
+                sys.exit(failure)
 
         return main
 
     return decorate
 
 
-def flush(failure: int) -> None:
-    """Write what was printed; end without a word where nobody reads it, as after `| head -1`."""
+def flush() -> bool:
+    """Write what was printed; whether that fails. It does without a word where nobody reads it any
+    more, as after `| head -1`."""
     try:
         print(end="", flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(failure)
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: standard output: {error.strerror}", file=sys.stderr)
+        return True
+    return False
+
+
+def is_closed() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    output = select.poll()
+    output.register(sys.stdout.fileno())
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def tell(caught: BaseException, name: str) -> None:
     """Print an error on standard error: one line, if it is one in what the user gave."""
     error = caught.__cause__ if isinstance(caught, Failed) else caught
-    if isinstance(error, BrokenPipeError):  # as in `flush`
-        return
     if isinstance(error, UserWarning):  # of a callback
         error = error.__context__ or error
     # in composing, whatever Hydra, OmegaConf or a YAML parser says is of the user's text

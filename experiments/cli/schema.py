@@ -36,8 +36,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Trainer(Section):
-    """The arguments of Lightning's trainer that work here; `keys.REFUSED` has the others."""
+class Trainer(Section):  # keys.REFUSED has the other arguments
+    """The arguments of Lightning's trainer that work here; see docs/lightning.md."""
 
     target: Literal["pytorch_lightning.Trainer"] = Field(alias="_target_")
     max_epochs: Positive

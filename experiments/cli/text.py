@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def printable(text: str) -> str:
     """A text of any origin as one line that commands neither a terminal nor GitHub's log: control
-    characters as Python writes them, such as \\x1b, and a backslash before :: and ##[."""
+    characters as Python writes them, such as \\x1b, and a backslash before a word that begins with
+    :: or ##[."""
     spaced = re.sub(r"[\r\n\t]", " ", text)
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in spaced)
     return re.sub(r"(?<!\S)(?=::|##\[)", r"\\", "".join(shown))

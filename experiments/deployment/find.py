@@ -5,7 +5,6 @@ import re
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.utils.models import get_model_name_and_version
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import percent
@@ -88,6 +87,9 @@ def _source(client: MlflowClient, name: str) -> str:
     name = name.removeprefix("models:/")
     if re.fullmatch(r"m-\w{32}", name):
         return client.get_logged_model(name).source_run_id
-    latest = "" if "@" in name or "/" in name else "/latest"
-    found = get_model_name_and_version(client, f"models:/{name}{latest}")
-    return client.get_model_version(*found).run_id
+    title, mark, which = re.fullmatch(r"([^@/]*)([@/]?)(.*)", name, re.DOTALL).groups()
+    if mark and which:
+        find = client.get_model_version_by_alias if mark == "@" else client.get_model_version
+        return find(title, which).run_id
+    versions = client.get_registered_model(title).latest_versions  # of each stage; maybe none
+    return max(versions, key=lambda found: int(found.version)).run_id

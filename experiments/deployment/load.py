@@ -95,6 +95,7 @@ def _described(path: Path) -> tuple[Trained, str]:
 def _read_weights(network: nn.Module, path: Path) -> None:
     """Give a network the weights of a file: its own alone, or in a checkpoint."""
     try:
+        refuse_large(WEIGHTS, path.stat().st_size)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as members:
                 refuse_large(WEIGHTS, sum(member.file_size for member in members.infolist()))

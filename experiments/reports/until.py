@@ -30,8 +30,8 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
 
     With `until_verdict=target`, whether each arm reaches its target; with a margin, whether each
     is worse than the first by no more than that, seed by seed. An arm of which a seed diverged
-    fails; a seed that failed otherwise is not counted. UserError: this is no such sweep: its arms
-    would not take turns.
+    fails, unless that seed failed in the first arm too; seeds that failed otherwise are not
+    counted. UserError: this is no such sweep: its arms would not take turns.
     """
     hydra = HydraConfig.get()
     kept = Path(hydra.runtime.cwd, hydra.sweep.dir, "multirun.yaml")  # Hydra's own
@@ -72,7 +72,8 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
         if margin and first is None:
             first = values
             continue
-        if margin:
+        if margin:  # where the first arm has no accuracy, a seed tells nothing about the other
+            diverged = [n for n in diverged if n < len(first) and not math.isnan(first[n])]
             values, bound = [b - a for a, b in zip(first, values, strict=False)], -margin
         if bound is None:
             raise UserError("until_verdict=target: give target.val_acc")

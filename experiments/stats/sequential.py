@@ -58,8 +58,10 @@ def p_values(above: np.ndarray) -> np.ndarray:
 
 @cache
 def nominal_level(alpha: float, most: int) -> float:
-    """The one-sided level of each look with which all of them together err in `alpha` of cases:
-    the t statistics of the looks depend on neither mean nor deviation, so that their least
-    p value can be drawn, whose quantile it is, right to some 2 % of itself."""
+    """The one-sided level of each look with which all of them together err in `alpha` of cases.
+
+    The t statistics of the looks depend on neither mean nor deviation, so that their least
+    p value can be drawn: the level is its quantile, right to some 2 % of itself.
+    """
     p = p_values(np.random.default_rng(0).standard_normal((PATHS, most)))
     return float(np.quantile(np.concatenate([p.min(axis=1), 1 - p.max(axis=1)]), alpha))

@@ -22,7 +22,7 @@ class Likeliest(BaseSampler):
     never becomes a trial; and takes the likeliest answer of several such proposals, or without a
     race the first. `rejected` is the number of proposals that could not be trained."""
 
-    LIMIT = 5_000  # proposals in a row: a minute or two
+    LIMIT = 5_000  # proposals in a row: some minutes
 
     def __init__(self, sampler: BaseSampler, space: Space, race: Race | None = None) -> None:
         self.sampler, self.space, self.race, self.rejected = sampler, space, race, 0

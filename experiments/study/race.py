@@ -39,9 +39,9 @@ class Rules(NamedTuple):
 
     target: float | None  # the smallest network that reaches it is wanted; None: the best one
     networks: int  # that are tried
-    full: int  # full runs on training images, all together; at most, as the next two
-    finalists: int
-    seeds: int  # of a finalist
+    full: int  # full runs on training images, all together, at most
+    finalists: int  # at most
+    seeds: int  # of a finalist, at most
     margin: float  # without a target, finalists that are this close are equal
 
 
@@ -54,8 +54,8 @@ class Answer(NamedTuple):
 
 
 class Race(NamedTuple):
-    """The state of a race. What comes next follows from it alone, so that whoever has it can go on;
-    where its rules allow more than before, within these."""
+    """The state of a race. What comes next follows from it alone, so that whoever has it can go on.
+    If the rules allow more than before, it goes on within the new ones."""
 
     rules: Rules
     networks: Sequence[Network]
@@ -172,6 +172,7 @@ def _chances(networks: tuple, results: tuple, target: float | None) -> np.ndarra
     accuracies[:, diverged] = 0
     found = answers(accuracies, parameters, target)
     found[diverged] = 0  # where all are equal, too
+    found.flags.writeable = False  # it is cached
     return found
 
 

@@ -35,16 +35,11 @@ def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
 
 
 def log_study(study: Study, store: Store, parent: str, race: Race, steps: dict[int, str]) -> str:
-    """Attach metrics, a page, the table of networks and the report to the study's MLflow run; the
-    report. `steps`: the names of the finalists' steps."""
-    text, table = report(race, steps), tables.without_formulas(to_frame(race))
-    texts = {
-        "report.txt": text,
-        "report.html": page(study, race, steps),
-        "trials.csv": table.to_csv(index=False),
-    }
-    for name, content in texts.items():
-        store.patiently(store.client.log_text, parent, content, name)
+    """Attach metrics, a page and the table of networks to the study's MLflow run; the report
+    for the screen. `steps`: the names of the finalists' steps."""
+    table = tables.without_formulas(to_frame(race)).to_csv(index=False)
+    for name, text in {"report.html": page(study, race, steps), "trials.csv": table}.items():
+        store.patiently(store.client.log_text, parent, text, name)
     stages, winner = Counter(run.stage for run in race.results), race.answer().winner
     metrics = {f"runs/{name}": stages[stage] for stage, name in enumerate(NAMES)}
     metrics["networks"] = len(race.networks)
@@ -54,7 +49,7 @@ def log_study(study: Study, store: Store, parent: str, race: Race, steps: dict[i
     for name, value in metrics.items():
         store.patiently(store.client.log_metric, parent, name, value)
     store.patiently(store.client.set_terminated, parent)
-    return text
+    return report(race, steps)
 
 
 def to_frame(race: Race) -> DataFrame:

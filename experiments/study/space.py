@@ -33,6 +33,7 @@ class Space:
 
     def __init__(self, cfg: DictConfig, space: DictConfig) -> None:
         self.cfg, entries = cfg, leaves(OmegaConf.to_container(space, resolve=True))
+        self.sizes: dict[str, int] = {}  # the parameters of values that were tried out
         given = {key: values for key, values in dict(entries).items() if values is not None}
         self.distributions = {key: distribution(key, values) for key, values in given.items()}
         if not self.distributions:
@@ -44,7 +45,7 @@ class Space:
     @cached_property
     def start(self) -> Params | None:
         """The configuration's own values, for a first trial; None where they are infeasible or
-        outside the space. UserError: so is the smallest network found in it, over its budget."""
+        outside the space. UserError: even the smallest network found in it is over the budget."""
         params = {key: OmegaConf.select(self.cfg, key) for key in self.distributions}
         if self.why_infeasible(params):
             if 1 < self.share(smallest := self.smallest(params)) < math.inf:
@@ -83,7 +84,7 @@ class Space:
 
     def count(self, params: Params) -> int:
         """The parameters of the network that values describe."""
-        return price(self.configure(params)).parameters
+        return self.sizes.get(str(params)) or price(self.configure(params)).parameters
 
     def features(self, params: Params) -> tuple[float, ...]:
         """Values as numbers from -1 to 1; one number for each choice."""
@@ -102,7 +103,7 @@ class Space:
         """Why values cannot be trained: over budget, no valid network, or refused by the
         optimizer or its schedule; None where they can."""
         try:
-            try_out(self.configure(params))
+            self.sizes[str(params)] = try_out(self.configure(params)).parameters
         except (UserError, OmegaConfBaseException) as error:
             return str(error)
         return None

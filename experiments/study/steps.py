@@ -15,7 +15,8 @@ from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.keys import key_of, kind, select
 from experiments.tracking.identity import run_name
-from experiments.training.fit import Member, train
+from experiments.training.fit import train
+from experiments.training.resume import Member
 
 NOT_A_STEP = ("step", "experiment", "seed", "launcher")  # groups and keys that it does not hold
 
@@ -29,7 +30,8 @@ def step_of(path: Path) -> str:
             return path.resolve().relative_to(top).with_suffix("").as_posix()
     where = " or ".join(map(str, tops))
     raise UserError(
-        f"final.steps={path.parent}: step= is looked for in {where}; name a folder there"
+        f"final.steps={path.parent}: step= is looked for in {where}; name a folder there, such as "
+        f"final.steps={tops[0] / 'found'}"
     )
 
 
@@ -37,11 +39,17 @@ def refuse_folder(folder: Path, study: str, identifier: str) -> None:
     """Raise UserError where a study's steps cannot be in a folder, or those of another one are."""
     step_of(folder / study)
     for path in folder.glob("*.yaml"):
-        if path.stem.rpartition("-")[0] == study and identifier not in path.read_text("utf-8"):
-            raise UserError(
-                f"{path}: was not written by this study, and is not overwritten: move it away, or "
-                "give the study a name of its own, study=NAME"
-            )
+        if path.stem.rpartition("-")[0] == study:
+            refuse_foreign(path, identifier)
+
+
+def refuse_foreign(path: Path, identifier: str) -> None:
+    """Raise UserError where a step file is there that is not of the study with this id."""
+    if path.exists() and identifier.encode() not in path.read_bytes():
+        raise UserError(
+            f"{path}: was not written by this study, and is not overwritten: move it away, or "
+            "give the study a name of its own, study=NAME"
+        )
 
 
 def write_step(cfg: DictConfig, found: str, path: Path) -> str:

@@ -24,11 +24,12 @@ from experiments.study.proposals import Likeliest, try_sampler
 from experiments.study.race import FINAL, FIRST, FULL, SHORT, Network, Race, Rules, Run
 from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
-from experiments.study.steps import refuse_folder, train_step, write_step
+from experiments.study.steps import refuse_folder, refuse_foreign, train_step, write_step
 from experiments.study.storage import FINALISTS, ID, Claims, begin_or_resume, open_storage
 from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.store import STUDY, STUDY_ID, Store
-from experiments.training.fit import Member, fit
+from experiments.training.fit import fit
+from experiments.training.resume import Member
 
 SECONDS = 1  # between looks at the runs of other workers
 
@@ -36,8 +37,9 @@ SECONDS = 1  # between looks at the runs of other workers
 class Worker:
     """One of the processes that work on a study, which is created where there is none.
 
-    A network is a trial of the study. The result of each run is an attribute of the study; what
-    comes next follows from these alone (see race.py). A worker holds a claim on its run.
+    A network is a trial of the study. The result of each run and the finalists are attributes of
+    the study; what comes next follows from these alone (see race.py). A worker holds a claim on
+    its run.
     UserError: a value is invalid, or the study was begun with other settings.
     """
 
@@ -212,6 +214,7 @@ class Worker:
         cfg.target.val_acc = self.rules.target or cfg.target.val_acc
         found = f"Found by a search: {cfg.name}, one of {tried} networks tried ({self.id})."
         path = self.steps / f"{self.name}-{self.trial(network).number}.yaml"
+        refuse_foreign(path, self.id)
         return write_step(cfg, found, path)
 
     def plan(self) -> str:

@@ -115,11 +115,6 @@ def _arm(name: str, title: str, runs: list[Run], metric: str | None, parent: str
     latest = {_identity(run): run for run in done}
     failed = [r for r in runs if r.info.status == "FAILED" and _identity(r) not in latest]
     kept = sorted(latest.values(), key=lambda run: (len(_seed(run)), _seed(run)))  # 9 before 10
-    counts = Counter(map(_seed, kept))
-    scores = {}
-    for run in kept:
-        mark = f"/{_identity(run)}" if counts[_seed(run)] > 1 else ""
-        scores[_seed(run) + mark] = accuracy(run, metric)
     last = runs[-1]
     given = {key: value for key, value in last.data.params.items() if value not in ("None", "")}
     step = given.get("step")
@@ -139,14 +134,14 @@ def _arm(name: str, title: str, runs: list[Run], metric: str | None, parent: str
         published_best=accuracy(last, "published.best_val_acc") if unchanged else None,
         published_last=accuracy(last, "published.last_val_acc") if unchanged else None,
         target=accuracy(last, "target.val_acc"),
-        scores=scores,
-        failed={_seed(run): run.data.tags.get("error", "") for run in failed},
+        scores={label: accuracy(run, metric) for label, run in _by_seed(kept).items()},
+        failed={label: run.data.tags.get("error", "") for label, run in _by_seed(failed).items()},
         device=", ".join(sorted({_device(run.data.tags) for run in kept})),
         runs=[run.info.run_id for run in kept],
         parent=parent,
         digest=last.data.tags.get(DIGEST),
         metric=metric,
-        images=_common(kept, metric.replace("/acc", "/images")),
+        images=_common(kept, metric.partition("/")[0] + "/images"),
     )
 
 
@@ -156,6 +151,15 @@ def _identity(run: Run) -> str:
 
 def _seed(run: Run) -> str:
     return run.data.params.get("seed", run.info.run_id)
+
+
+def _by_seed(runs: Collection[Run]) -> dict[str, Run]:
+    """Runs by their seed, or "SEED/HASH" where a seed has several configurations."""
+    counts = Counter({_identity(run): _seed(run) for run in runs}.values())
+    several = {seed for seed, count in counts.items() if count > 1}
+    return {
+        _seed(run) + (f"/{_identity(run)}" if _seed(run) in several else ""): run for run in runs
+    }
 
 
 def fraction(value: str | float) -> float:

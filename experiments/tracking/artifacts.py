@@ -20,8 +20,10 @@ def download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path 
         sizes = {file.path: file.file_size for file in client.list_artifacts(run_id)}
         if name not in sizes:
             return None
-        refuse_large(name, sizes[name])
-        return Path(client.download_artifacts(run_id, name, folder))
+        refuse_large(name, sizes[name] or 0)  # some stores do not know it
+        path = Path(client.download_artifacts(run_id, name, folder))
+        refuse_large(name, path.stat().st_size)
+        return path
     except UserError:
         raise
     except Exception:  # each store of artifacts, and its missing package, has errors of its own

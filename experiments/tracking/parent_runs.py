@@ -55,8 +55,10 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         latest = {run.data.tags[CONFIG_HASH]: run.data.metrics for run in runs}
         if not latest:
             return
-        figures = {name: runs[-1].data.metrics[name] for name in COSTS}
-        living = parent_run(cfg, store, runs[-1].data.tags[DIGEST], figures)
+        living = parent
+        if not store.search(f"attributes.run_id = '{parent}'"):  # it was deleted
+            figures = {name: runs[-1].data.metrics[name] for name in COSTS}
+            living = parent_run(cfg, store, runs[-1].data.tags[DIGEST], figures)
         for run in store.matching({PARENT: parent}) if living != parent else ():
             store.client.set_tag(run.info.run_id, PARENT, living)  # MLflow has removed their own
         table = pd.DataFrame(latest.values()).reindex(columns=[VALIDATED, TESTED]).dropna(axis=1)

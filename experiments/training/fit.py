@@ -157,7 +157,8 @@ def conclude(
 ) -> None:
     """Score the weights that a run exports, once: on the test images, if others chose the epoch.
 
-    A trial of a search is judged by its last epoch on the validation images, and leaves no more.
+    A trial of a search is judged by its last epoch on the validation images, and leaves neither
+    pictures nor a model.
     """
     cfg, run, ended = member.cfg, history.runs[index], history.ended[-1]
     run.log_figures(history.summary(index), time=ended)

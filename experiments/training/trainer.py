@@ -55,8 +55,8 @@ def fuse(
 
 
 def exported(module: Classifier, member: Member, index: int, best: Path | None) -> Classifier:
-    """A module with the weights that run `index` exports: of the last epoch, or with `best`, the
-    checkpoint of its best epoch, of that one."""
+    """A module with the weights that run `index` exports: those of its best epoch if `best`, the
+    checkpoint of that epoch, is given (a program keeps them itself), else of its last epoch."""
     if isinstance(module, FusedClassifier):
         take(member.network, module.best if best else module.network.stacked(), index)
         return make_module(member.cfg, member.network, images=0)  # trains no more

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def score(outputs: Tensor, labels: Tensor, loss: Loss = F.cross_entropy) -> Scores:
-    """[(K,) N, classes], [(K,) N] -> mean loss [(K)], number of correct answers [(K)]."""
+    """[(K,) N, classes], [(K,) N] -> mean loss, number of correct answers: [] or [K]."""
     return loss(outputs, labels), (outputs.argmax(-1) == labels).sum(-1)
 
 

@@ -18,8 +18,8 @@ struct Plane {  // an activation; strides of blocks, channels and rows
     float* of(int b, int c, int r = 0) const { return at + b * block + c * channel + r * row; }
 };
 
-// channels of the input; the result's, in `groups` of `size`, at most 8, of which the last may be
-// too many; and its rows and columns
+// channels of the input; those of the result in `groups` of `size`, at most 8 (groups * size may
+// exceed them); rows and columns of the result
 struct Convolution { int channels, groups, size, rows, columns; };
 
 struct Step {

@@ -60,16 +60,51 @@ def test_a_command_by_its_name_is_the_command():
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
-    "arguments", [["gate", "stage=budget", "step=s13"], ["train", "--cfg", "job"], []]
+    ("arguments", "status"),
+    [
+        (["gate", "stage=budget", "step=s13"], 2),
+        (["train", "--cfg", "job"], 1),
+        ([], None),
+    ],
 )
-def test_a_command_whose_output_nobody_reads_ends_without_a_word(arguments, unbuffered):
+def test_a_command_whose_output_nobody_reads_ends_without_a_word(arguments, status, unbuffered):
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "-m", "experiments", *arguments]
     with subprocess.Popen(command, cwd=PROJECT, env=environment, **pipes) as process:
         process.stdout.close()  # as `| head` does, once it has its lines
         assert process.stderr.read() == ""
-    assert process.returncode != 0
+    assert process.returncode == status or (status is None and process.returncode != 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("gate stage=budget step=s13", 2), ("train --cfg job", 1)],
+)
+def test_a_full_disk_is_one_line(command, status):
+    arguments = [sys.executable, "-m", "experiments", *command.split()]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            arguments,
+            cwd=PROJECT,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert result.returncode == status
+    assert result.stderr == "error: standard output: No space left on device\n"
+
+
+def test_a_missed_target_is_told_where_nobody_reads_the_table():
+    command = [sys.executable, "-m", "experiments.gate", "stage=budget", "max_parameters=1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    with subprocess.Popen([*command, "step=s13"], cwd=PROJECT, env=environment, **pipes) as process:
+        process.stdout.close()
+        assert "5,854 parameters are 5,853 above 1" in process.stderr.read()
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)

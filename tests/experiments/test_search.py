@@ -203,7 +203,7 @@ def test_trials_are_nested_runs_of_the_study(searched):
     metrics = parent.data.metrics
     assert [metrics[f"runs/{stage}"] for stage in ("short", "full", "final")] == [10, 9, 6]
     files = {file.path for file in place.client.list_artifacts(parent.info.run_id)}
-    assert files == {"report.html", "trials.csv", "report.txt"}
+    assert files == {"report.html", "trials.csv"}
 
 
 @pytest.mark.slow

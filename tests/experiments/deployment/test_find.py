@@ -15,12 +15,22 @@ def store(workplace: Workplace) -> Store:
 def test_a_registered_model_is_named_by_version_and_alias(digits):
     [run] = digits.seeds()
     client, found = digits.client, store(digits)
-    client.create_registered_model("digits")
-    client.create_model_version("digits", run.info.artifact_uri, run_id=run.info.run_id)
+    for name in ("digits", "sure?"):
+        client.create_registered_model(name)
+        client.create_model_version(name, run.info.artifact_uri, run_id=run.info.run_id)
     client.set_registered_model_alias("digits", "champion", "1")
-    names = ("digits", "digits/1", "digits@champion", "models:/digits/1")
+    names = ("digits", "digits/1", "digits@champion", "models:/digits/1", "sure?", "sure?/1")
     assert {find(found, name).info.run_id for name in names} == {run.info.run_id}
-    for name in ("digits/2", "digits@loser", "letters", "m-" + "0" * 32, "0" * 32, "x'y", "a/b/c"):
+    for name in (
+        "digits/2",
+        "digits@loser",
+        "letters",
+        "m-" + "0" * 32,
+        "0" * 32,
+        "x'y",
+        "?",
+        "a/b/c",
+    ):
         with pytest.raises(UserError, match="is neither a run nor a registered model of"):
             find(found, name)
 

@@ -1,8 +1,13 @@
 """A sweep that adds seeds until the verdict of its arms is certain, as a user starts it."""
 
 import pytest
-from conftest import one_line, quick
+from conftest import PROJECT, one_line, quick
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from made import make
+from omegaconf import OmegaConf
+
+from experiments.reports import until
 
 
 def sweep(workplace, small, *overrides: str):
@@ -55,6 +60,39 @@ def test_a_seed_that_failed_leaves_no_verdict_open(workplace, error, verdict):
     assert f"the mean: {verdict}" in result.stdout
     assert f"step 13, seed 2 failed: {error}" in result.stdout
     assert len(workplace.seeds()) == 5
+
+
+@pytest.mark.parametrize(
+    ("diverged", "verdict"),
+    [
+        (("s12", "s13"), "step=s13: cannot tell (2 seeds)"),
+        (("s13",), "step=s13: is worse than step=s12 by more than 0.05 points (2 seeds)"),
+    ],
+    ids=["in both arms", "in the second"],
+)
+def test_a_seed_that_diverged_in_both_arms_tells_nothing(workplace, diverged, verdict):
+    for step in ("s12", "s13"):
+        make(workplace.folder, step, [0.9942, 0.9940])
+        if step in diverged:
+            make(workplace.folder, step, [0.1], first_seed=2, failed=True)
+        else:
+            make(workplace.folder, step, [0.9941], first_seed=2)
+    for run in workplace.seeds():
+        if run.info.status == "FAILED":
+            workplace.client.set_tag(run.info.run_id, "error", "Diverged: in epoch 2")
+    rest = ("until_verdict=0.0005", *workplace.places)
+    kept = {"hydra": {"overrides": {"task": ["seed=range(3)", "step=s12,s13", *rest]}}}
+    OmegaConf.save(OmegaConf.create(kept), workplace.folder / "multirun.yaml")
+    job = ("hydra.mode=MULTIRUN", f"hydra.sweep.dir={workplace.folder}", "hydra.job.num=0")
+    place = f"hydra.runtime.cwd={workplace.folder}"
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        given = ["step=s13", "seed=0", *rest, *job, place]
+        cfg = compose("train", overrides=given, return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        try:
+            assert verdict in until.look(cfg)[1]
+        finally:
+            HydraConfig.instance().cfg = None
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import time
 import pytest
 from click.testing import CliRunner
 from conftest import configure, quick
-from made import make
+from made import DIGEST, make
 from mlflow.cli import cli
 
 from experiments.cli.errors import UserError
@@ -60,6 +60,19 @@ def test_seeds_whose_parent_is_gone_get_a_new_one(workplace):
     assert (new != old, seeds) == (True, ["0", "1"])
     metrics = workplace.client.get_run(new).data.metrics
     assert (metrics["seeds"], metrics["parameters"]) == (2, 5854)
+
+
+def test_two_parents_of_one_arm_sum_up_their_own_seeds(workplace):
+    """As two machines make them, which share a store and no folder."""
+    cfg = configure("train", "step=s13", *workplace.places[:3])
+    first = make(workplace.folder, "s13", [0.99, 0.98])
+    workplace.client.set_tag(first, "data.digest", "other")
+    second = make(workplace.folder, "s13", [0.97], first_seed=2)
+    workplace.client.set_tag(first, "data.digest", DIGEST)
+    sum_up(cfg, Store(cfg.tracking), second)
+    assert parents(workplace) == {first: ["0", "1"], second: ["2"]}
+    means = [workplace.client.get_run(one).data.metrics["val/acc_mean"] for one in (first, second)]
+    assert means == pytest.approx([0.985, 0.97])
 
 
 @pytest.mark.slow
