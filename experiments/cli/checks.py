@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapt
 from experiments.cli.compose import OBJECTS
 from experiments.cli.config import leaves
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.keys import unknown
+from experiments.cli.keys import CALLBACKS, unknown
 from experiments.cli.schema import SCHEMAS, Object, Positive
 
 HYDRA = {"_target_": str, "_partial_": bool, "_args_": list, "_convert_": str, "_recursive_": bool}
@@ -57,10 +57,23 @@ def check(cfg: DictConfig, command: str) -> None:
     try:
         SCHEMAS[command].model_validate_json(json.dumps(values, default=str))
         wrong = [text for key, part in objects(values) for text in check_object(key, part)]
+        wrong += check_callbacks(values)
     except ValidationError as error:
         wrong = explain(error, values)
     if wrong:
         raise UserError("; ".join(wrong))
+
+
+def check_callbacks(values: dict[str, Any]) -> list[str]:
+    """What is wrong with the callbacks of a trainer: those of Lightning that do not work here."""
+    parts = (part for key, part in objects(values) if key.startswith("trainer.callbacks"))
+    targets = (str(part.get("_target_")).split(".") for part in parts)
+    return [
+        f"trainer.callbacks: {name} is not for a run, whose module steps the optimizer by itself; "
+        f"of Lightning's there are {', '.join(CALLBACKS[1:])}"
+        for module, *_, name in targets
+        if module in ("pytorch_lightning", "lightning") and name not in CALLBACKS
+    ]
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -12,10 +12,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from experiments.cli.errors import one_line, scrubbed
+from experiments.cli.errors import UserError, one_line, scrubbed
 from experiments.cli.files import write
 
 STATE, ERROR = "job.json", "error.log"
+
+
+def refuse_chdir(hydra: DictConfig) -> None:
+    """Raise UserError where Hydra is to run a command in a folder of its own."""
+    if hydra.job.chdir:
+        raise UserError("hydra.job.chdir=true would make a store in each run's folder; leave it")
 
 
 def is_job() -> bool:

@@ -39,6 +39,12 @@ REFUSED = {  # of Lightning
     " more epochs included, it is another run",
 }
 
+# of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way
+CALLBACKS = (
+    *("Callback", "DeviceStatsMonitor", "EarlyStopping", "LambdaCallback", "LearningRateMonitor"),
+    *("ModelCheckpoint", "ModelSummary", "RichModelSummary"),
+)
+
 
 @cache
 def kinds() -> dict[str, Kind]:

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.cli.compose import CONF, complete, explain, readable, show_completed
 from experiments.cli.config import explain_unreadable
 from experiments.cli.errors import UserError, refuse_password, scrubbed
-from experiments.cli.jobs import is_job, run_isolated
+from experiments.cli.jobs import is_job, refuse_chdir, run_isolated
 from experiments.cli.text import printable
 
 CONFIGURATION = (HydraException, OmegaConfBaseException, UserError)  # errors of the user's text
@@ -85,6 +85,7 @@ def program(
             from experiments.cli.checks import check  # --help need not wait for pydantic
 
             refuse_password(cfg)
+            refuse_chdir(HydraConfig.get())
             cfg = complete(name, cfg, HydraConfig.get())
             check(cfg, name)
             return task(cfg)

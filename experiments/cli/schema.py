@@ -54,7 +54,7 @@ class Trainer(Section):  # keys.REFUSED has the other arguments
     profiler: Place[Literal["simple", "advanced"] | None] = None
     accelerator: Place[Literal["auto", "cpu", "gpu", "cuda", "mps"]]
     devices: Place[Literal[1] | Annotated[list[Count], Field(max_length=1)]]
-    strategy: Place[Text] = "auto"
+    strategy: Place[Literal["auto"]] = "auto"
     num_nodes: Place[Literal[1]] = 1
     num_sanity_val_steps: Place[Annotated[int, Field(ge=-1)]]
     log_every_n_steps: Place[Positive] = 50

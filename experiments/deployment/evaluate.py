@@ -5,6 +5,7 @@ import warnings
 from tempfile import TemporaryDirectory
 
 import pytorch_lightning as pl
+import torch
 from mlflow.entities import LoggedModelInput, Metric, Run
 from omegaconf import DictConfig
 
@@ -43,6 +44,7 @@ def score(trained: Trained, images: Images, batch_size: int) -> dict[str, float]
     normal = {key: trained.data[key] for key in ("mean", "std")}
     module = Classifier(trained.network, None, loss=trained.loss, **normal)
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     # Lightning warns of PyTorch's changes to itself
     with TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         trainer = pl.Trainer(default_root_dir=folder, devices=1, **quiet)

@@ -15,6 +15,7 @@ from experiments.stats.verdict import Difference, difference, holm, more_seeds
 from experiments.tracking.arms import Arm, gather
 from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.identity import PARTIAL
+from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.store import STUDY, Store, answered
 
 MOST = 10_000_000  # images of which mistakes are read
@@ -43,8 +44,8 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
     UserError: the store cannot be read, or there is nothing to compare."""
     with answered(store):
         runs, remarks = store.search(cfg.filter), []
-        if left_out := sum(PARTIAL in run.data.tags for run in runs):
-            remarks.append(f"on part of their data, not counted: {left_out} of {len(runs)}")
+        if left_out := sum({PARTIAL, PARENT} <= run.data.tags.keys() for run in runs):
+            remarks.append(f"runs on part of their data, not counted: {left_out}")
         if cfg.filter is None:  # trials of a search are compared only if asked for
             runs = [run for run in runs if STUDY not in run.data.tags]
         arms = gather(runs, cfg.metric, cfg.group)

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from experiments.cli import tables
 from experiments.cli.errors import UserError, refuse_password
-from experiments.cli.jobs import STATE, read_jobs
+from experiments.cli.jobs import STATE, read_jobs, refuse_chdir
 from experiments.cli.program import at_end
 from experiments.cli.text import duration, percent, printable
 
@@ -45,10 +45,7 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         hydra = config.hydra
-        if hydra.job.chdir:
-            raise UserError(
-                "hydra.job.chdir=true would make a store in each job's folder; leave it"
-            )
+        refuse_chdir(hydra)
         refuse_password(config)  # before Hydra writes the configuration to a file
         refuse_missing_gpu(config)
         self.folder, self.tracking = Path(hydra.sweep.dir).absolute(), config.tracking

@@ -52,6 +52,8 @@ def identified(cfg: DictConfig) -> DictConfig:
             del cfg.trainer["fast_dev_run"]
             limits = {"limit_train_batches": batches, "limit_val_batches": batches}
             cfg.trainer.update(max_epochs=1, **limits)
+    if part_of_data(cfg):
+        cfg.name += " (part of the data)"
     return cfg
 
 

@@ -120,6 +120,8 @@ class Store:
                 f"tracking.experiment={name} was deleted; give another one, or restore it: "
                 f"mlflow experiments restore --experiment-id {found.experiment_id}"
             )
+        if create and BEGUN_AS not in found.tags:  # made by others, or before there was this tag
+            client.set_experiment_tag(found.experiment_id, BEGUN_AS, name)
         return found.experiment_id
 
     def search(self, query: str | None, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:

@@ -112,6 +112,7 @@ def fit(
     else:
         module = trainer.make_module(cfg, members[0].network, count)
     validated_on = "test images" if held_out is None else f"{held_out} of the training images"
+    validated_on = f"part of the {validated_on}" if part_of_data(cfg) else validated_on
     origin = {DIGEST: digest, "validated_on": validated_on, "mlflow.note.content": cfg.description}
     origin |= provenance(device)
     with ExitStack() as stack:

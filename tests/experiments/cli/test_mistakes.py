@@ -47,10 +47,9 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["--experimental-rerun=none.pickle"], "File none.pickle does not exist!"),
         (["-m", "--cfg=job"], "Only one of --run, --multirun, --cfg"),
         (["-m", "scheduler=null,step"], "a sweep cannot choose null; run ~scheduler by itself"),
-        (
-            ["hydra.mode=MULTIRUN", "hydra.job.chdir=true"],
-            "would make a store in each job's folder",
-        ),
+        (["hydra.mode=MULTIRUN", "hydra.job.chdir=true"], "a store in each run's folder; leave it"),
+        (["step=s13", "hydra.job.chdir=true"], "a store in each run's folder; leave it"),
+        (["step=s13", "+trainer.strategy=ddp_spawn"], "trainer.strategy must be 'auto', not ddp_"),
         (["model.withs=[1]"], "there is no key model.withs in the configuration; did you mean"),
         (["step=s13", "seed=-1"], "seed must be at least 0, not -1"),
         (["step=s13", "seed=one"], "seed must be a whole number, not one"),

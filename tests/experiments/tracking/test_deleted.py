@@ -117,6 +117,16 @@ def test_an_experiment_that_was_deleted_or_renamed_is_named(workplace):
     assert Store(cfg).search("") == []
 
 
+def test_an_experiment_that_others_made_is_missed_when_it_is_renamed(workplace):
+    cfg = configure("train", *workplace.places[:2], "tracking.experiment=theirs").tracking
+    other = configure("train", *workplace.places[:2]).tracking
+    identifier = Store(other).client.create_experiment("theirs")
+    assert Store(cfg).experiment_id == identifier
+    workplace.client.rename_experiment(identifier, "ours")
+    with pytest.raises(UserError, match=r"has been renamed: tracking.experiment='ours' goes"):
+        Store(cfg)
+
+
 def test_a_model_whose_run_is_gone_says_so(workplace):
     store = Store(configure("train", *workplace.places[:2]).tracking)
     run = store.client.create_run(store.experiment_id)

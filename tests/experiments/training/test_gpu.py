@@ -13,10 +13,11 @@ from torch import nn
 
 from experiments.benchmarks.baselines import loaders
 from experiments.cli.config import build
+from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images
 from experiments.study import steps
 from experiments.training.history import History
-from experiments.training.trainer import fuse, make_module, predict
+from experiments.training.trainer import fuse, make_module, predict, set_precision
 from models import augmentation
 from models.lightning.classifier import Classifier
 from models.lightning.learner import Learner, Scores
@@ -176,6 +177,28 @@ def test_the_last_round_of_a_search_trains_where_its_launcher_says():
             HydraConfig.instance().cfg = None
     found = cfg.trainer.accelerator, cfg.checkpoints.root, cfg.force, cfg.seed, cfg.name
     assert found == ("cpu", "elsewhere", False, 7, "s13")
+
+
+@pytest.fixture
+def flags():
+    """Which of PyTorch's libraries may use TF32."""
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    yield flags
+    for flag, value in zip(flags, before, strict=True):
+        flag.allow_tf32 = value
+
+
+def test_a_gpu_multiplies_in_the_bits_that_are_configured(flags, monkeypatch):
+    gpu, capability = torch.device("cuda", 0), (8, 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU of 2018")
+    for given, used in (("tf32=null", False), ("tf32=true", True), ("tf32=null", False)):
+        set_precision(configure("train", "step=s13", given, "trainer.precision=16-mixed"), gpu)
+        assert [flag.allow_tf32 for flag in flags] == [used, used]
+    capability = (7, 5)
+    with pytest.raises(UserError, match="needs an NVIDIA GPU from Ampere on, not a GPU of 2018"):
+        set_precision(configure("train", "step=s13", "tf32=true"), gpu)
 
 
 def test_a_sweep_does_not_wait_for_a_gpu_that_is_not_there(workplace):
