@@ -37,7 +37,9 @@ def test_a_wrong_width_misses(tmp_path, workplace):
     assert result.returncode == 1
     over, changed = result.stderr.splitlines()
     assert over.startswith("s12: 8,054 parameters are 1,554 above 6,500; the largest: ")
-    assert changed == "s12: 8,054 parameters, 6,054 were published"
+    assert changed == (
+        "s12: 8,054 parameters, 6,054 were published; for another network, set published=null"
+    )
     assert [line.split()[-1] for line in result.stdout.splitlines()].count("holds") == 12
 
 
