@@ -61,7 +61,8 @@ def costs(step: str, cfg: DictConfig, cost: Cost) -> Iterator[Check]:
     published = cfg.published.parameters if (cfg.published or {}).get("step") == step else None
     if published not in (None, cost.parameters):
         asked, measured = f"{published:,}", f"{cost.parameters:,}"
-        reason = f"{measured} parameters, {asked} were published; for another network, set published=null"
+        reason = f"{measured} parameters, {asked} were published"
+        reason += "; for another network, set published=null"
         left = f"{published - cost.parameters:,}"
         yield Check(step, "published count", asked, measured, left, reason)
 
