@@ -26,6 +26,17 @@ from models.networks import blocks
 GROUPS = ("model", "loss", "augmentation", "optimizer", "scheduler")
 STEPS = ("s01", "s02", "s13", "found/hand", "found/shared")  # the others have their layers
 TOO_LARGE = "kaggle_vgg16"
+# what no file of conf/ has: the other blocks, norms, pools and activations
+BLOCKS = "model.blocks=[separable,bottleneck,residual,squeeze,shared]"
+OTHERS = [
+    ("model=blocks", BLOCKS, "model.norm=layer", "model.pool=average", "model.activation=gelu"),
+    ("model=blocks", "model.activation=leaky_relu", "model.norm=null", "model.bias=true"),
+    ("model=blocks", "model.activation=hardswish", "+model.global_average_pool=false"),
+    ("model=blocks", "model.activation=silu", "model.dropout=0.1", "model.kernels=5"),
+    ("model=blocks", "model.activation=elu"),
+    ("model=convnet", "model.batch_norm=true"),
+    ("model=mlp", "model.batch_norm=true", "model.activation=tanh"),
+]
 
 
 def files(group: str) -> list[str]:
@@ -38,7 +49,7 @@ def configurations() -> list[tuple[str, ...]]:
     columns = [[f"{group}={name}" for name in files(group)] for group in GROUPS]
     mixed = islice(zip(*map(cycle, columns), strict=True), max(map(len, columns)))
     experiments = [(f"experiment={n}",) for n in files("experiment") if n != TOO_LARGE]
-    return [*mixed, *experiments, *((f"step={n}",) for n in STEPS)]
+    return [*mixed, *OTHERS, *experiments, *((f"step={n}",) for n in STEPS)]
 
 
 class WithinSteps(pl.Callback):
@@ -105,6 +116,12 @@ def test_every_file_of_conf_trains_as_on_the_cpu(given, fused):
     torch.testing.assert_close(
         dict(ours.network.state_dict()), dict(theirs.network.state_dict()), **precise
     )
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_fewer_bits_train_without_a_wait(precision):
+    module = train_on_gpu(("step=s13", f"trainer.precision={precision}"))
+    assert torch.stack(module.losses).isfinite().all()
 
 
 def test_a_wait_in_the_step_is_seen(monkeypatch):
