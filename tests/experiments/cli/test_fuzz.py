@@ -16,7 +16,7 @@ from experiments.cli.config import flatten
 
 pytestmark = [pytest.mark.slow]
 
-CASES = 1000  # about eight minutes
+CASES = 1000  # about five minutes
 # stops every run, search and gate that the schema lets through before it reads anything
 STOP = {
     "train": ("data=idx", "data.root=/nowhere", "budget.parameters=1"),
