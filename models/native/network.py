@@ -168,7 +168,7 @@ class Step:
         if training and self.dropout:
             self.drop.bernoulli_(1 - self.dropout).div_(1 - self.dropout)
         if training and self.norm is not None:
-            self.norm.num_batches_tracked += 1
+            self.norm.num_batches_tracked.add_(1)
         library().forward(ctypes.byref(self.arguments), training)
 
     def backward(self, grad: Tensor, needs_input: bool) -> list[Tensor]:
