@@ -106,8 +106,8 @@ def first_epoch(cfg: DictConfig) -> dict[str, float]:
     run("-m", "experiments.train", *given)
     store = Store(cfg.tracking)
     newest = store.search("metrics.epoch_seconds > 0")[-1]
-    [epoch] = store.client.get_metric_history(newest.info.run_id, "epoch_seconds")
-    return {"seconds": epoch.timestamp / 1000 - epoch.value - started}
+    [first] = store.client.get_metric_history(newest.info.run_id, "epoch_seconds")
+    return {"seconds": first.timestamp / 1000 - first.value - started}
 
 
 def run(*arguments: str) -> dict[str, float]:
@@ -125,9 +125,9 @@ def take_turns(contenders: dict[str, Contender], rounds: int) -> pd.DataFrame:
     turns = []
     for turn in range(1, rounds + 1):
         for name, take in contenders.items():
-            figures = take()
-            turns.append({"round": turn, "name": name, **figures})
-            print(f"round {turn} of {rounds}, {name}: {figures['seconds']:.2f} s", file=sys.stderr)
+            measured = take()
+            turns.append({"round": turn, "name": name, **measured})
+            print(f"round {turn} of {rounds}, {name}: {measured['seconds']:.2f} s", file=sys.stderr)
     table = pd.DataFrame(turns)
     reference = table[table["name"] == OURS].set_index("round")["seconds"]
     return table.assign(ratio=table["seconds"] / table["round"].map(reference))
@@ -147,8 +147,8 @@ def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
     written = Path(cfg.bench.folder, f"{cfg.what}.json")
     files.write(written, json.dumps(result, indent=1))
     store = Store(cfg.tracking)
-    with TrackedRun(store, f"bench {cfg.what}, {cfg.name}", machine, resume=None) as run:
+    with TrackedRun(store, f"bench {cfg.what}, {cfg.name}", machine, resume=None) as kept:
         metrics = medians.rename(lambda name: re.sub("[^a-zA-Z0-9 -]", "", name)).stack()
-        run.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
-        store.client.log_artifact(run.id, str(written))
-    print(f"kept in {written} and in MLflow: {store.url(run.id)}")
+        kept.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
+        store.client.log_artifact(kept.id, str(written))
+    print(f"kept in {written} and in MLflow: {store.url(kept.id)}")

@@ -1,4 +1,4 @@
-"""A comparison as an HTML page that stands alone: no other file, no server."""
+"""HTML pages that stand alone, without other files or a server: their frame, and the comparison."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
     ]
     histories = _histories(rows[:MOST], cfg.metric or "val/acc", store)
     return render(
-        "page.html",
+        "comparison.html",
         cfg=cfg,
         rows=rows,
         most=MOST,

@@ -1,7 +1,9 @@
 """The results of a search: as text and as a page, and in its MLflow run."""
 
 from collections import Counter
+from collections.abc import Iterable
 
+import numpy as np
 from omegaconf import DictConfig
 from optuna import Study
 from optuna.importance import get_param_importances
@@ -96,6 +98,10 @@ def page(study: Study, race: Race, steps: dict[int, str]) -> str:
 
 def rounds(race: Race) -> list[str]:
     """Which networks ran in each round, and which left the race, with their chances."""
+
+    def listed(networks: Iterable[int], chance: np.ndarray) -> str:
+        return ", ".join(f"{named(race, n)} ({chance[n]:.0%})" for n in networks)
+
     texts, before = [], set()
     for runs, chance in race.rounds():
         field = list(dict.fromkeys(run.network for run in runs if run.stage == FULL))
@@ -104,9 +110,9 @@ def rounds(race: Race) -> list[str]:
         else:
             field = field or [*race.answer().decisions]
             text = "in full: " if runs else "finalists: "
-            text += ", ".join(f"{named(race, n)} ({chance[n]:.0%})" for n in field) or "none"
-            if left := before - {*field}:
-                text += "; out: " + ", ".join(f"{named(race, n)} ({chance[n]:.0%})" for n in left)
+            text += listed(field, chance) or "none"
+            if left := sorted(before - {*field}):
+                text += f"; out: {listed(left, chance)}"
         texts.append(text)
         before = {*field}
     return texts
