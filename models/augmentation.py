@@ -60,12 +60,20 @@ class RandomAffine(nn.Module):
         count, _, height, width = images.shape
         # uniform in [-1, 1): angle, size, shift along x and y
         draws = torch.rand(4, count, 1, 1, device=images.device) * 2 - 1
-        angle, size = draws[0] * math.radians(self.degrees), 1 + draws[1] * self.scale
-        cos, sin = angle.cos() / size, angle.sin() / size
-        right, down = draws[2:] * (2 * self.translate)  # the sampling grid is two units wide
-        x, y = pixel_centres(width, images.device), pixel_centres(height, images.device)[:, None]
+        angle = draws[0] * math.radians(self.degrees)
+        cos, sin = angle.cos(), angle.sin()
+        if self.scale:
+            size = 1 + draws[1] * self.scale
+            cos, sin = cos / size, sin / size
+        x = y = pixel_centres(width, images.device)
+        if height != width:
+            y = pixel_centres(height, images.device)
+        y = y[:, None]
         # not F.affine_grid: its product of matrices with three columns takes longest of all
-        grid = torch.stack((cos * x - sin * y + right, sin * x + cos * y + down), dim=-1)
+        across = torch.stack((cos * x, sin * x), dim=-1)  # [N, 1, W, 2]
+        grid = across + torch.stack((-sin * y, cos * y), dim=-1)  # [N, H, W, 2]
+        if self.translate:
+            grid += draws[2:].permute(1, 2, 3, 0) * (2 * self.translate)  # it is two units wide
         return F.grid_sample(images, grid, mode=self.mode, align_corners=False)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -66,7 +66,8 @@ class Batches:
             orders.append(draw(len(labels), device=labels.device))
         order = torch.stack(orders) if self.seeds else orders[0]
         for indices in order.split(self.size, dim=-1):
-            yield images[indices], labels[indices]
+            flat = indices.flatten()  # index_select takes a third of the time of images[indices]
+            yield images.index_select(0, flat).unflatten(0, indices.shape), labels[indices]
 
 
 @dataclass(eq=False, repr=False)
@@ -90,6 +91,9 @@ class ImageData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         device = self.trainer.strategy.root_device
         self.train, self.val = self.train.to(device), self.val.to(device)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
+        return batch  # it is there
 
     def train_dataloader(self) -> Batches:
         return Batches(self.train, self.batch_size, self.shuffle, self.fused_seeds)

@@ -6,12 +6,14 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
@@ -117,9 +119,20 @@ def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     keys = [key for key in cfg.trainer if key not in ("callbacks", "logger")]
     settings = OmegaConf.create({"trainer": OmegaConf.masked_copy(cfg.trainer, keys)})
     with warnings.catch_warnings(action="ignore"):  # of a precision that is refused below
+        if settings.trainer.get("profiler") is None:
+            options["profiler"] = NoProfiler()
         trainer = build(settings, "trainer", enable_progress_bar=False, **options)
     set_precision(cfg, trainer.strategy.root_device)
     return trainer
+
+
+class NoProfiler(PassThroughProfiler):
+    """Lightning's own opens a new context at each of its 20 hooks a batch."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager:
+        return self.nothing
 
 
 def set_precision(cfg: DictConfig, device: torch.device) -> None:

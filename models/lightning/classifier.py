@@ -1,5 +1,6 @@
 """The Lightning module that trains any network to classify images."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,31 +21,27 @@ class Diverged(ArithmeticError):
     """The training loss of an epoch is not a finite number."""
 
 
-class Tally(nn.Module):
-    """Sums of loss and correct answers, kept on the device so that no batch waits for the host.
+class Tally:
+    """Loss and correct answers of each batch, left on the device so that no batch waits for the
+    host; of one network, or of K at once."""
 
-    `shape`: of what is counted: () for one network, (K,) for K networks.
-    """
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__()
-        self.register_buffer("sums", torch.zeros(2, *shape), persistent=False)
-        self.reset()
-
-    def reset(self) -> None:
-        self.sums.zero_()
-        self.loss, self.correct = self.sums  # views of it, on the device where it is now
-        self.images = 0
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []  # means over a batch
+        self.correct: list[Tensor] = []
+        self.images: list[int] = []
 
     def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
-        """loss: mean over the batch, detached; correct: answers in it; images: its size."""
-        self.loss.add_(loss * images)
-        self.correct.add_(correct)
-        self.images += images
+        """loss, correct: [] or [K], which the next batch does not overwrite."""
+        self.losses.append(loss)
+        self.correct.append(correct)
+        self.images.append(images)
 
     def means(self) -> Tensor:
-        """[2, *shape]: mean loss, and accuracy from 0 to 1, over the images since the reset."""
-        return self.sums / self.images
+        """[2] or [2, K]: mean loss, and accuracy from 0 to 1, over all images so far."""
+        losses, correct = torch.stack(self.losses), torch.stack(self.correct)
+        images = torch.tensor(self.images, device=losses.device)
+        loss = (losses.movedim(0, -1) * images).sum(-1) / images.sum()
+        return torch.stack((loss, correct.sum(0) / images.sum()))
 
 
 class Classifier(pl.LightningModule):
@@ -61,11 +58,7 @@ class Classifier(pl.LightningModule):
         seed: of each epoch's random numbers, see `seed_epoch`.
         scheduler: from an optimizer to a schedule, see `steps_every_batch`.
         mean, std: see Normalize.
-        networks: the shape of a batch's loss: () for one network, (K,) for a stack of K.
         augmentation, options: see Learner.
-
-    Attributes:
-        losses: of each batch of this epoch.
     """
 
     def __init__(
@@ -77,7 +70,6 @@ class Classifier(pl.LightningModule):
         augmentation: nn.Module | None = None,
         mean: float = 0.0,
         std: float = 1.0,
-        networks: tuple[int, ...] = (),
         **options: Any,
     ) -> None:
         super().__init__()
@@ -86,8 +78,15 @@ class Classifier(pl.LightningModule):
         self.augmentation, self.normalize = augmentation, Normalize(mean, std)
         self.learn = Learner(network, self.normalize, augmentation, **options)
         self.make_scheduler, self.every_batch = scheduler, steps_every_batch(scheduler)
-        self.losses: list[Tensor] = []
-        self.train_tally, self.val_tally = Tally(*networks), Tally(*networks)
+        self.train_tally, self.val_tally = Tally(), Tally()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Plainly for a text: Lightning sets one twice at each of its hooks, and nn.Module would
+        first look whether it is a parameter, a buffer or a module."""
+        if name in vars(self) and isinstance(value, str | None):
+            vars(self)[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def parameter_groups(self) -> Iterable:
         return self.network.parameters()
@@ -101,8 +100,7 @@ class Classifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_epoch_start(self) -> None:
-        self.train_tally.reset()
-        self.losses = []
+        self.train_tally = Tally()
         self.learn.batches.clear()
         seed_epoch(self.seed, self.current_epoch)
 
@@ -111,9 +109,8 @@ class Classifier(pl.LightningModule):
         optimizer = self.optimizers()
         optimizer.zero_grad()  # first: a CUDA graph overwrites the gradients of the last pass
         loss, correct = self.learn(images, labels)
-        kept = loss.detach().clone()  # a CUDA graph overwrites the loss
-        self.losses.append(kept)
-        self.train_tally.add(kept, correct, labels.shape[-1])
+        kept = loss.detach().clone()  # a CUDA graph overwrites both
+        self.train_tally.add(kept, correct.clone(), labels.shape[-1])
         # networks of a stack share no weight: each has a gradient of its own loss
         self.manual_backward(loss, torch.ones_like(loss))
         optimizer.step()
@@ -121,10 +118,13 @@ class Classifier(pl.LightningModule):
             self.lr_schedulers().step()
         return kept
 
+    # Lightning asks for it at each batch
+    training_step.__signature__ = inspect.signature(training_step)
+
     def on_train_epoch_end(self) -> None:
         self.end_epoch()
         self.log_means("train", self.train_tally)
-        loss = self.train_tally.loss
+        loss = self.train_tally.means()[0]
         if not torch.isfinite(loss):
             raise Diverged(f"the training loss became {loss:.3g} in epoch {self.current_epoch + 1}")
 
@@ -133,7 +133,7 @@ class Classifier(pl.LightningModule):
             self.lr_schedulers().step()
 
     def on_validation_epoch_start(self) -> None:
-        self.val_tally.reset()
+        self.val_tally = Tally()
 
     def validation_step(self, batch: Batch, _: int) -> None:
         images, labels = batch

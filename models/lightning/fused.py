@@ -44,8 +44,7 @@ class FusedClassifier(Classifier):
         alike = groupby(optimizers, key=lambda make: sorted(make.keywords.items()))
         groups = [list(group) for _, group in alike]
         stack = NetworkStack(networks, [len(group) for group in groups])
-        options |= {"loss": partial(loss_each, loss), "networks": (len(networks),)}
-        super().__init__(stack, optimizers[0], **options)
+        super().__init__(stack, optimizers[0], loss=partial(loss_each, loss), **options)
         self.keywords_of_group = [group[0].keywords for group in groups]
         self.group_of = [i for i, group in enumerate(groups) for _ in group]
         self.figures: dict[str, list[float]] = {}
@@ -59,6 +58,8 @@ class FusedClassifier(Classifier):
         self.end_epoch()
 
     def on_validation_epoch_end(self) -> None:
+        if self.trainer.sanity_checking:  # before the first epoch
+            return
         means = torch.cat((self.train_tally.means(), self.val_tally.means()))
         self.figures = dict(zip(FIGURES, means.tolist(), strict=True))
         stacked = {name: tensor.detach() for name, tensor in self.network.stacked().items()}

@@ -87,10 +87,11 @@ class _Steps(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        steps, grad, gradients = ctx.native.steps, grad.contiguous(), []
+        grad, gradients = grad.contiguous(), []  # held: the kernels know its address alone
+        plane, steps = Plane.of(grad), ctx.native.steps
         for step in reversed(steps):
-            gradients = step.backward(grad, step is not steps[0]) + gradients
-            grad = step.input_gradient
+            gradients = step.backward(plane, step is not steps[0]) + gradients
+            plane = step.arguments.input_gradient
         return None, None, *gradients
 
 
@@ -171,10 +172,10 @@ class Step:
             self.norm.num_batches_tracked.add_(1)
         library().forward(ctypes.byref(self.arguments), training)
 
-    def backward(self, grad: Tensor, needs_input: bool) -> list[Tensor]:
+    def backward(self, grad: Plane, needs_input: bool) -> list[Tensor]:
         gradients = [None if p is None else torch.empty_like(p) for p in self.parameters]
         written = map(pointer, gradients)
-        library().backward(ctypes.byref(self.arguments), Plane.of(grad), needs_input, *written)
+        library().backward(ctypes.byref(self.arguments), grad, needs_input, *written)
         return [gradient for gradient in gradients if gradient is not None]
 
 

@@ -103,7 +103,7 @@ def train_on_gpu(given: tuple[str, ...], fused: bool = False) -> Classifier:
         module = train(torch.device("cuda", 0), given, fused, within)
         assert gpu.waits, "it says nothing"
         assert not within.waits, f"the host waits within a step: {within.waits[0]}"
-        module.losses = [loss.cpu() for loss in module.losses]
+        module.train_tally.losses = [loss.cpu() for loss in module.train_tally.losses]
         return module.cpu()
 
 
@@ -112,7 +112,7 @@ def train_on_gpu(given: tuple[str, ...], fused: bool = False) -> Classifier:
 def test_every_file_of_conf_trains_as_on_the_cpu(given, fused):
     ours, theirs = train_on_gpu(given, fused), train(torch.device("cpu"), given, fused)
     precise = {"rtol": 1e-3, "atol": 1e-4} if fused else {"rtol": 0, "atol": 0}
-    torch.testing.assert_close(ours.losses, theirs.losses, **precise)
+    torch.testing.assert_close(ours.train_tally.losses, theirs.train_tally.losses, **precise)
     torch.testing.assert_close(
         dict(ours.network.state_dict()), dict(theirs.network.state_dict()), **precise
     )
@@ -121,7 +121,7 @@ def test_every_file_of_conf_trains_as_on_the_cpu(given, fused):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_fewer_bits_train_without_a_wait(precision):
     module = train_on_gpu(("step=s13", f"trainer.precision={precision}"))
-    assert torch.stack(module.losses).isfinite().all()
+    assert torch.stack(module.train_tally.losses).isfinite().all()
 
 
 def test_a_wait_in_the_step_is_seen(monkeypatch):
