@@ -11,12 +11,14 @@ from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.program import program
 from experiments.reports import run as screen
-from experiments.tracking.identity import identified, run_name
+from experiments.tracking.identity import identified, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
 
 
 @program("train", sweep=True)
 def main(cfg: DictConfig) -> str:
+    if cfg.until_verdict is not None:
+        refuse_part(cfg)
     cfg = identified(cfg)
     cfgs, fused = expand(cfg), is_fused(cfg)
     announce(name=f"{cfg.name}, {len(cfgs)} runs at once" if fused else run_name(cfg))

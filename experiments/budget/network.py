@@ -99,7 +99,10 @@ def compute_cost(
     if parameters != table.total_params:
         once = dict(network.named_parameters())
         every = dict(network.named_parameters(remove_duplicate=False))
-        text += f"; shared, and so not counted again: {', '.join(every.keys() - once)}"
+        if not (shared := every.keys() - once):
+            counted = f"torchinfo counts {table.total_params:,} parameters, PyTorch {parameters:,}"
+            raise UserError(f"model: {counted}; its largest layers: {largest}")
+        text += f"; shared, and so not counted again: {', '.join(sorted(shared))}"
     leaves = (info.module for info in table.summary_list if info.is_leaf_layer)
     field = receptive_field(leaves, data.image_size)
     return Cost(**counts, receptive_field=field, largest=largest, summary=text)

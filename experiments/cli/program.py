@@ -108,7 +108,7 @@ def program(
             if not sweep and (given.multirun or any(several)):
                 raise UserError("-m is for experiments.train and experiments.search; leave it out")
             if given.config_name not in (None, name):
-                raise UserError(f"--config-name: run python -m experiments.{given.config_name}")
+                raise UserError(f"--config-name: experiments.{name} has one; run another command")
             if given.help:
                 print(sys.modules[task.__module__].__doc__)
             # Hydra warns of a callback that fails, and goes on

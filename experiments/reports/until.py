@@ -17,7 +17,6 @@ from experiments.data.digest import known_digest
 from experiments.stats.sequential import FIRST, Decision, decide
 from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
 from experiments.tracking import arms
-from experiments.tracking.identity import refuse_part
 from experiments.tracking.store import Store
 
 USAGE = "until_verdict is for a sweep that begins with its seeds: -m 'seed=range(20)' step=s12,s13"
@@ -35,7 +34,6 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
     """
     hydra = HydraConfig.get()
     kept = Path(hydra.runtime.cwd, hydra.sweep.dir, "multirun.yaml")  # Hydra's own
-    refuse_part(cfg)
     given = OmegaConf.load(kept).hydra.overrides.task if is_job() else []
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     swept = {

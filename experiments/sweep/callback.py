@@ -49,6 +49,12 @@ class Sweep(Callback):
         refuse_password(config)  # before Hydra writes the configuration to a file
         refuse_missing_gpu(config)
         self.folder, self.tracking = Path(hydra.sweep.dir).absolute(), config.tracking
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            at_end.enter_context(FileLock(self.folder / ".lock", blocking=False))
+        except Timeout:
+            text = "another sweep works in this folder; wait for it, or name another one"
+            raise UserError(f"hydra.sweep.dir={self.folder}: {text}") from None
         for old in self.folder.glob(f"*/{STATE}"):  # of an earlier sweep in the same folder
             old.unlink()
         program = f"experiments.{hydra.job.config_name}"

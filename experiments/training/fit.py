@@ -18,7 +18,7 @@ from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.text import against
 from experiments.data.digest import known_digest
-from experiments.data.images import ImageData, load
+from experiments.data.images import ImageData, Images, load
 from experiments.tracking.artifacts import MISTAKES, mistakes
 from experiments.tracking.identity import DIGEST, PARTIAL, identity, part_of_data, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
@@ -102,6 +102,7 @@ def fit(
     """
     cfg, device = members[0].cfg, trainer.device_of(members[0].cfg)
     data, digest = images or load(cfg)
+    trainer.refuse_nothing(cfg, data)
     count, held_out = len(data.train.labels), cfg.data.holdout
     if cfg.trainer.get("overfit_batches"):
         data.shuffle = False  # the same batches in each epoch
@@ -128,6 +129,9 @@ def fit(
         except Diverged as error:
             reason = f"Diverged: {error}"
         store.patiently(history.send)
+        if part_of_data(cfg):  # what validation saw
+            seen = sum(fitting.num_val_batches) * data.eval_batch_size
+            data.val = Images(*(each[:seen] for each in data.val))
         for index, member in enumerate(members):
             if failure := reason or history.divergence(index):
                 log.error("%s: %s", member.name, failure)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,7 +17,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from experiments.cli.errors import UserError
-from experiments.cli.jobs import announce
+from experiments.cli.jobs import announce, is_job
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import reason
 from experiments.training.resume import BEST, LAST
@@ -57,6 +58,9 @@ class History(Checkpoint):
         if {len(rows) for rows in (*self.epochs, self.trained_by)} != {trainer.current_epoch}:
             raise UserError("the checkpoint is of an earlier version; train anew with force=true")
         trainer.should_stop = self.stopped  # killed after its last epoch
+        if trainer.current_epoch and not is_job():
+            epochs = f"epoch {trainer.current_epoch} of {trainer.max_epochs}"
+            print(f"goes on after {epochs}: {self.folder / LAST}", file=sys.stderr)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()

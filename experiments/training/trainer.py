@@ -156,6 +156,17 @@ def objects(cfg: DictConfig, key: str) -> list[Any]:
     return found if isinstance(found, list) else [found] if found else []
 
 
+def refuse_nothing(cfg: DictConfig, data: ImageData) -> None:
+    """Raise UserError where a limit, a share of the batches, is less than one batch."""
+    train, val = len(data.train_dataloader()), len(data.val_dataloader())
+    limits = {"limit_train_batches": train, "limit_val_batches": val, "overfit_batches": train}
+    for key, batches in limits.items():
+        limit = cfg.trainer.get(key)
+        if isinstance(limit, float) and limit * batches < 1:
+            text = f"trainer.{key}={limit}: is less than one of {batches} batches"
+            raise UserError(f"{text}; give a number of batches, or a larger share")
+
+
 def fit_from(last: Path, trainer: pl.Trainer, module: Classifier, data: ImageData) -> None:
     """Train from the last whole checkpoint, if any; UserError: Lightning refuses the settings."""
     try:

@@ -5,6 +5,7 @@ python tests/experiments/test_lightning.py    # writes the tables of docs/lightn
 
 import inspect
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -23,7 +24,8 @@ FAST = "++trainer.fast_dev_run=true"
 
 
 class Habit(NamedTuple):
-    """A test of the template, our command for it, and its outcome: "works", or the refusal."""
+    """A test of the template, our commands for it, and its outcome: "works", or the refusal. RUN
+    stands for the id of the run that the command before has trained."""
 
     test: str
     command: str
@@ -35,6 +37,11 @@ HABITS = [
     Habit(
         "test_train_fast_dev_run_gpu",
         f"train step=s13 {FAST} ++trainer.accelerator=gpu",
+        "trainer: No supported gpu backend found",
+    ),
+    Habit(
+        "test_train_epoch_gpu_amp",
+        "train step=s13 trainer.max_epochs=1 ++trainer.accelerator=gpu trainer.precision=16-mixed",
         "trainer: No supported gpu backend found",
     ),
     Habit(
@@ -52,7 +59,10 @@ HABITS = [
         "train step=s13 trainer.max_epochs=2 +ckpt_path=last.ckpt",
         "ckpt_path is not for a run: the same command goes on by itself from its last checkpoint",
     ),
-    Habit("test_experiments", f"train -m step=s12,s13 {FAST}"),
+    Habit("test_train_eval", "train step=s13 trainer.max_epochs=1 && evaluate run=RUN split=test"),
+    Habit("test_experiments", f"train -m experiment=glob(*) {FAST}"),
+    Habit("test_experiments, all steps", f"train -m step=glob(*) {FAST}"),
+    Habit("test_experiments, with a holdout", f"train -m step=s12,s13 data.holdout=200 {FAST}"),
     Habit("test_hydra_sweep", f"train -m step=s13 optimizer.lr=0.005,0.01 {FAST}"),
     Habit(
         "test_hydra_sweep_ddp_sim",
@@ -64,7 +74,16 @@ HABITS = [
         f"search trials=2 {FAST}",
         "runs on part of their data are no evidence; leave out trainer.fast_dev_run=True",
     ),
+    Habit(
+        "test_optuna_sweep_ddp_sim_wandb",
+        "search trials=2 trainer.devices=2 ++trainer.strategy=ddp_spawn"
+        " ++trainer.logger._target_=pytorch_lightning.loggers.WandbLogger",
+        "trainer.devices must be 1 or a list, not 2",
+    ),
     Habit("test_train_config", "train step=s13 --cfg job --resolve"),
+    Habit("test_eval_config", "evaluate run=best --cfg job --resolve"),
+    Habit("test_mnist_datamodule", "fetch data=mnist"),
+    Habit("debug=fdr", "train step=s13 +trainer.fast_dev_run=true"),
     Habit("debug=default", "train step=s13 trainer.max_epochs=1 +trainer.detect_anomaly=true"),
     Habit(
         "debug=limit",
@@ -74,7 +93,7 @@ HABITS = [
     Habit(
         "debug=limit, too little",
         "train step=s13 trainer.max_epochs=1 +trainer.limit_train_batches=0.001",
-        "trainer: You requested to check 0.001 of the `train_dataloader` but",
+        "trainer.limit_train_batches=0.001: is less than one of",
     ),
     Habit("debug=overfit", "train step=s13 trainer.max_epochs=2 +trainer.overfit_batches=3"),
     Habit("debug=profiler", "train step=s13 trainer.max_epochs=1 +trainer.profiler=simple"),
@@ -133,17 +152,27 @@ def test_the_module_trains_in_a_plain_trainer(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.test)
 def test_a_habit(workplace, small, habit):
-    program, *arguments = habit.command.split()
-    multirun = arguments[:1] == ["-m"]
-    data = [*quick(small)[1:], *workplace.places]
-    result = workplace.run(program, *arguments[:multirun], *data, *arguments[multirun:])
-    output = result.stdout + result.stderr
-    assert "Traceback" not in output
-    if habit.outcome == "works":
-        assert result.returncode == 0, output
-    else:
-        assert result.returncode != 0
-        assert habit.outcome in output
+    for command in habit.command.split(" && "):
+        program, *arguments = command.replace("RUN", latest(workplace)).split()
+        multirun = arguments[:1] == ["-m"]
+        data = [*quick(small)[1:], *workplace.places]
+        if program == "evaluate":
+            data = [*data[:2], *workplace.places[:1]]
+        if program == "fetch":
+            data = []
+        result = workplace.run(program, *arguments[:multirun], *data, *arguments[multirun:])
+        output = result.stdout + result.stderr
+        assert "Traceback" not in output
+        if habit.outcome == "works":
+            assert result.returncode == 0, output
+        else:
+            assert result.returncode != 0
+            assert habit.outcome in output
+            assert not workplace.runs(), "it was refused after it had begun"
+
+
+def latest(workplace) -> str:
+    return next((run.info.run_id for run in workplace.seeds()), "")
 
 
 def of_one_epoch(workplace, small, *overrides: str):
@@ -166,7 +195,10 @@ def test_a_callback_of_lightning_works_or_is_refused(name):
 
 
 def test_a_batch_is_a_batch_and_a_run_on_part_of_the_data_is_no_evidence(workplace, small):
-    logger = f"{{_target_: pytorch_lightning.loggers.CSVLogger, save_dir: {workplace.folder}}}"
+    loggers = ", ".join(
+        f"{{_target_: pytorch_lightning.loggers.{name}, save_dir: {workplace.folder}}}"
+        for name in ("CSVLogger", "TensorBoardLogger")
+    )
     callbacks = (
         "{_target_: pytorch_lightning.callbacks.LearningRateMonitor},"
         "{_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/acc, mode: max,"
@@ -179,19 +211,26 @@ def test_a_batch_is_a_batch_and_a_run_on_part_of_the_data_is_no_evidence(workpla
         "trainer.max_epochs=4",
         "+trainer.limit_train_batches=8",
         f"+trainer.callbacks=[{callbacks}]",
-        f"+trainer.logger={logger}",
+        f"+trainer.logger=[{loggers}]",
+        "+trainer.limit_val_batches=2",
+        "data.eval_batch_size=100",
         "+trainer.log_every_n_steps=1",
     )
     [run] = workplace.seeds()
-    assert run.data.tags["partial"] == "limit_train_batches=8"
+    assert run.data.tags["partial"] == (limits := "limit_train_batches=8, limit_val_batches=2")
+    assert run.data.metrics["val/images"] == 200
+    right = round(run.data.metrics["val/acc"] * 200)
+    table = workplace.client.download_artifacts(run.info.run_id, "per_class.csv")
+    assert Path(table).read_text().splitlines()[-1].startswith(f"mean,{right},200,")
     assert run.data.tags["validated_on"] == "part of the test images"
     assert "(part of the data), seed 0: trained" in screen
     assert "verdict" not in run.data.tags
-    assert "part of the data only (limit_train_batches=8)" in screen
+    assert f"part of the data only ({limits})" in screen
     assert run.data.metrics["epochs"] == 2, "EarlyStopping ended it"
     [table] = workplace.folder.rglob("metrics.csv")
     steps = [line.split(",") for line in table.read_text().splitlines()]
     assert max(int(row[steps[0].index("step")]) for row in steps[1:]) == 15
+    assert list(workplace.folder.rglob("events.out.tfevents.*"))
     compared = workplace.run("compare", f"tracking.uri={workplace.uri}")
     assert "runs on part of their data, not counted: 1\n" in compared.stderr
     assert compared.returncode == 1

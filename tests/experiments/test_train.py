@@ -1,6 +1,7 @@
 """Training as a user starts it: that it repeats, resumes, and fails cleanly."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -93,7 +94,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
     assert list(workplace.folder.glob("checkpoints/*/last.ckpt"))
     assert 2 <= len(workplace.history(run.info.run_id, "val/acc")) < EPOCHS
 
-    assert workplace.run("train", *quick(small, *LONG)).returncode == 0
+    again = workplace.run("train", *quick(small, *LONG))
+    assert again.returncode == 0
+    assert re.search(rf"^goes on after epoch \d+ of {EPOCHS}: .*last.ckpt$", again.stderr, re.M)
     [resumed] = workplace.seeds()
     assert (resumed.info.run_id, resumed.info.status) == (run.info.run_id, "FINISHED")
     assert curve(workplace, resumed) == straight

@@ -43,7 +43,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["step=13", "scheduler.gama=1"], "scheduler.gama in the configuration; did you mean s"),
         (["seed=range(3"], "seed must be a whole number, not range(3 (text)"),
         (["seed"], "seed is not understood; write KEY=VALUE"),
-        (["--config-name=search"], "run python -m experiments.search"),
+        (["--config-name=search"], "--config-name: experiments.train has one; run another"),
         (["--experimental-rerun=none.pickle"], "File none.pickle does not exist!"),
         (["-m", "--cfg=job"], "Only one of --run, --multirun, --cfg"),
         (["-m", "scheduler=null,step"], "a sweep cannot choose null; run ~scheduler by itself"),

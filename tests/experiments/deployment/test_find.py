@@ -86,9 +86,10 @@ def test_best_is_the_smallest_that_reaches_its_target(workplace):
         best(store(workplace), "sizes")
 
 
-def test_best_is_no_trial_and_of_one_set_of_images(workplace):
+def test_best_is_no_trial_nor_of_part_of_its_data_and_of_one_set_of_images(workplace):
     candidates = Candidates(workplace)
     candidates.add(10, 0.1, 0.999, study="night")
+    candidates.add(11, 0.1, 0.999, partial="limit_val_batches=1")
     digits = candidates.add(8000, 0.995, 0.995, **{"data.digest": "a"})
     assert best(store(workplace)).info.run_id == digits
     clothes = candidates.add(9000, 0.995, 0.995, **{"data.digest": "b"})

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 import optuna
 import pytest
 from conftest import configure
+from optuna import Study
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.testing.pytest_samplers import (
@@ -13,6 +15,7 @@ from optuna.testing.pytest_samplers import (
     RelativeSamplerTestCase,
 )
 from optuna.testing.pytest_storages import StorageTestCase
+from optuna.trial import FrozenTrial
 
 from experiments.cli.config import build
 from experiments.study.proposals import Likeliest
@@ -25,12 +28,22 @@ SAMPLERS = [("random",), ("tpe", "sampler.n_startup_trials=1"), ("nsga2",)]
 
 
 class AnySpace:
-    """One in which everything can be trained; the suites bring distributions of their own."""
+    """One in which everything can be trained."""
 
-    distributions: dict = {}  # noqa: RUF012
+    def __init__(self) -> None:
+        self.distributions: dict[str, BaseDistribution] = {}
 
     def why_infeasible(self, params: dict) -> None:
         return None
+
+
+class Learning(Likeliest):
+    """Has the space that the objectives of a suite ask for, once a trial has asked."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict:
+        for one in study.get_trials(deepcopy=False):
+            self.space.distributions |= one.distributions
+        return super().infer_relative_search_space(study, trial)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +51,7 @@ def make(request) -> Callable[[], BaseSampler]:
     """A sampler of `conf/sampler` as a worker has it, by its name and overrides."""
     name, *overrides = request.param
     cfg = configure("search", f"sampler={name}", *overrides)
-    return lambda: Likeliest(build(cfg, "sampler", seed=0), AnySpace())
+    return lambda: Learning(build(cfg, "sampler", seed=0), AnySpace())
 
 
 @pytest.mark.parametrize("make", SAMPLERS, indirect=True, ids=lambda one: one[0])

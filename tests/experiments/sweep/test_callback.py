@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from conftest import PROJECT, quick
+from filelock import FileLock
 from hydra import initialize_config_dir
 
 from experiments.sweep.callback import count_jobs, show
@@ -35,6 +36,16 @@ def test_the_screen_is_as_kept(screen, capsys):
     jobs.append({"name": "step 2, seed 0", "state": "interrupted", "started": 0.0, "ended": 61.0})
     show(jobs, total=7)
     screen("sweep", capsys.readouterr().out)
+
+
+def test_a_folder_where_a_sweep_works_takes_no_other(workplace, small, run_here):
+    folder = workplace.folder / "sweeps"
+    folder.mkdir()
+    with FileLock(folder / ".lock"):
+        result = workplace.run("train", "-m", *quick(small, "seed=0,1"))
+    assert result.returncode == 1
+    assert f"hydra.sweep.dir={folder}: another sweep works in this folder" in result.stderr
+    assert not workplace.runs()
 
 
 TRAIN = """

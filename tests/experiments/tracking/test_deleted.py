@@ -10,6 +10,7 @@ from mlflow.cli import cli
 
 from experiments.cli.errors import UserError
 from experiments.deployment.find import find
+from experiments.tracking.arms import gather
 from experiments.tracking.parent_runs import sum_up
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
@@ -48,6 +49,23 @@ def test_a_deleted_parent_comes_back_with_the_next_seed(workplace, run_here):
     compared = run_here("compare", f"tracking.uri={workplace.uri}", f"html={page}")
     assert (compared[0], page.exists()) == (0, True), compared
     assert parents(workplace) == {}
+
+
+def test_a_deleted_run_that_is_restored_counts_once(workplace):
+    """The same run was trained again in the meantime: the later one counts."""
+    parent = make(workplace.folder, "s13", [0.99, 0.98])
+    first = workplace.seeds()[-1].info.run_id
+    workplace.client.delete_run(first)
+    make(workplace.folder, "s13", [0.97])
+    workplace.client.restore_run(first)
+    cfg = configure("train", "step=s13", *workplace.places[:3])
+    store = Store(cfg.tracking)
+    sum_up(cfg, store, parent)
+    assert len(parents(workplace)[parent]) == 3
+    [arm] = gather(store.search(None))
+    assert arm.scores == pytest.approx({"0": 0.97, "1": 0.98})
+    metrics = workplace.client.get_run(parent).data.metrics
+    assert (metrics["seeds"], metrics["val/acc_mean"]) == (2, pytest.approx(0.975))
 
 
 def test_seeds_whose_parent_is_gone_get_a_new_one(workplace):
