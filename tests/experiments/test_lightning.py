@@ -5,6 +5,7 @@ python tests/experiments/test_lightning.py    # writes the tables of docs/lightn
 
 import inspect
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,8 +61,9 @@ HABITS = [
         "ckpt_path is not for a run: the same command goes on by itself from its last checkpoint",
     ),
     Habit("test_train_eval", "train step=s13 trainer.max_epochs=1 && evaluate run=RUN split=test"),
-    Habit("test_experiments", f"train -m experiment=glob(*) {FAST}"),
-    Habit("test_experiments, all steps", f"train -m step=glob(*) {FAST}"),
+    Habit("test_experiments", f"train -m 'experiment=glob(*,exclude=kaggle_vgg16)' {FAST}"),
+    Habit("test_experiments, kaggle_vgg16", "train experiment=kaggle_vgg16", "over budget: "),
+    Habit("test_experiments, all steps", f"train -m 'step=glob(*)' {FAST}"),
     Habit("test_experiments, with a holdout", f"train -m step=s12,s13 data.holdout=200 {FAST}"),
     Habit("test_hydra_sweep", f"train -m step=s13 optimizer.lr=0.005,0.01 {FAST}"),
     Habit(
@@ -153,7 +155,7 @@ def test_the_module_trains_in_a_plain_trainer(capsys):
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.test)
 def test_a_habit(workplace, small, habit):
     for command in habit.command.split(" && "):
-        program, *arguments = command.replace("RUN", latest(workplace)).split()
+        program, *arguments = shlex.split(command.replace("RUN", latest(workplace)))
         multirun = arguments[:1] == ["-m"]
         data = [*quick(small)[1:], *workplace.places]
         if program == "evaluate":
