@@ -30,6 +30,12 @@ LAYERS = (
     "stats",
     "models",
 )
+# private names of dependencies that have no public way; a reason stands beside each
+PRIVATE = {
+    "hydra._internal.hydra",
+    "hydra._internal.utils",
+    "joblib.externals.loky.backend.context",
+}
 INSIDE_FUNCTIONS = 30  # imports that are not at the top of a file; more would hide the structure
 CODE = sorted((*PROJECT.glob("experiments/**/*.py"), *PROJECT.glob("models/**/*.py")))
 
@@ -133,6 +139,27 @@ def test_packages_have_empty_init_files_and_commands_are_short():
             assert len(lines) <= (20 if path.parent.name == "experiments" else 1), path
         elif package(module(path)) == "commands":
             assert len(lines) < 100, path
+
+
+def test_private_names_of_dependencies_are_few():
+    hidden = {
+        target
+        for path in CODE
+        for target, _ in imports(path)
+        if re.search(r"\._|\.externals\.|\.vendor", target)
+    }
+    assert hidden == PRIVATE
+
+
+def test_the_table_of_packages_has_their_files():
+    """In docs/architecture.md, in the order in which imports run down."""
+    text = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \|[^|]*\| ([^|]*) \|$", text, re.MULTILINE)
+    table = {name: set(files.split(", ")) for name, files in rows if name in LAYERS[1:-1]}
+    assert list(table) == list(LAYERS[1:-1])
+    for name, files in table.items():
+        there = {path.stem for path in (PROJECT / "experiments" / name).glob("*.py")}
+        assert files == there - {"__init__"}
 
 
 def targets(node) -> list[str]:

@@ -70,7 +70,7 @@ def check_callbacks(values: dict[str, Any]) -> list[str]:
     targets = (str(part.get("_target_")).split(".") for part in parts)
     return [
         f"trainer.callbacks: {name} is not for a run, whose module steps the optimizer by itself; "
-        f"of Lightning's there are {', '.join(CALLBACKS[1:])}"
+        f"these of Lightning's work: {', '.join(CALLBACKS[1:])}"
         for module, *_, name in targets
         if module in ("pytorch_lightning", "lightning") and name not in CALLBACKS
     ]

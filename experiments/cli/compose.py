@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from hydra._internal.hydra import Hydra
+from hydra._internal.hydra import Hydra  # show_completed says why
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -47,7 +48,9 @@ def _readable(argument: str) -> str:
         return f"{key}=" + ",".join(f"s{int(c):02}" if c.isdecimal() else c for c in choices)
     if group in groups() and "null" in choices:
         if len(choices) > 1:
-            raise UserError(f"{argument}: a sweep cannot choose null; run ~{key} by itself")
+            raise UserError(
+                f"{argument}: a sweep cannot choose null; give ~{key} in a command of its own"
+            )
         return f"~{group}"
     try:
         OverridesParser.create().parse_override(argument)
@@ -103,6 +106,17 @@ def show_completed() -> None:
     Hydra.get_sanitized_cfg = completed
 
 
+def swept(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The values that a sweep gives to each of its keys, by key."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    given = parser.parse_overrides(list(overrides))
+    return {
+        one.get_key_element(): list(one.sweep_string_iterator())
+        for one in given
+        if one.is_sweep_override()
+    }
+
+
 def search_path() -> list[str]:
     """The override hydra.searchpath=... of the running command, if there is one."""
     given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
@@ -125,7 +139,7 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     chosen = [item for item in overrides if key_of(item) in groups()]
     try:
         known = flatten(hydra.compose(command, chosen))
-    except (HydraException, OmegaConfBaseException):  # several steps, or one elsewhere
+    except (HydraException, OmegaConfBaseException):  # several steps, or one of another folder
         known = flatten(hydra.compose(command))
     if key in known:
         return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"

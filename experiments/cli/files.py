@@ -1,4 +1,4 @@
-"""Writing the files of commands: completely or not at all, and over nothing that is not theirs."""
+"""Writing the files of commands: completely or not at all, and never over a file of others."""
 
 import os
 import sys

@@ -87,8 +87,10 @@ def unknown(key: str, known: Iterable[str]) -> str:
 def nearest(key: str, known: list[str]) -> list[str]:
     """The keys that one is probably meant to be, at most three: `optimizer.lr` for `lr`.
 
-    That which is all but spelled like it; else those whose last part has all its words, or their
-    first letters, and of these what changes the result; else what is spelled somewhat like it.
+    1. a key with almost the same spelling;
+    2. else keys whose last part has all its words, or their first letters; of these, those that
+       change the result;
+    3. else a key with a similar spelling.
     """
     alike, last = partial(get_close_matches, n=1), {each: each.split(".")[-1] for each in known}
     name = key.rsplit(".", maxsplit=1)[-1]

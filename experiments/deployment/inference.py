@@ -60,7 +60,7 @@ def show(names: list[str], probabilities: Tensor) -> None:
         (name, str(int(first)), percent(high), str(int(second)), percent(low))
         for name, (high, low), (first, second) in zip(names, chances, classes, strict=False)
     ]
-    header = ("image", "predicted", "probability", "else", "probability")
+    header = ("image", "predicted", "probability", "second", "probability")
     tables.show(header, rows, right=header[1:])
     if len(names) > ROWS:
         print(f"and {len(names) - ROWS:,} more; output=FILE.csv has all")

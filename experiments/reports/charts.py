@@ -93,7 +93,7 @@ def pareto(
     for point in sorted(networks, key=lambda point: (point.parameters, -point.accuracy.mean)):
         found.append((FRONT if point.accuracy.mean > best else NETWORK, point))
         best = max(best, point.accuracy.mean)
-    found.sort(key=lambda each: each[0] != FRONT)  # these get their names first, or only these
+    found.sort(key=lambda each: each[0] != FRONT)  # these first, while there is room for names
     named = width >= NARROW and len(found) <= NAMED
     data = [
         _point(kind, name, each.mean, f"{size:,} parameters, {measured(each)}", size=size, url=url)

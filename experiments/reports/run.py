@@ -41,7 +41,7 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     if part:
         print(f"part of the data only ({part}): compare, gate and predict leave this run out")
     elif test is None:
-        chose = "they chose nothing: the weights are of the last epoch"
+        chose = "no epoch was chosen by them: the weights are of the last one"
         tables.say(f"validated on the test images; {chose}")
 
 

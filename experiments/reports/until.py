@@ -4,12 +4,10 @@ import itertools
 import math
 from pathlib import Path
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.compose import compose
+from experiments.cli.compose import compose, swept
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import is_job
 from experiments.cli.keys import key_of
@@ -35,22 +33,17 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
     hydra = HydraConfig.get()
     kept = Path(hydra.runtime.cwd, hydra.sweep.dir, "multirun.yaml")  # Hydra's own
     given = OmegaConf.load(kept).hydra.overrides.task if is_job() else []
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    swept = {
-        one.get_key_element(): list(one.sweep_string_iterator())
-        for one in parser.parse_overrides(given)
-        if one.is_sweep_override()
-    }
+    varied = swept(given)
     margin = None if cfg.until_verdict == "target" else cfg.until_verdict
-    if next(iter(swept), None) != "seed" or (margin and len(swept) == 1):
+    if next(iter(varied), None) != "seed" or (margin and len(varied) == 1):
         raise UserError(USAGE)
-    if len(seeds := swept.pop("seed")) < FIRST:
+    if len(seeds := varied.pop("seed")) < FIRST:
         raise UserError(f"until_verdict needs at least {FIRST} seeds")
     typed = dict(item.partition("=")[::2] for item in hydra.overrides.task)
-    rest = [item for item in hydra.overrides.task if key_of(item) not in (*swept, "seed")]
+    rest = [item for item in hydra.overrides.task if key_of(item) not in (*varied, "seed")]
     own = [
-        [f"{key}={value}" for key, value in zip(swept, chosen, strict=True)]
-        for chosen in itertools.product(*swept.values())
+        [f"{key}={value}" for key, value in zip(varied, chosen, strict=True)]
+        for chosen in itertools.product(*varied.values())
     ]
     names = [" ".join(changed) or "the mean" for changed in own]
     words = {HOLDS: "reaches its target", FAILS: "misses its target"}
@@ -81,6 +74,6 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
         found[name] = Decision(FAILS, one.n, open=False) if diverged and one.open else one
         verdict = words.get(found[name].verdict, CANNOT_TELL)
         lines.append(f"{name}: {verdict} ({one.n} seeds)")
-    mine = " ".join(f"{key}={typed[key]}" for key in swept) or "the mean"
+    mine = " ".join(f"{key}={typed[key]}" for key in varied) or "the mean"
     still = found[mine].open if mine in found else any(one.open for one in found.values())
     return still, "\n".join([*lines, CLAIM])

@@ -171,7 +171,7 @@ def answers(race: Race, steps: dict[int, str]) -> list[str]:
 
 
 def again(step: str) -> str:
-    """Commands with seeds that chose nothing, and so give an unbiased mean."""
+    """Commands with new seeds, which the search did not use, and so give an unbiased mean."""
     return (
         f"python -m experiments.train -m step={step} 'seed=range(100,110)'\n"
         f"python -m experiments.gate step={step}\n"
@@ -187,5 +187,6 @@ def report(race: Race, steps: dict[int, str]) -> str:
     if rows:
         text += tables.folded(CLAIM)
     if winner is not None:
-        text += f"seeds that chose nothing give an unbiased mean:\n{again(steps[winner])}"
+        text += "new seeds, which the search did not use, give an unbiased mean:\n"
+        text += again(steps[winner])
     return text

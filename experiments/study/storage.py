@@ -86,7 +86,7 @@ def begin_or_resume(study: Study, cfg: DictConfig, space: Space, digest: str) ->
     settings = {k: v for k, v in kept.items() if k.partition(".")[0] not in NOT_KEPT}
     settings |= {f"space.{key}": repr(one) for key, one in space.distributions.items()}
     settings = json.loads(json.dumps(settings | {"images": digest}))  # as they are given back
-    name, elsewhere = study.study_name, "give the new one a name of its own, study=NAME"
+    name, advice = study.study_name, "give the new one a name of its own, study=NAME"
     if (before := study.user_attrs.get(SETTINGS)) is None:
         if space.start:
             study.enqueue_trial(space.start, skip_if_exists=True)
@@ -96,14 +96,14 @@ def begin_or_resume(study: Study, cfg: DictConfig, space: Space, digest: str) ->
         if before.get(key) != settings.get(key):
             raise UserError(
                 f"the study {name} was begun with {key}={before.get(key)}, which is now "
-                f"{settings.get(key)}: {elsewhere}"
+                f"{settings.get(key)}: {advice}"
             )
     complete = 0 < cfg.final.networks == len(study.user_attrs.get(FINALISTS, ()))
     for key in LARGER:
         if complete and cfg[key] > before[key]:
             raise UserError(
                 f"the study {name} has all its finalists, which {key}={cfg[key]}, before "
-                f"{before[key]}, can no longer change: {elsewhere}"
+                f"{before[key]}, can no longer change: {advice}"
             )
         settings[key] = max(cfg[key], before[key])
     study.set_user_attr(SETTINGS, settings)

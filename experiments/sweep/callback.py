@@ -5,6 +5,7 @@ sweep only reads these files. So it does not matter whether jobs run in this pro
 or on other machines that share the folder. A job without such a file did not finish.
 """
 
+import math
 import shlex
 import shutil
 import sys
@@ -16,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from experiments.cli import tables
+from experiments.cli.compose import swept
 from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import STATE, read_jobs, refuse_chdir
 from experiments.cli.program import at_end
@@ -183,9 +182,7 @@ def refuse_missing_gpu(config: DictConfig) -> None:
 
 def count_jobs(overrides: list[str]) -> int:
     """The number of jobs that Hydra makes of a command line."""
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    [jobs] = BasicSweeper.split_arguments(parser.parse_overrides(overrides), None)
-    return len(jobs)
+    return math.prod(map(len, swept(overrides).values()))
 
 
 def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> str:

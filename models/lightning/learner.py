@@ -121,7 +121,7 @@ class Learner:
                 self._try(program, images, labels)
             except Exception as error:
                 self._try(self.plain, images, labels)  # raises if the compiler was not at fault
-                errors.append(getattr(error, "inner_exception", error))  # without Dynamo's words
+                errors.append(getattr(error, "inner_exception", error))  # the original error
             else:
                 return explained(name, errors), program
         return explained("eager", errors), self.plain

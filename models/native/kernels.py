@@ -17,7 +17,7 @@ from torch import Tensor
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
 LANES = 16  # images that are worked on at once
-WIDEST = 8  # channels that are
+WIDEST = 8  # channels that are computed at once
 
 
 class NoKernels(RuntimeError):

@@ -58,5 +58,5 @@ def test_quotes_of_the_shell_are_enough(typed):
 
 
 def test_null_is_no_choice_of_a_sweep():
-    with pytest.raises(UserError, match="cannot choose null; run ~scheduler by itself"):
+    with pytest.raises(UserError, match="cannot choose null; give ~scheduler in a command"):
         readable("train", ["scheduler=step,null"])

@@ -46,7 +46,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["--config-name=search"], "--config-name: experiments.train has one; run another"),
         (["--experimental-rerun=none.pickle"], "File none.pickle does not exist!"),
         (["-m", "--cfg=job"], "Only one of --run, --multirun, --cfg"),
-        (["-m", "scheduler=null,step"], "a sweep cannot choose null; run ~scheduler by itself"),
+        (["-m", "scheduler=null,step"], "a sweep cannot choose null; give ~scheduler in a command"),
         (["hydra.mode=MULTIRUN", "hydra.job.chdir=true"], "a store in each run's folder; leave it"),
         (["step=s13", "hydra.job.chdir=true"], "a store in each run's folder; leave it"),
         (["step=s13", "+trainer.strategy=ddp_spawn"], "trainer.strategy must be 'auto', not ddp_"),

@@ -115,13 +115,12 @@ def test_results_do_not_depend_on_the_number_of_threads(set_threads):
     results = []
     for threads in (1, 2, 3):
         set_threads(threads)
+        assert library().omp_get_max_threads() == threads, "the kernels have threads of their own"
         ours = network(widths=[10, 11, 12, 12, 12], dropout=0.1, bias=True)
         native = NativeNetwork(ours, 128, (1, 28, 28))
         outputs = native(torch.randn(128, 1, 28, 28))
         F.cross_entropy(outputs, torch.randint(10, (128,))).backward()
         results.append((outputs, *(p.grad for p in ours.parameters()), *ours.buffers()))
-    tasks = len(os.listdir("/proc/self/task"))
-    assert tasks >= 3, "there were never three threads"
     for first, second, third in zip(*results, strict=True):
         assert torch.equal(first, second)
         assert torch.equal(first, third)
