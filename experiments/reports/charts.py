@@ -20,7 +20,7 @@ from experiments.stats.verdict import CANNOT_TELL
 
 CHARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 COLOURS: dict[str, tuple[str, str]] = CHARTS["colours"]  # light, and dark
-MEAN, RUN = "mean: cannot tell, or not compared", "one run"
+MEAN, RUN = "mean: no verdict", "one run"
 NETWORK, FRONT = "network", "Pareto front"
 NAMED = 40  # networks that have their names beside them
 NARROW = 600  # pixels; narrower charts have less side by side
@@ -78,7 +78,7 @@ def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
                 data.append(_point(kind, arm.name, score, words, lane="given"))
     chart = _chart("ladder", width, points=data, intervals=intervals)
     lines = max(row.arm.name.count(", ") for row in rows) + 1
-    chart["height"]["step"] = max(36, 18 * lines)
+    chart["height"]["step"] = max(36, 14 * (2 * lines - 1))  # a label goes down from its middle
     return chart
 
 

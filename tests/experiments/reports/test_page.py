@@ -18,6 +18,7 @@ from experiments.study import results
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+MANY = ("data.batch_size=128", "model.widths=[8,8,12,12,10]", "optimizer.lr=0.03")
 PATIENCE = 60_000  # milliseconds until the UI has drawn a page
 
 pytestmark = [
@@ -40,7 +41,7 @@ def reported(tmp_path_factory) -> tuple[Workplace, str]:
     workplace = Workplace(tmp_path_factory.mktemp("pages"))
     make(workplace.folder, "s12", [0.9931, 0.9929, 0.9943])
     make(workplace.folder, "s12", [0.99], "trainer.max_epochs=1")
-    make(workplace.folder, "s13", [0.9931, 0.9929, 0.9930], "optimizer.lr=0.03")
+    make(workplace.folder, "s13", [0.9931, 0.9929, 0.9930], *MANY)
     parent = make(workplace.folder, "s13", [0.9932, 0.9928, 0.9935])
     page = f"html={workplace.folder / 'report.html'}"
     result = workplace.run("compare", f"tracking.uri={workplace.uri}", page)
@@ -84,6 +85,15 @@ OVERLAPS = """() => [...document.querySelectorAll("figure svg")].flatMap(chart =
 })"""
 
 
+OUTSIDE = """() => [...document.querySelectorAll("figure svg")].flatMap(chart => {
+  const whole = chart.getBoundingClientRect();
+  return [...chart.querySelectorAll("text")].filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.width && (box.left < whole.left - 1 || box.right > whole.right + 1);
+  }).map(text => text.textContent);
+})"""
+
+
 @pytest.fixture(scope="module")
 def pages(reported) -> dict[str, tuple[str, set[str]]]:
     """The addresses of a report and of a search's page, with texts of their charts."""
@@ -105,6 +115,7 @@ def test_a_page_fits_its_window_and_is_accessible(browser, pages, name, width, s
     texts = page.locator("figure text:visible").all_text_contents()
     assert pages[name][1] <= set(texts)
     assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate(OUTSIDE) == []
     assert Axe().run(page).response["violations"] == []
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     assert dark == (scheme == "dark")
@@ -150,7 +161,7 @@ def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):
     note, script = tmp_path / "link", tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {note}\n')
     script.chmod(0o755)
-    port, page = closed_port(), browser.new_page(viewport={"width": 2000, "height": 1000})
+    port, page = closed_port(), browser.new_page(viewport={"width": 1280, "height": 900})
     here = (f"BIN={Path(sys.executable).parent}", f"PORT={port}", f"STORE={workplace.uri}")
     desktop = os.environ | {"DISPLAY": ":0", "BROWSER": str(script)}
     with serving(["make", "--old-file=setup", "ui", *here], port, cwd=PROJECT, env=desktop):
@@ -165,6 +176,8 @@ def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):
             expect(header).to_be_visible()
         verdict = workplace.client.get_run(parent).data.tags["verdict"]
         expect(page.get_by_text(verdict).first).to_be_visible()
+        for figure in ("5854", "6054", "0.993"):  # of both steps, and a mean
+            expect(page.get_by_text(re.compile(f"^{figure}")).first).to_be_visible()
         expect(page.get_by_text("step 13, seed 0", exact=True)).to_have_count(0)
     page.close()
 
