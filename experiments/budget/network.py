@@ -6,6 +6,7 @@ in whatever a network calls. A bias is where such a sum starts, and BatchNorm ca
 the weights: neither counts, nor do activations and pools.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,23 @@ from models.receptive_field import receptive_field
 from models.schedules import make_schedule
 
 LARGEST = 3  # layers that an error names
+
+
+def _of_vectors(first: list[int], *_: object, **__: object) -> int:
+    return 2 * math.prod(first)
+
+
+def _bilinear(one: list[int], weights: list[int], *_: object, **__: object) -> int:
+    return 2 * one[0] * math.prod(weights)
+
+
+# operations by the shapes of their arguments, of which PyTorch's counter knows nothing
+OPERATIONS = {
+    torch.ops.aten.mv: _of_vectors,
+    torch.ops.aten.dot: _of_vectors,
+    torch.ops.aten.addmv: lambda _, matrix, *__, **___: 2 * math.prod(matrix),
+    torch.ops.aten._trilinear: _bilinear,
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,7 @@ def compute_cost(
     counts = {"parameters": parameters, "bytes": stored}
     _refuse_excess(counts, budget, largest)
     shape = (1, data.in_channels, data.image_size, data.image_size)
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=OPERATIONS)
     try:
         with torch.device("meta"), counter:
             table = summary(network, input_size=shape, device="meta", verbose=0, mode="eval")
@@ -101,7 +119,13 @@ def compute_cost(
         every = dict(network.named_parameters(remove_duplicate=False))
         if not (shared := every.keys() - once):
             counted = f"torchinfo counts {table.total_params:,} parameters, PyTorch {parameters:,}"
-            raise UserError(f"model: {counted}; its largest layers: {largest}")
+            leaves = (info for info in table.summary_list if info.is_leaf_layer)
+            unlike = [
+                f"{info.var_name} ({info.class_name})"
+                for info in leaves
+                if info.num_params != sum(weight.numel() for weight in info.module.parameters())
+            ]
+            raise UserError(f"model: {counted}; look at {', '.join(unlike) or largest}")
         text += f"; shared, and so not counted again: {', '.join(sorted(shared))}"
     leaves = (info.module for info in table.summary_list if info.is_leaf_layer)
     field = receptive_field(leaves, data.image_size)

@@ -66,14 +66,24 @@ def check(cfg: DictConfig, command: str) -> None:
 
 def check_callbacks(values: dict[str, Any]) -> list[str]:
     """What is wrong with the callbacks of a trainer: those of Lightning that do not work here."""
-    parts = (part for key, part in objects(values) if key.startswith("trainer.callbacks"))
+    parts = [part for key, part in objects(values) if key.startswith("trainer.callbacks")]
     targets = (str(part.get("_target_")).split(".") for part in parts)
-    return [
+    wrong = [
         f"trainer.callbacks: {name} is not for a run, whose module steps the optimizer by itself; "
         f"these of Lightning's work: {', '.join(CALLBACKS[1:])}"
         for module, *_, name in targets
         if module in ("pytorch_lightning", "lightning") and name not in CALLBACKS
     ]
+    stops = (
+        part
+        for part in parts
+        if str(part.get("_target_")).endswith(".EarlyStopping")
+        and str(part.get("monitor")).startswith("val/")
+    )
+    if any(stops) and values["data"]["holdout"] is None:
+        text = "the test images would choose the last epoch; give it others by data.holdout=5000"
+        wrong.append(f"trainer.callbacks: with EarlyStopping, {text}")
+    return wrong
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

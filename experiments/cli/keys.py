@@ -36,7 +36,15 @@ REFUSED = {  # of Lightning
     "trainer.plugins": "checkpoints and precision have their plugins; set trainer.precision",
     "trainer.barebones": "it would leave out checkpoints and figures",
     "ckpt_path": "the same command goes on by itself from its last checkpoint; with other settings,"
-    " more epochs included, it is another run",
+    " more epochs included, it is another run; predict and evaluate take run=ID",
+    # of the template for Lightning and Hydra
+    "callbacks": "Lightning's are under +trainer.callbacks; see docs/lightning.md",
+    "logger": "Lightning's are under +trainer.logger; MLflow has each run in any case",
+    "debug": "use +trainer.fast_dev_run=true, +trainer.overfit_batches or +trainer.profiler=simple",
+    "hparams_search": "python -m experiments.search searches, with Optuna",
+    "test": "with data.holdout=N a run ends with the test images; see experiments.evaluate",
+    "tags": "give it a name, and set tags in MLflow",
+    "seed_everything": "use seed",
 }
 
 # of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way

@@ -65,8 +65,14 @@ def prepare_process() -> None:
     atexit.register(gc.freeze)
     # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
     logging.getLogger().addHandler(logging.NullHandler())
+    fail_with_callbacks()
     explain_unreadable()
     show_completed()
+
+
+def fail_with_callbacks() -> None:
+    """Hydra warns of a callback that fails, and goes on."""
+    warnings.filterwarnings("error", "Callback .* raised")
 
 
 def program(
@@ -111,8 +117,7 @@ def program(
                 raise UserError(f"--config-name: experiments.{name} has one; run another command")
             if given.help:
                 print(sys.modules[task.__module__].__doc__)
-            # Hydra warns of a callback that fails, and goes on
-            warnings.filterwarnings("error", "Callback .* raised")
+            fail_with_callbacks()
             with env_override({"HYDRA_FULL_ERROR": "1"}), at_end:  # raises errors, prints none
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
 

@@ -28,6 +28,15 @@ def evaluate(cfg: DictConfig) -> str:
     for key in ("image_size", "num_classes"):
         if cfg.data[key] != (takes := trained.data[key]):
             raise UserError(f"data.{key} is {cfg.data[key]}, but the network is for {takes}")
+    held_out, source = (run.data.params.get(f"data.{key}") for key in ("holdout", "val._target_"))
+    if (
+        cfg.split != "test"
+        and cfg.data.holdout is None
+        and (held_out or "None") != "None"
+        and source == cfg.data.val._target_
+    ):
+        text = f"the run held out {held_out} images: give data.holdout={held_out}, or split=test"
+        raise UserError(f"split={cfg.split}: {text}")
     cfg.data.in_channels = trained.data["in_channels"]  # grey images can be read with any number
     data, digest = load(cfg)
     images = {"train": data.train, "val": data.val, "test": data.test or data.val}[cfg.split]
@@ -35,7 +44,8 @@ def evaluate(cfg: DictConfig) -> str:
     with answered(store):
         logged = log_evaluation(store, run, cfg, digest, figures)
     right, loss = percent(figures["test/acc"]), figures["test/loss"]
-    result = f"{right} of {len(images.labels):,} images right, loss {loss:.4f}"
+    name = dataset(cfg, cfg.split, digest).name
+    result = f"{right} of {len(images.labels):,} images of {name} right, loss {loss:.4f}"
     return f"{result}: {store.url(logged)}\n{credit(store, run)}"
 
 

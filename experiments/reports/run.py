@@ -39,7 +39,7 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
     header = ("", "this run", "budget and target", source)
     tables.show(header, rows, right=("this run", source))
     if part:
-        print(f"part of the data only ({part}): compare, gate and predict leave this run out")
+        print(f"part of the data only ({part}): compare, gate and run=best leave this run out")
     elif test is None:
         chose = "no epoch was chosen by them: the weights are of the last one"
         tables.say(f"validated on the test images; {chose}")

@@ -26,6 +26,8 @@ def config_hash(cfg: DictConfig, seed: bool = True) -> str:
     result = {key: value for key, value in select(cfg, RESULT).items() if value is not None}
     if not seed:
         del result["seed"]
+    if part_of_data(cfg):  # a number of batches is one of images only with their size
+        result["data.eval_batch_size"] = cfg.data.eval_batch_size
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:12]
 
 

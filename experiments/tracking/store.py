@@ -118,7 +118,8 @@ class Store:
         if found.lifecycle_stage == LifecycleStage.DELETED:
             raise UserError(
                 f"tracking.experiment={name} was deleted; give another one, or restore it: "
-                f"mlflow experiments restore --experiment-id {found.experiment_id}"
+                f"MLFLOW_TRACKING_URI={scrubbed(self.uri)} mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}"
             )
         if create and BEGUN_AS not in found.tags:  # made by others, or before there was this tag
             client.set_experiment_tag(found.experiment_id, BEGUN_AS, name)

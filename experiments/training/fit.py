@@ -102,7 +102,7 @@ def fit(
     """
     cfg, device = members[0].cfg, trainer.device_of(members[0].cfg)
     data, digest = images or load(cfg)
-    trainer.refuse_nothing(cfg, data)
+    trainer.check_limits(cfg, data)
     count, held_out = len(data.train.labels), cfg.data.holdout
     if cfg.trainer.get("overfit_batches"):
         data.shuffle = False  # the same batches in each epoch

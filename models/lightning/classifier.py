@@ -147,6 +147,13 @@ class Classifier(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self.log_means("test", self.val_tally)
 
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, C, H, W], pixels from 0 to 255 -> outputs [N, K]."""
+        return self.learn.outputs(images)
+
+    def predict_step(self, batch: Batch, _: int) -> Tensor:
+        return self(batch[0])
+
     def log_means(self, stage: str, tally: Tally) -> None:
         loss, accuracy = tally.means()
         self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})

@@ -40,7 +40,8 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     other = ("run=best", "data=idx", f"data.root={small}")
     status, printed, error = run_evaluate(*other)
     assert status == 0, error
-    name = re.search(r"([\d.]+) % of 500 images right, loss [\d.]+: .*/runs/(\w{32})\nby", printed)
+    scored = r"([\d.]+) % of 500 images of IDXFolder test right, loss [\d.]+: .*/runs/(\w{32})\nby"
+    name = re.search(scored, printed)
     data = IDXFolder(str(small), train=False)
     network = load(store, find(store, run.info.run_id), digits.folder / "checkpoints")
     chances = predict(network, data.data[:, None].expand(-1, 3, -1, -1), batch_size=500)
@@ -56,7 +57,7 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     again = run_evaluate(*other)[1]
     assert again == printed  # and no second run
     _, printed, _ = run_evaluate(*other, "split=train")
-    assert "of 2,000 images right" in printed
+    assert "of 2,000 images of IDXFolder train right" in printed
     assert len(copied.client.search_runs([run.info.experiment_id])) == 4
     assert gather(store.search("")) == arms  # it is no evidence of its own
     assert find(store, "best").info.run_id == run.info.run_id

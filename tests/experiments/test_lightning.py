@@ -196,6 +196,15 @@ def test_a_callback_of_lightning_works_or_is_refused(name):
             check(cfg, "train")
 
 
+def test_the_test_images_stop_no_run():
+    stop = "+trainer.callbacks={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: %s}"
+    for given in (["val/acc"], ["val/loss"]):
+        with pytest.raises(UserError, match="the test images would choose the last epoch; give it"):
+            check(configure("train", "step=s13", stop % given[0]), "train")
+        check(configure("train", "step=s13", stop % given[0], "data.holdout=5000"), "train")
+    check(configure("train", "step=s13", stop % "train/loss"), "train")
+
+
 def test_a_batch_is_a_batch_and_a_run_on_part_of_the_data_is_no_evidence(workplace, small):
     loggers = ", ".join(
         f"{{_target_: pytorch_lightning.loggers.{name}, save_dir: {workplace.folder}}}"
@@ -203,7 +212,7 @@ def test_a_batch_is_a_batch_and_a_run_on_part_of_the_data_is_no_evidence(workpla
     )
     callbacks = (
         "{_target_: pytorch_lightning.callbacks.LearningRateMonitor},"
-        "{_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/acc, mode: max,"
+        "{_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: train/acc, mode: max,"
         " patience: 1, min_delta: 0.99},"
         "{_target_: pytorch_lightning.callbacks.ModelCheckpoint, monitor: val/acc, mode: max}"
     )

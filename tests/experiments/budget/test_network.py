@@ -124,6 +124,16 @@ NORMED = 26 * 26 * 8 * 9 + 8 * 10
 NORMED_WEIGHTS = 8 * 9 + 8 + 8 + 8 * 10 + 10 + 10  # a length for each filter
 
 
+def bilinear(made: Made, image: Tensor) -> Tensor:
+    hidden = made.first(image.flatten(1))
+    return made.last(hidden, hidden)
+
+
+def vectors(made: Made, image: Tensor) -> Tensor:
+    pixels = image.flatten()
+    return made.last @ pixels + torch.dot(pixels, pixels)
+
+
 @pytest.mark.parametrize(
     ("make", "parameters", "mult_adds"),
     [
@@ -135,6 +145,8 @@ NORMED_WEIGHTS = 8 * 9 + 8 + 8 + 8 * 10 + 10 + 10  # a length for each filter
         (lambda: normed(parametrizations.weight_norm), NORMED_WEIGHTS, NORMED),
         (lambda: normed(nn.utils.weight_norm), NORMED_WEIGHTS, NORMED),
         (transposed, 36 + 4 + 4 * 3 * 16 + 6, 14 * 14 * (36 + 4 * 3 * 16)),
+        (lambda: Made(bilinear, first=nn.Linear(784, 6), last=nn.Bilinear(6, 6, 10)), 5080, 5064),
+        (lambda: Made(vectors, last=nn.Parameter(torch.zeros(10, 784))), 7840, 7840 + 784),
         (recurrent, 4 * 16 * (28 + 16 + 2), 28 * 4 * 16 * (28 + 16)),
     ],
 )

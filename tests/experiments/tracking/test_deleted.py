@@ -117,9 +117,8 @@ def test_an_experiment_that_was_deleted_or_renamed_is_named(workplace):
     client, identifier = workplace.client, first.experiment_id
     client.delete_experiment(identifier)
     for create in (True, False):
-        with pytest.raises(
-            UserError, match=rf"was deleted; .* restore --experiment-id {identifier}"
-        ):
+        command = f"MLFLOW_TRACKING_URI={workplace.uri} mlflow .* --experiment-id {identifier}"
+        with pytest.raises(UserError, match=f"was deleted; .*{command}"):
             Store(cfg, create)
     client.restore_experiment(identifier)
     assert Store(cfg).experiment_id == identifier
