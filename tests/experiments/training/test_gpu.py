@@ -1,5 +1,6 @@
 """Training on a pretended GPU: the figures of the CPU, and no wait of the host within a step."""
 
+import subprocess
 from contextlib import nullcontext
 from functools import cache
 from itertools import cycle, islice
@@ -20,6 +21,7 @@ from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images
 from experiments.study import steps
 from experiments.training import artifacts
+from experiments.training.history import History
 from experiments.training.trainer import fuse, make_module, predict, set_precision
 from models import augmentation
 from models.lightning.classifier import Classifier
@@ -233,6 +235,61 @@ def test_a_sweep_does_not_wait_for_a_gpu_that_is_not_there(workplace):
     assert line.startswith("error: each run is to have 0.25 of a GPU, but there is no nvidia-smi")
 
 
+ON_GPU = """
+from hydra.experimental.callback import Callback
+class OnGPU(Callback):
+    def on_job_start(self, **_):
+        from pretended import pretended_gpu
+        self.gpu = pretended_gpu()
+        self.gpu.__enter__()
+"""
+
+
+@pytest.fixture
+def ray_sweep(workplace, small, monkeypatch):
+    """Two runs of a sweep with a share each of a GPU that Ray is told of, and that is not there."""
+    (workplace.folder / "on_gpu.py").write_text(ON_GPU)
+    monkeypatch.setenv("PYTHONPATH", f"{PROJECT}:{PROJECT / 'tests'}:{workplace.folder}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "99")
+
+    def run(*overrides: str) -> subprocess.CompletedProcess:
+        given = quick(small, "seed=0,1", "trainer.max_epochs=1", "name=it", "launcher=gpus")
+        command = workplace.command("train", "-m", *given, *overrides)
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.mark.slow
+def test_runs_without_the_gpu_that_ray_was_told_of_fail(workplace, ray_sweep):
+    result = ray_sweep("+hydra.launcher.ray.init.num_gpus=1")
+    assert result.returncode == 1
+    assert result.stderr.count(" failed trainer: No supported gpu backend found!") == 2
+    assert "2 failed" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert not workplace.runs()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [False, True], ids=["started", "running"])
+def test_runs_share_a_gpu_that_ray_was_told_of(workplace, ray_sweep, cluster):
+    where = "+hydra.launcher.ray.init.num_gpus=1"
+    if cluster:
+        import ray
+
+        ray.init(num_cpus=2, num_gpus=1, include_dashboard=False)
+        where = f"hydra.launcher.ray.init.address={ray.get_runtime_context().gcs_address}"
+    try:
+        result = ray_sweep(where, "+hydra.callbacks.gpu._target_=on_gpu.OnGPU")
+    finally:
+        if cluster:
+            ray.shutdown()
+    assert result.returncode == 0, result.stderr
+    assert "2 trained" in result.stdout
+    tags = [run.data.tags for run in workplace.seeds()]
+    assert [(tag["device"], tag["device.name"]) for tag in tags] == 2 * [("cuda", "pretended")]
+
+
 @pytest.fixture
 def train_on(workplace, small, run_here, monkeypatch):
     """Train on "gpu" or "cpu" from the last checkpoint, and stop in epoch `killed_in`, or before
@@ -273,6 +330,19 @@ def test_a_run_moves_between_devices_and_says_so(workplace, train_on, monkeypatc
     assert (tags["backend"], tags["begun.device"], tags["device"]) == ("eager", "cuda", "cpu")
     assert metrics["val/best_epoch"] in (3, 4)
     assert metrics["test/acc"] > 0.1
+
+
+def test_what_changed_has_its_reason(tmp_path):
+    history = History([], tmp_path)
+    eager, graphs = ("cuda", "eager, as no Triton is here"), ("cuda", "CUDA graphs")
+    history.trained_by = [graphs, graphs, eager, ("cuda", "eager")]
+    history.resumed = [0, 2]
+    assert history.changes("cuda") == (
+        "epochs 1 to 2 on cuda by CUDA graphs; epochs 3 to 3 on cuda by eager, as no Triton is "
+        "here (resumed); epochs 4 to 4 on cuda by eager (batches of another size)"
+    )
+    history.trained_by = [graphs] * 4  # whoever trained them
+    assert history.changes("cuda") is None
 
 
 @pytest.mark.slow
