@@ -194,6 +194,10 @@ def test_local_sweeps_leave_the_gpu_alone(command):
     assert asked.trainer.accelerator == "gpu"
 
 
+def test_sweeps_for_gpus_do_not_fall_back_to_the_cpu():
+    assert configure("train", "launcher=gpus").trainer.accelerator == "gpu"
+
+
 def test_the_last_round_of_a_search_trains_where_its_launcher_says():
     given = ("launcher=local", "checkpoints.root=elsewhere", "force=true", "trials=3")
     with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
