@@ -72,7 +72,7 @@ class PretendedGPU(TorchDispatchMode):
             raise RuntimeError(f"{func} has no deterministic implementation")
         masked = op in (aten.index, aten.index_put_) and any(x.dtype is torch.bool for x in given)
         if op in WAITS or masked or (moves and (others or target == "cpu")):
-            self.waits.append("".join(traceback.format_stack(limit=30)))
+            self.waits.append("".join(traceback.format_stack(limit=12)))
         real, kwargs = tree_map_only(Pretended, lambda x: x.held, (args, kwargs))
         out = func(*real, **(kwargs | {"device": CPU} if target else kwargs))
         if target == "cpu" or any(out is x for x in others):

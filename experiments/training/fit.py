@@ -166,15 +166,14 @@ def conclude(
     pictures nor a model.
     """
     cfg, run, ended = member.cfg, history.runs[index], history.ended[-1]
-    device = data.val.images.device
     run.log_figures(history.summary(index), time=ended)
     run.tag("backend", history.trained_by[-1][1])
-    if changes := history.changes(device.type):
+    if changes := history.changes(data.val.images.device.type):
         run.tag("backend.changes", changes)
     tested = data.test is not None and not member.is_trial
     module = trainer.exported(trained, member, index, history.folder / BEST if tested else None)
     judged = data.test if tested else data.val
-    predicted = trainer.predict(module, judged.images, data.eval_batch_size, device)
+    predicted = trainer.predict(module, judged.images, data.eval_batch_size, data.val.images.device)
     truth = judged.labels.cpu()
     run.store.patiently(run.client.log_text, run.id, mistakes(truth, predicted), MISTAKES)
     accuracy, figures = history.epochs[index][-1]["val/acc"], {"val/images": len(truth)}
