@@ -1,5 +1,5 @@
-"""A pretended GPU: its tensors compute on the CPU, but may not be mixed with the CPU's, and tell
-when the host waits for them."""
+"""A pretended GPU: its tensors compute on the CPU, but may not be mixed with the CPU's, tell when
+the host waits for them, and are saved as a GPU's."""
 
 import traceback
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.serialization import _package_registry, register_package
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -34,20 +35,16 @@ class Pretended(Tensor):
         made.held = real
         return made
 
-    def to(self, *args, **kwargs):
-        copy = kwargs.pop("copy", False)
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        same = dtype in (None, self.dtype) and (device is None or device.type == "cuda")
-        return self if same and not copy else super().to(*args, **kwargs, copy=copy)
-
     def tolist(self) -> list:
         return self.cpu().tolist()
 
     def __reduce_ex__(self, protocol: int):
-        return self.cpu().__reduce_ex__(protocol)
+        real = self.cpu()
+        real.untyped_storage().location = "cuda:0"
+        return real.__reduce_ex__(protocol)
 
     @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(cls, *_):
         raise RuntimeError("the GPU has been given back")
 
 
@@ -61,31 +58,27 @@ class PretendedGPU(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs, op = kwargs or {}, func.overloadpacket
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        ours = [x for x in given if isinstance(x, Pretended)]
+        ours = {id(x.held): x for x in given if isinstance(x, Pretended)}
         others = [x for x in given if not isinstance(x, Pretended)]
         target = kwargs["device"].type if kwargs.get("device") else None
-        moves = op in (aten._to_copy, aten.copy_)
         if op is aten._has_compatible_shallow_copy_type:
             return False
         if not ours and target in (None, "cpu"):
             return func(*args, **kwargs)
+        moves = op in (aten._to_copy, aten.copy_)
         if ours and not moves and any(x.ndim for x in others):
             raise RuntimeError(f"expected all tensors to be on the same device: {func}")
         if torch.are_deterministic_algorithms_enabled() and op in UNSTABLE:
             raise RuntimeError(f"{func} has no deterministic implementation")
         masked = op in (aten.index, aten.index_put_) and any(x.dtype is torch.bool for x in given)
         if op in WAITS or masked or (moves and (others or target == "cpu")):
-            self.waits.append("".join(traceback.format_stack(limit=30)))
-        if target:
-            kwargs = kwargs | {"device": CPU}
-        args, kwargs = tree_map_only(Pretended, lambda x: x.held, (args, kwargs))
-        out = func(*args, **kwargs)
+            self.waits.append("".join(traceback.format_stack(limit=12)))
+        real, kwargs = tree_map_only(Pretended, lambda x: x.held, (args, kwargs))
+        out = func(*real, **(kwargs | {"device": CPU} if target else kwargs))
         if target == "cpu" or any(out is x for x in others):
             return out
-        known = {id(x.held): x for x in ours}  # an operation in place returns what it was given
-        return tree_map_only(
-            Tensor, lambda x: known[id(x)] if id(x) in known else Pretended(x), out
-        )
+        # an operation in place returns what it was given
+        return tree_map_only(Tensor, lambda x: ours[id(x)] if id(x) in ours else Pretended(x), out)
 
 
 @contextmanager
@@ -98,4 +91,8 @@ def pretended_gpu() -> Iterator[PretendedGPU]:
         stack.enter_context(none)  # Adam would ask it for its stream
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(1, device="cuda") is a copy then
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)
+        # what was saved on it asks for a GPU, here for this one, when it is loaded
+        place, back = lambda x: getattr(x, "location", None), lambda x, to: {"cuda:0": x}.get(to)
+        register_package(0, place, back)
+        stack.callback(_package_registry.pop, 0)
         yield stack.enter_context(PretendedGPU())

@@ -89,3 +89,19 @@ def test_yaml_can_be_read_and_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in link:
             assert (page.parent / link).exists(), link
+
+
+def test_what_was_found_on_stand_ins_has_its_tests():
+    """The last column of the table of docs/gpu.md: files, each with its tests."""
+    text = (PROJECT / "docs/gpu.md").read_text()
+    rows = text.partition("| found | now | test |\n|---|---|---|\n")[2].splitlines()
+    assert len(rows) > 15
+    for row in rows:
+        cell = row.split(" | ")[2]
+        parts = re.findall(r"`([\w/]+\.py)`|`([a-z_]+)(?:\[\w+\])?`", cell)
+        assert parts and parts[0][0], row
+        for file, name in parts:
+            if file:
+                tests = (PROJECT / "tests" / file).read_text()
+            else:
+                assert f"def test_{name}(" in tests, row

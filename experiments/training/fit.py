@@ -168,7 +168,7 @@ def conclude(
     cfg, run, ended = member.cfg, history.runs[index], history.ended[-1]
     run.log_figures(history.summary(index), time=ended)
     run.tag("backend", history.trained_by[-1][1])
-    if changes := history.changes():
+    if changes := history.changes(data.val.images.device.type):
         run.tag("backend.changes", changes)
     tested = data.test is not None and not member.is_trial
     module = trainer.exported(trained, member, index, history.folder / BEST if tested else None)

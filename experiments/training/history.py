@@ -41,6 +41,7 @@ class History(Checkpoint):
         losses: of each epoch, float [P, runs]: of its batches, or means of several at a time.
         batches: trained on so far.
         trained_by: device and backend of each epoch; see `Learner.backend`.
+        resumed: the numbers of epochs after which another process went on.
         stopped: whether a callback, such as EarlyStopping, ended the training.
     """
 
@@ -51,12 +52,14 @@ class History(Checkpoint):
         self.losses: list[Tensor] = []
         self.batches, self.stopped = 0, False
         self.trained_by: list[tuple[str, str]] = []
+        self.resumed: list[int] = []
         self.started = self.sent = 0.0
         self.rates: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if {len(rows) for rows in (*self.epochs, self.trained_by)} != {trainer.current_epoch}:
             raise UserError("the checkpoint is of an earlier version; train anew with force=true")
+        self.resumed.append(trainer.current_epoch)
         trainer.should_stop = self.stopped  # killed after its last epoch
         if trainer.current_epoch and not is_job():
             epochs = f"epoch {trainer.current_epoch} of {trainer.max_epochs}"
@@ -118,12 +121,17 @@ class History(Checkpoint):
             "train_seconds": table["epoch_seconds"].sum(),
         }
 
-    def changes(self) -> str | None:
-        """What trained which epochs, if not one thing all of them."""
+    def changes(self, scored_on: str) -> str | None:
+        """What trained which epochs and why that changed, if not one thing did all, and on the
+        device that the weights are `scored_on`; a backend's name has the reason if one failed."""
         parts, end = [], 0
         for (device, backend), epochs in groupby(self.trained_by):
             start, end = end + 1, end + len(list(epochs))
-            parts.append(f"epochs {start} to {end} on {device} by {backend}")
+            why = "resumed" if start - 1 in self.resumed else "batches of another size"
+            why = f" ({why})" if start > 1 else ""
+            parts.append(f"epochs {start} to {end} on {device} by {backend}{why}")
+        if scored_on != device:
+            parts.append(f"scored on {scored_on} (resumed)")
         return "; ".join(parts) if len(parts) > 1 else None
 
     def divergence(self, index: int) -> str | None:
@@ -134,7 +142,7 @@ class History(Checkpoint):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("epochs", "ended", "losses", "batches", "stopped", "trained_by")
+        names = ("epochs", "ended", "losses", "batches", "stopped", "trained_by", "resumed")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

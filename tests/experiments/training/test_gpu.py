@@ -1,13 +1,17 @@
 """Training on a pretended GPU: the figures of the CPU, and no wait of the host within a step."""
 
+import subprocess
+from contextlib import nullcontext
+from functools import cache
 from itertools import cycle, islice
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import PROJECT, configure, one_line, quick
+from conftest import EPOCH_METRICS, PROJECT, Workplace, configure, one_line, quick
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 from pretended import PretendedGPU, pretended_gpu
 from torch import nn
 
@@ -16,6 +20,7 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images
 from experiments.study import steps
+from experiments.training import artifacts
 from experiments.training.history import History
 from experiments.training.trainer import fuse, make_module, predict, set_precision
 from models import augmentation
@@ -65,9 +70,14 @@ class WithinSteps(pl.Callback):
         self.waits += self.gpu.waits[self.before :]
 
 
+@cache  # it takes as long as the rest of a test
+def composed(given: tuple[str, ...]) -> DictConfig:
+    return configure("train", *given, "compile=false", "data.batch_size=8", "trainer.max_epochs=1")
+
+
 def train(device: torch.device, given: tuple[str, ...], fused: bool, *callbacks) -> Classifier:
     """An epoch of three batches, the last of which is smaller, and of a validation."""
-    cfg = configure("train", *given, "compile=false", "data.batch_size=8", "trainer.max_epochs=1")
+    cfg = composed(given)
     images = torch.arange(20 * 28 * 28).mul(7919).remainder(251).byte().view(20, 1, 28, 28)
     images = images.expand(-1, cfg.data.in_channels, -1, -1)
     labels = torch.arange(20) % cfg.data.num_classes
@@ -92,6 +102,7 @@ def train(device: torch.device, given: tuple[str, ...], fused: bool, *callbacks)
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        num_sanity_val_steps=0,
     )
     trainer.fit(module, data)
     return module
@@ -183,6 +194,10 @@ def test_local_sweeps_leave_the_gpu_alone(command):
     assert asked.trainer.accelerator == "gpu"
 
 
+def test_sweeps_for_gpus_do_not_fall_back_to_the_cpu():
+    assert configure("train", "launcher=gpus").trainer.accelerator == "gpu"
+
+
 def test_the_last_round_of_a_search_trains_where_its_launcher_says():
     given = ("launcher=local", "checkpoints.root=elsewhere", "force=true", "trials=3")
     with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
@@ -224,38 +239,142 @@ def test_a_sweep_does_not_wait_for_a_gpu_that_is_not_there(workplace):
     assert line.startswith("error: each run is to have 0.25 of a GPU, but there is no nvidia-smi")
 
 
-@pytest.mark.parametrize("path", [("gpu", "cpu"), ("cpu", "gpu")], ids=" to ".join)
-def test_a_run_moves_between_devices_and_says_so(workplace, small, run_here, monkeypatch, path):
-    """From a checkpoint in the middle; with images held out, so that the best epoch moves too."""
-    overrides = quick(small, "trainer.max_epochs=3", "data.batch_size=256", "data.holdout=500")
+ON_GPU = """
+from hydra.experimental.callback import Callback
+class OnGPU(Callback):
+    def on_job_start(self, **_):
+        from pretended import pretended_gpu
+        self.gpu = pretended_gpu()
+        self.gpu.__enter__()
+"""
 
-    def run(device: str) -> tuple[int, str, str]:
-        arguments = (*workplace.places, *overrides, f"trainer.accelerator={device}")
-        if device == "cpu":
-            return run_here("train", *arguments)
-        with pretended_gpu():
-            return run_here("train", *arguments)
 
-    keep = History.on_train_epoch_end
+@pytest.fixture
+def ray_sweep(workplace, small, monkeypatch):
+    """Two runs of a sweep with a share each of a GPU that Ray is told of, and that is not there."""
+    (workplace.folder / "on_gpu.py").write_text(ON_GPU)
+    monkeypatch.setenv("PYTHONPATH", f"{PROJECT}:{PROJECT / 'tests'}:{workplace.folder}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "99")
 
-    def interrupt(*args) -> None:
-        keep(*args)
-        raise KeyboardInterrupt
+    def run(*overrides: str) -> subprocess.CompletedProcess:
+        given = quick(small, "seed=0,1", "trainer.max_epochs=1", "name=it", "launcher=gpus")
+        command = workplace.command("train", "-m", *given, *overrides)
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(History, "on_train_epoch_end", interrupt)
-        assert run(path[0])[0] == 130
-    status, output, errors = run(path[1])
-    assert status == 0, errors
+    return run
+
+
+@pytest.mark.slow
+def test_runs_without_the_gpu_that_ray_was_told_of_fail(workplace, ray_sweep):
+    result = ray_sweep("+hydra.launcher.ray.init.num_gpus=1")
+    assert result.returncode == 1
+    assert result.stderr.count(" failed trainer: No supported gpu backend found!") == 2
+    assert "2 failed" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert not workplace.runs()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [False, True], ids=["started", "running"])
+def test_runs_share_a_gpu_that_ray_was_told_of(workplace, ray_sweep, cluster):
+    where = "+hydra.launcher.ray.init.num_gpus=1"
+    if cluster:
+        import ray
+
+        ray.init(num_cpus=2, num_gpus=1, include_dashboard=False)
+        where = f"hydra.launcher.ray.init.address={ray.get_runtime_context().gcs_address}"
+    try:
+        result = ray_sweep(where, "+hydra.callbacks.gpu._target_=on_gpu.OnGPU")
+    finally:
+        if cluster:
+            ray.shutdown()
+    assert result.returncode == 0, result.stderr
+    assert "2 trained" in result.stdout
+    tags = [run.data.tags for run in workplace.seeds()]
+    assert [(tag["device"], tag["device.name"]) for tag in tags] == 2 * [("cuda", "pretended")]
+
+
+@pytest.fixture
+def train_on(workplace, small, run_here, monkeypatch):
+    """Train on "gpu" or "cpu" from the last checkpoint, and stop in epoch `killed_in`, or before
+    the weights are scored if there is no such epoch; the output of what was not stopped."""
+
+    def run(device: str, *overrides: str, place=workplace, killed_in: int | None = None) -> str:
+        def kill(module: Classifier, *_) -> None:
+            if module.current_epoch + 1 == killed_in:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Classifier, "on_train_batch_end", kill)
+        monkeypatch.setattr(Classifier, "on_train_end", kill)
+        short = ("trainer.max_epochs=4", "+trainer.limit_train_batches=3", "data.batch_size=64")
+        given = quick(small, *short, "data.holdout=500", f"trainer.accelerator={device}", "name=it")
+        with pretended_gpu() if device == "gpu" else nullcontext():
+            status, output, errors = run_here("train", *place.places, *given, *overrides)
+        assert status == (130 if killed_in else 0), errors
+        return output
+
+    return run
+
+
+def test_a_run_moves_between_devices_and_says_so(workplace, train_on, monkeypatch):
+    """From a GPU to the CPU and back; the best epoch is of the GPU, and is scored on the CPU."""
+    monkeypatch.setattr(artifacts, "log_artifacts", lambda *_: None)  # these take a second
+    train_on("gpu", killed_in=2)
+    train_on("cpu", killed_in=3)
+    train_on("gpu", killed_in=5)
+    output = train_on("cpu")
     [run] = workplace.seeds()
-    trained_by = {"cpu": "cpu by native", "gpu": "cuda by eager"}
-    changes = "epochs 1 to 1 on {}; epochs 2 to 3 on {}".format(*map(trained_by.get, path))
-    assert run.data.tags["backend.changes"] == changes
-    assert changes in output
-    assert run.data.tags["backend"] == trained_by[path[1]].split()[-1]
-    assert run.data.metrics["test/acc"] > 0.1
-    devices = run.data.tags["begun.device"], run.data.tags["device"]
-    assert devices == tuple(name.replace("gpu", "cuda") for name in path)
+    tags, metrics = run.data.tags, run.data.metrics
+    changes = (
+        "epochs 1 to 1 on cuda by eager; epochs 2 to 2 on cpu by native (resumed); "
+        "epochs 3 to 4 on cuda by eager (resumed); scored on cpu (resumed)"
+    )
+    assert tags["backend.changes"] == changes
+    assert f"not trained in one way: {changes}" in output
+    assert (tags["backend"], tags["begun.device"], tags["device"]) == ("eager", "cuda", "cpu")
+    assert metrics["val/best_epoch"] in (3, 4)
+    assert metrics["test/acc"] > 0.1
+
+
+def test_what_changed_has_its_reason(tmp_path):
+    history = History([], tmp_path)
+    eager, graphs = ("cuda", "eager, as no Triton is here"), ("cuda", "CUDA graphs")
+    history.trained_by = [graphs, graphs, eager, ("cuda", "eager")]
+    history.resumed = [0, 2]
+    assert history.changes("cuda") == (
+        "epochs 1 to 2 on cuda by CUDA graphs; epochs 3 to 3 on cuda by eager, as no Triton is "
+        "here (resumed); epochs 4 to 4 on cuda by eager (batches of another size)"
+    )
+    history.trained_by = [graphs] * 4  # whoever trained them
+    assert history.changes("cuda") is None
+
+
+@pytest.mark.slow
+def test_fused_runs_go_on_after_a_kill_and_move_between_devices(tmp_path_factory, train_on):
+    """Killed and resumed on a GPU, which leaves no trace; then on the CPU, and on the GPU again,
+    where the pretended one differs from the CPU by the last digits. Dropout draws other numbers."""
+    stayed, moved = (Workplace(tmp_path_factory.mktemp(name)) for name in ("stayed", "moved"))
+    many = ("fused.seed=2", "model.dropout=0")
+    assert "not trained in one way" not in train_on("gpu", *many, place=stayed)
+    for device, epoch in (("gpu", 2), ("gpu", 3), ("cpu", 4)):
+        train_on(device, *many, place=moved, killed_in=epoch)
+    output = train_on("gpu", *many, place=moved)
+    changes = (
+        "epochs 1 to 2 on cuda by eager; epochs 3 to 3 on cpu by eager (resumed); "
+        "epochs 4 to 4 on cuda by eager (resumed)"
+    )
+    assert f"not trained in one way: {changes}" in output
+    assert [run.data.tags["backend.changes"] for run in moved.seeds()] == [changes] * 2
+    for name in sorted(EPOCH_METRICS - {"epoch_seconds"}):
+        whole, parts = (
+            {run.info.run_name: place.history(run.info.run_id, name) for run in place.seeds()}
+            for place in (stayed, moved)
+        )
+        assert len(whole) == 2
+        for seed, epochs in whole.items():
+            assert parts[seed][:2] == epochs[:2], name
+            for one, other in zip(parts[seed], epochs, strict=True):
+                assert one == pytest.approx(other, abs=2e-3), name
 
 
 def test_the_baselines_of_the_bench_take_images_that_ours_moved_to_the_gpu():
