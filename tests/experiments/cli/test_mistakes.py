@@ -96,7 +96,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
             [
                 "fused.seed=2",
                 "+trainer.callbacks={_target_: pytorch_lightning.callbacks.EarlyStopping,"
-                " monitor: val/acc}",
+                " monitor: train/acc}",
             ],
             "fused: trainer.callbacks would act on all runs at once",
         ),

@@ -43,6 +43,16 @@ def test_no_trial_is_over_budget(sampler):
         try_out(space.configure(one))
 
 
+@pytest.mark.parametrize("choices", [[True, True], [0, 0.0], [1, True]])
+def test_evolution_ends_where_choices_are_equal(choices):
+    cfg = configure("search", "sampler=nsga2", "sampler.population_size=4")
+    space = {"x": CategoricalDistribution(choices)}
+    study = optuna.create_study(sampler=build(cfg, "sampler", seed=0))
+    for _ in range(20):
+        study.tell(study.ask(space), 0.5)
+    assert len(study.trials) == 20
+
+
 def test_a_space_that_does_not_fit_is_reported(monkeypatch):
     monkeypatch.setattr(Likeliest, "LIMIT", 50)
     cfg = configure("search", "search=blocks", "budget.parameters=50")

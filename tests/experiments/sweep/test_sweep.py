@@ -119,13 +119,20 @@ def test_a_sweep_whose_callback_fails_has_failed(
 
 
 @pytest.mark.slow
-def test_a_sweep_whose_worker_dies_has_failed(workplace, small, tmp_path):
+@pytest.mark.parametrize(
+    ("moment", "does", "told"),
+    [
+        ("start", "os._exit(1)", "A worker process managed by the executor was unexpectedly term"),
+        ("end", "raise ValueError('no luck')", "no luck"),
+    ],
+)
+def test_a_sweep_whose_worker_dies_has_failed(workplace, small, tmp_path, moment, does, told):
     (tmp_path / "dies.py").write_text(
         "import os\n"
         "from hydra.experimental.callback import Callback\n"
         "class Dies(Callback):\n"
-        "    def on_job_start(self, **_):\n"
-        "        os._exit(1)\n"
+        f"    def on_job_{moment}(self, **_):\n"
+        f"        {does}\n"
     )
     command = workplace.command("train", "-m", *quick(small, "seed=0,1", "launcher=local"))
     result = subprocess.run(
@@ -137,8 +144,8 @@ def test_a_sweep_whose_worker_dies_has_failed(workplace, small, tmp_path):
         check=False,
     )
     assert result.returncode == 1
-    assert "A worker process managed by the executor was unexpectedly terminated" in result.stderr
-    assert len(result.stderr.splitlines()) < 5
+    assert told in result.stderr
+    assert moment == "end" or len(result.stderr.splitlines()) < 5
 
 
 @pytest.mark.slow

@@ -86,6 +86,16 @@ def test_the_test_images_are_scored_once_alone_and_fused(trained):
     assert "test/acc" not in first(trained["published"]).data.metrics
 
 
+def test_evaluate_asks_for_the_images_that_a_run_held_out(trained, small, run_here):
+    place, run = trained["alone"], first(trained["alone"])
+    data = ("data=idx", f"data.root={small}", "split=val")
+    given = (f"tracking.uri={place.uri}", f"run={run.info.run_id}", *data)
+    status, output, errors = run_here("evaluate", *given)
+    assert (status, output) == (1, "")
+    held = HELD.partition("=")[2]
+    assert f"split=val: the run held out {held} images: give {HELD}, or split=test" in errors
+
+
 def test_what_a_run_is_judged_by_is_summed_up_compared_and_shown(trained, run_here):
     place, run = trained["alone"], first(trained["alone"])
     tested = run.data.metrics["test/acc"]
@@ -100,8 +110,8 @@ def test_what_a_run_is_judged_by_is_summed_up_compared_and_shown(trained, run_he
     status, _, _ = run_here("compare", *places)
     assert status == 0
     assert f"{tested:.6f}".rstrip("0") in (place.folder / "arms.csv").read_text()
-    assert "the weights are of the last epoch" in trained["published"].output
-    assert "the weights are of the last epoch" not in place.output
+    assert "the weights are of the last one" in trained["published"].output
+    assert "the weights are of the last one" not in place.output
     used = {(each.tags[0].value, each.dataset.name) for each in run.inputs.dataset_inputs}
     assert used == {
         ("training", "IDXFolder train"),
