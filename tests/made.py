@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from conftest import PROJECT
-from hydra import compose, initialize_config_dir
+from conftest import composing
+from hydra import compose
 from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
@@ -27,9 +27,8 @@ DIGEST = "1e35582d42a9"  # of MNIST, as a run tags it
 @cache
 def described(step: str, *overrides: str) -> tuple[DictConfig, dict[str, float]]:
     """The configuration of a step as `train` has it, and what its network costs."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         cfg = compose("train", overrides=[f"step={step}", *overrides])
-        cfg.step = step
         cfg.name = name_experiment(cfg, "train", [f"step={step}", *overrides])
     return cfg, price(cfg).figures()
 

@@ -5,7 +5,7 @@ from functools import partial
 import conftest
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import own_conf
 from torch import nn
 
 from experiments.budget.network import build_network, prepare, price, rehearse
@@ -67,7 +67,7 @@ def test_an_experiment_is_the_published_one(name):
     assert cfg.augmentation is None
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT / "conf" / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("path", sorted((own_conf() / "experiment").glob("*.yaml")))
 def test_every_experiment_can_start(path):
     cfg = configure(f"experiment={path.stem}")
     rehearse(cfg)

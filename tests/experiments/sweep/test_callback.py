@@ -4,9 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT, quick
+from conftest import PROJECT, composing, quick
 from filelock import FileLock
-from hydra import initialize_config_dir
 
 from experiments.sweep.callback import count_jobs, show
 
@@ -22,7 +21,7 @@ from experiments.sweep.callback import count_jobs, show
     ],
 )
 def test_the_jobs_of_a_sweep_are_counted(overrides, jobs):
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         assert count_jobs(overrides) == jobs
 
 
