@@ -14,6 +14,7 @@ from optuna.trial import create_trial
 
 from experiments.budget.network import price
 from experiments.study.race import SHORT, Network, Race, Rules, Run
+from experiments.tracking.arms import Arm
 from experiments.tracking.artifacts import MISTAKES
 from experiments.tracking.identity import CONFIG_HASH, config_hash, name_experiment, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
@@ -22,6 +23,16 @@ from experiments.tracking.store import Store
 
 EPOCHS = 3
 DIGEST = "1e35582d42a9"  # of MNIST, as a run tags it
+
+
+def arm(name: str, step: str | None, digest: str, *scores: float, **others) -> Arm:
+    """An arm of runs with these accuracies, with seeds from 0."""
+    by_seed = {str(seed): score for seed, score in enumerate(scores)}
+    facts = dict.fromkeys(("parameters", "mult_adds", "published_best", "published_last", "target"))
+    facts |= {"settings": {}, "failed": {}, "device": "cpu", "runs": [], "parent": None} | others
+    return Arm(
+        name=name, title=name.partition(" (")[0], step=step, scores=by_seed, digest=digest, **facts
+    )
 
 
 @cache

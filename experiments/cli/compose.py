@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal import hydra as internal
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
+import hydra._internal.hydra as internal  # the loader says why
 from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -63,8 +61,8 @@ def _readable(argument: str) -> str:
     return argument
 
 
-class Loader(ConfigLoaderImpl):
-    """Hydra's, by two rules of ours.
+class Loader(internal.ConfigLoaderImpl):
+    """Hydra's, by two rules of ours, for which it has no setting.
 
     A configuration names its step and its experiment. And what a file says of a group in OBJECTS
     holds for the choice that it was written for: with `step=s13 scheduler=one_cycle`, the step's
@@ -79,7 +77,7 @@ class Loader(ConfigLoaderImpl):
         return cfg
 
     def _compose_config_from_defaults_list(
-        self, defaults: list[ResultDefault], repo: CachingConfigRepository
+        self, defaults: list[ResultDefault], repo: Any
     ) -> DictConfig:
         merge, mixed = super()._compose_config_from_defaults_list, set()
         cfg, kept = merge(defaults, repo), {group: [] for group in OBJECTS}
@@ -106,7 +104,7 @@ class Loader(ConfigLoaderImpl):
 
 
 def use_loader() -> None:
-    """Make Hydra compose with our loader. It has no setting for that."""
+    """Make Hydra compose with our loader."""
     internal.ConfigLoaderImpl = Loader
 
 
