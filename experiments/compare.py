@@ -48,8 +48,9 @@ def main(cfg: DictConfig) -> None:
             write(Path(cfg.html), html)
             if cfg.attach and asked == (None, None, "previous", None):
                 attach(html, rows, store)
-            elif cfg.attach:  # parents keep the comparison of the whole store
-                print("a comparison of some runs: not attached to parent runs", file=sys.stderr)
+            elif cfg.attach:
+                asked = "filter, group, against or metric was given"
+                print(f"the page is not added to the runs in MLflow: {asked}", file=sys.stderr)
 
 
 if __name__ == "__main__":

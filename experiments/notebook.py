@@ -5,7 +5,6 @@ docs/notebook.ipynb shows all of it.
 
 import io
 
-import hydra
 import pandas as pd
 from omegaconf import DictConfig
 from PIL import Image
@@ -13,7 +12,7 @@ from PIL import Image
 from experiments.budget.network import build_network as network
 from experiments.budget.network import price as cost
 from experiments.cli.checks import check
-from experiments.cli.compose import CONF, compose
+from experiments.cli.compose import compose, started
 from experiments.cli.tables import restored
 from experiments.reports import charts, comparison, table
 from experiments.reports.comparison import Row
@@ -25,7 +24,7 @@ __all__ = ["arms", "compare", "configure", "cost", "network", "picture", "runs"]
 def configure(*overrides: str, command: str = "train") -> DictConfig:
     """The configuration that a command has with these overrides, such as "step=s13".
     Raises UserError where a key is unknown, or a value has the wrong type or is out of range."""
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+    with started():
         cfg = compose(command, overrides)
     check(cfg, command)
     return cfg

@@ -25,6 +25,26 @@ from warm import ONE_THREAD
 PROJECT = Path(__file__).parents[1]
 MNIST = PROJECT / "data" / "MNIST" / "raw"  # made by `make setup`
 POSTGRESQL = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+OWN = {  # the files of conf/, by their groups
+    "augmentation": ("affine", "blur"),
+    "data": ("csv", "emnist", "fashion_mnist", "idx", "kmnist", "mnist", "qmnist"),
+    "experiment": (
+        *("dropout_mlp", "dropout_mlp_99", "kaggle_digits", "kaggle_vgg16"),
+        *("scratch_mlp", "zero_vs_five"),
+    ),
+    "launcher": ("gpus", "local", "ray", "slurm"),
+    "loss": ("cross_entropy", "squared_error"),
+    "model": ("blocks", "convnet", "ladder", "mlp"),
+    "optimizer": ("adam", "sgd"),
+    "sampler": ("nsga2", "random", "tpe"),
+    "scheduler": ("one_cycle", "step"),
+    "search": ("blocks", "plain", "scale"),
+    "step": (
+        *(f"s{number:02}" for number in range(1, 14)),
+        *("found/hand", "found/p4000-0", "found/p4000-11", "found/p4000-16", "found/shared"),
+    ),
+    "trainer": ("lightning",),
+}
 EPOCH_METRICS = {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "epoch_seconds"}
 
 
@@ -75,6 +95,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         whole = IDXFolder(str(MNIST), train)
         idx(folder / f"{split}-images-idx3-ubyte", whole.data[:count])
         idx(folder / f"{split}-labels-idx1-ubyte", whole.targets[:count])
+    return folder
+
+
+@functools.cache
+def own_conf() -> Path:
+    """A copy of conf/ with the files in OWN alone, without what a user has added to it."""
+    folder = Path(tempfile.mkdtemp(prefix="conf-"))
+    own = [f"{group}/{name}.yaml" for group, names in OWN.items() for name in names]
+    for name in (*(path.name for path in PROJECT.glob("conf/*.*")), *own):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / "conf" / name, folder / name)
     return folder
 
 
@@ -150,11 +181,18 @@ def trainer_of(cfg, workplace: Workplace):
     return make_trainer(cfg, History([run], workplace.folder))
 
 
+def composing():
+    """The context in which Hydra composes configurations of the project's own files."""
+    from experiments.cli.compose import started
+
+    return started(own_conf())
+
+
 def configure(name: str, *overrides: str):
     """A program's configuration, as its command line makes it."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         return compose(name, overrides=list(overrides))
 
 
@@ -192,6 +230,7 @@ def run_here(monkeypatch, capsys):
 
     def run(program: str, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [program, *arguments])
+        monkeypatch.setattr("experiments.cli.program.CONF", own_conf())
         status = 0
         try:
             importlib.import_module(f"experiments.{program}").main()

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from conftest import PROJECT
-from hydra import compose, initialize_config_dir
+from conftest import composing
+from hydra import compose
 from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
 from experiments.budget.network import price
 from experiments.study.race import SHORT, Network, Race, Rules, Run
+from experiments.tracking.arms import Arm
 from experiments.tracking.artifacts import MISTAKES
 from experiments.tracking.identity import CONFIG_HASH, config_hash, name_experiment, run_name
 from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
@@ -24,12 +25,21 @@ EPOCHS = 3
 DIGEST = "1e35582d42a9"  # of MNIST, as a run tags it
 
 
+def arm(name: str, step: str | None, digest: str, *scores: float, **others) -> Arm:
+    """An arm of runs with these accuracies, with seeds from 0."""
+    by_seed = {str(seed): score for seed, score in enumerate(scores)}
+    facts = dict.fromkeys(("parameters", "mult_adds", "published_best", "published_last", "target"))
+    facts |= {"settings": {}, "failed": {}, "device": "cpu", "runs": [], "parent": None} | others
+    return Arm(
+        name=name, title=name.partition(" (")[0], step=step, scores=by_seed, digest=digest, **facts
+    )
+
+
 @cache
 def described(step: str, *overrides: str) -> tuple[DictConfig, dict[str, float]]:
     """The configuration of a step as `train` has it, and what its network costs."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         cfg = compose("train", overrides=[f"step={step}", *overrides])
-        cfg.step = step
         cfg.name = name_experiment(cfg, "train", [f"step={step}", *overrides])
     return cfg, price(cfg).figures()
 

@@ -10,7 +10,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, own_conf
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -172,7 +172,7 @@ def targets(node) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in sorted(PROJECT.glob("conf/**/*.yaml")) if "_target_" in p.read_text()]
+    "path", [p for p in sorted(own_conf().rglob("*.yaml")) if "_target_" in p.read_text()]
 )
 def test_every_target_in_conf_exists(path):
     found = targets(OmegaConf.to_container(OmegaConf.load(path)))

@@ -20,9 +20,15 @@ OTHERS = {"fetch", "benchmarks.baselines"}
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
-    """The blocks of code of a language."""
-    found = re.finditer(rf"^( *)```{language}\n(.*?)^ *```", page.read_text(), re.M | re.S)
+    """The blocks of code of a language, or of several: "console|bash"."""
+    found = re.finditer(rf"^( *)```(?:{language})\n(.*?)^ *```", page.read_text(), re.M | re.S)
     yield from (re.sub(rf"^{block[1]}", "", block[2], flags=re.M) for block in found)
+
+
+def written_files(page: Path) -> list[tuple[str, str]]:
+    """The files that a page tells its reader to write: their names and contents."""
+    named = r"`((?:conf|models)/[\w/]+\.(?:yaml|py))`[^`]*?\n\n```(?:yaml|python)\n(.*?)```"
+    return re.findall(named, page.read_text(), re.S)
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -37,19 +43,14 @@ def commands(page: Path) -> Iterator[list[str]]:
 ALL = [(page, words) for page in PAGES for words in commands(page)]
 
 
-@pytest.fixture(scope="module")
-def own_files(tmp_path_factory) -> Path:
-    """The files that the pages tell a reader to write, in a search path."""
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "step").mkdir()
-    (folder / "model").mkdir()
-    for page in PAGES:
-        text = page.read_text()
-        for name, content in re.findall(
-            r"`conf/(\w+/\w+\.yaml)`[^`]*?\n\n```yaml\n(.*?)```", text, re.S
-        ):
-            (folder / name).write_text(content)
-    return folder
+@pytest.fixture
+def own_files(page, tmp_path) -> Path:
+    """The files of conf/ that a page tells its reader to write, in a search path."""
+    (tmp_path / "conf").mkdir()
+    for name, content in written_files(page):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return tmp_path / "conf"
 
 
 def test_the_pages_have_commands():

@@ -3,15 +3,17 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
-from hydra._internal.hydra import Hydra  # show_completed says why
+import hydra._internal.hydra as internal  # the loader says why
+from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.config import flatten
@@ -59,51 +61,65 @@ def _readable(argument: str) -> str:
     return argument
 
 
+class Loader(internal.ConfigLoaderImpl):
+    """Hydra's, by two rules of ours, for which it has no setting.
+
+    A configuration names its step and its experiment. And what a file says of a group in OBJECTS
+    holds for the choice that it was written for: with `step=s13 scheduler=one_cycle`, the step's
+    `scheduler.step_size` belongs to another schedule, and Hydra would keep it.
+    """
+
+    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+        cfg = super().load_configuration(*args, **kwargs)
+        for group in ("step", "experiment"):
+            if group in cfg and cfg[group] is None:
+                cfg[group] = cfg.hydra.runtime.choices.get(group)
+        return cfg
+
+    def _compose_config_from_defaults_list(
+        self, defaults: list[ResultDefault], repo: Any
+    ) -> DictConfig:
+        merge, mixed = super()._compose_config_from_defaults_list, set()
+        cfg, kept = merge(defaults, repo), {group: [] for group in OBJECTS}
+        last = {each.override_key: each.config_path for each in defaults}
+        chosen: dict[str, str | None] = {}  # of each group, in the files read so far
+        for default in defaults:
+            package = (default.package or "").partition(".")[0]
+            if package in kept:
+                kept[package].append(default)
+            elif not package:  # its keys are those of the whole configuration
+                file = repo.load_config(default.config_path)
+                for item in file.defaults_list:
+                    if isinstance(item, GroupDefault):
+                        group = item.group.lstrip("/")
+                        chosen[group] = f"{group}/{item.value}" if item.value else None
+                for group, value in OmegaConf.to_container(file.config).items():
+                    if group in kept and chosen.get(group) == last.get(group):
+                        kept[group].append(default)
+                    elif group in kept and value is not None:
+                        mixed.add(group)
+        for group in mixed:
+            cfg[group] = merge(kept[group], repo).get(group)
+        return cfg
+
+
+def use_loader() -> None:
+    """Make Hydra compose with our loader."""
+    internal.ConfigLoaderImpl = Loader
+
+
+def started(conf: Path = CONF) -> hydra.initialize_config_dir:
+    """The context in which `compose` works where no command runs."""
+    use_loader()
+    return hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf))
+
+
 def compose(command: str, overrides: Sequence[str]) -> DictConfig:
     """The configuration that a command has with these overrides; UserError if there is none."""
     try:
-        cfg = hydra.compose(command, [*overrides, *search_path()], return_hydra_config=True)
+        return hydra.compose(command, [*overrides, *search_path()])
     except (HydraException, OmegaConfBaseException, RecursionError) as error:
         raise UserError(explain(error, command, overrides)) from error
-    with open_dict(cfg):
-        config = cfg.pop("hydra")
-    return complete(command, cfg, config)
-
-
-def complete(command: str, cfg: DictConfig, config: DictConfig) -> DictConfig:
-    """The configuration with its step and experiment, and each other file as it was chosen.
-
-    With `step=s13 scheduler=one_cycle`, the step's `scheduler.step_size` belongs to the
-    schedule that it was written for. Hydra keeps it; here the chosen file holds alone, with
-    what the command line changes in it. `config` is Hydra's own part of the configuration.
-    """
-    overrides, choices = config.overrides.task, config.runtime.choices
-    for group in ("step", "experiment"):
-        if group in cfg and cfg[group] is None:
-            cfg[group] = choices.get(group)
-    for group in OBJECTS:
-        own = [item for item in overrides if key_of(item).split(".")[0] == group]
-        if any(key_of(item) == group for item in own):
-            rest = [item for item in overrides if item not in own]
-            usual = hydra.compose(command, [*rest, *search_path()], return_hydra_config=True)
-            if usual.hydra.runtime.choices.get(group) != choices.get(group):
-                plain = "search" if group == "sampler" else "train"  # without a step
-                alone = hydra.compose(plain, [*own, *search_path()])
-                with open_dict(cfg):
-                    cfg[group] = alone.get(group)
-    return cfg
-
-
-def show_completed() -> None:
-    """Make Hydra's --cfg and --help show what a command would use. Hydra has no hook for that."""
-    sanitized = Hydra.get_sanitized_cfg
-
-    def completed(self: Hydra, cfg: DictConfig, cfg_type: str) -> DictConfig:
-        if cfg_type == "job":
-            cfg = complete(cfg.hydra.job.config_name, cfg, cfg.hydra)
-        return sanitized(self, cfg, cfg_type)
-
-    Hydra.get_sanitized_cfg = completed
 
 
 def swept(overrides: Sequence[str]) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cli.compose import CONF, complete, explain, readable, show_completed
+from experiments.cli.compose import CONF, explain, readable, started, use_loader
 from experiments.cli.config import explain_unreadable
 from experiments.cli.errors import UserError, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, refuse_chdir, run_isolated
@@ -67,7 +67,7 @@ def prepare_process() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     fail_with_callbacks()
     explain_unreadable()
-    show_completed()
+    use_loader()
 
 
 def fail_with_callbacks() -> None:
@@ -92,7 +92,6 @@ def program(
 
             refuse_password(cfg)
             refuse_chdir(HydraConfig.get())
-            cfg = complete(name, cfg, HydraConfig.get())
             check(cfg, name)
             return task(cfg)
 
@@ -178,6 +177,6 @@ def tell(caught: BaseException, name: str) -> None:
     if not explained or os.environ.get("HYDRA_FULL_ERROR") == "1":
         print(scrubbed("".join(traceback.format_exception(error))), file=sys.stderr)
     if explained:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        with started():
             line = explain(error, name, sys.argv[1:])
         print(f"error: {printable(scrubbed(line))}", file=sys.stderr)

@@ -12,17 +12,19 @@ from experiments.cli.errors import UserError
 from experiments.cli.text import measured, percent
 from experiments.stats.intervals import REACHES, UNKNOWN, Interval, interval, judge, over_images
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
-from experiments.tracking.arms import Arm, gather
+from experiments.tracking.arms import SEVERAL, Arm, gather
 from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.identity import PARTIAL
 from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.store import STUDY, Store, answered
 
 MOST = 10_000_000  # images of which mistakes are read
+MOST_KEYS = 5  # that a remark names
 
 # in place of a name: why an arm is compared with none
 OTHER_IMAGES, ITSELF = "none: other images", "none: it itself"
 NO_STEP, FIRST = "none: it is no step", "none before it"
+NO_MATCH = "none: no step before has its overrides, and it was not trained without them"
 
 
 class Row(NamedTuple):
@@ -49,6 +51,10 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
         if cfg.filter is None:  # trials of a search are compared only if asked for
             runs = [run for run in runs if STUDY not in run.data.tags]
         arms = gather(runs, cfg.metric, cfg.group)
+        if mixed := cfg.group and mixed_in(arms):
+            remarks.append(
+                f"runs of one row differ in {mixed}: add that to group=, or choose runs by filter="
+            )
         failed = [f"{arm.name}, seed {seed}" for arm in arms for seed in arm.failed]
         remarks += [f"{run} failed, and is not counted" for run in failed]
         if arms := [arm for arm in arms if arm.scores]:
@@ -59,6 +65,13 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
         f"no finished run with {cfg.metric or 'an accuracy'} in experiment {asked}; "
         f"train first, for example: python -m experiments.train step=s13{'; '.join(['', *remarks])}"
     )
+
+
+def mixed_in(arms: Sequence[Arm]) -> str:
+    """The keys in which runs of one arm differ, but for the seed; of many, the first."""
+    keys = sorted({key for arm in arms for key, value in arm.settings.items() if value == SEVERAL})
+    more = f" and {len(keys) - MOST_KEYS} more" if len(keys) > MOST_KEYS else ""
+    return ", ".join(keys[:MOST_KEYS]) + more
 
 
 def compare(
@@ -83,7 +96,7 @@ def compare(
 
 def _previous(arms: Sequence[Arm]) -> Iterator[Arm | str]:
     """For each arm the step before with the same overrides, or else the same step without them;
-    or why there is neither."""
+    or why there is neither. A step without a number is one of a user's, and none comes after it."""
     plain = {(arm.judged_on, arm.title): arm for arm in arms}
     before: dict[tuple, dict[str, Arm]] = defaultdict(dict)  # by images and overrides: steps
     for arm in arms:
@@ -92,8 +105,9 @@ def _previous(arms: Sequence[Arm]) -> Iterator[Arm | str]:
         if arm.step or "=" in step:  # the value of a key that arms were grouped by is one, too
             steps = before[arm.judged_on, overrides]
             found = next((steps[name] for name in reversed(steps) if name != step), None)
-            reason = f"{FIRST} with {overrides}" if overrides else FIRST
-            steps[step] = arm
+            reason = NO_MATCH if overrides else FIRST
+            if "=" in step or step.startswith("step "):
+                steps[step] = arm
         yield found or plain.get((arm.judged_on, step if overrides else None)) or reason
 
 
@@ -155,8 +169,9 @@ def smallest(rows: Sequence[Row]) -> str:
 
 def _reached(row: Row) -> str:
     arm, found = row.arm, row.accuracy
-    size, target = f"{arm.parameters:,} parameters", percent(arm.target)
-    return f"{arm.name}, with {size}: {measured(found)}, n = {found.n}, of a target of {target}"
+    size, reached = f"{arm.parameters:,} parameters", f"{measured(found)}, n = {found.n}"
+    target = f"target when it was last trained: {percent(arm.target)}"
+    return f"{arm.name}, with {size}: {reached} ({target})"
 
 
 def on_new_images(arm: Arm, store: Store) -> Interval | None:

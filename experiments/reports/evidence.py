@@ -99,7 +99,9 @@ def regression(step: str, arm: Arm, before: dict[str, float] | None, margin: flo
     if verdict == HOLDS:
         return check
     if verdict == FAILS:
-        worse = f"worse than the baseline by {shown} points, more than {100 * margin:.2f}"
+        lower = found._replace(mean=-found.mean, low=-found.high, high=-found.low)
+        by = points(lower).replace("+", "")
+        worse = f"{by} points below the baseline, more than {100 * margin:.2f}"
         return check._replace(reason=worse, otherwise=MISSED)
     known = not math.isnan(found.deviation)
     needed = known and seeds_needed(margin / found.deviation, found.paired, ONE_SIDED)

@@ -8,6 +8,7 @@ import pandas as pd
 from experiments.cli.tables import without_formulas
 from experiments.cli.text import limits, measured, percent, points
 from experiments.reports.comparison import Row
+from experiments.stats.verdict import CANNOT_TELL
 
 HEADER = (
     *("network", "parameters", "accuracy, 95 % interval", "n", "difference, 95 % interval"),
@@ -29,7 +30,12 @@ NOTES = (
     "seeds, Welch's otherwise. Where there is no difference, 5 % of comparisons still get a "
     "verdict; with Holm's correction, 5 % of whole tables. No worse: by more than {:.2f} points, "
     "one-sided at 95 %. More seeds: how many each arm needs to show a difference of {:.2f} points "
-    "with a power of about 80 %; a verdict counts once these are trained. {}Trained on {}."
+    "with a power of about 80 %; a verdict before that errs more often than 5 %: they confirm it. "
+    "{}{}Trained on {}."
+)
+MARKS = (
+    "A mark such as (a1b2c3) tells apart networks of one name that were trained with other "
+    "settings or images, as before a file was edited. "
 )
 NEW_IMAGES = (
     "The accuracy's interval is for new seeds on these test images; on new images: for new seeds "
@@ -48,6 +54,8 @@ def cells(row: Row) -> tuple[str, ...]:
         shown, verdict, holm = points(found), found.verdict, found.corrected(row.p_holm)
         more = "over 1,000" if row.more is None else f"{row.more:,}"
         more = "unknown" if math.isnan(found.deviation) else more
+        if verdict != CANNOT_TELL:
+            more = f"{more} to confirm" if row.more else ""
     return (
         *(arm.name, parameters, measured(row.accuracy), str(row.accuracy.n), shown),
         *(verdict, row.against, holm, row.no_worse, more),
@@ -60,7 +68,8 @@ def notes(rows: Sequence[Row], margin: float, smallest: float) -> str:
     """How to read the table, and what the runs were trained on."""
     images = NEW_IMAGES if any(row.images for row in rows) else ""
     devices = " and ".join(sorted({row.arm.device for row in rows}))
-    return NOTES.format(100 * margin, 100 * smallest, images, devices)
+    marks = MARKS if any(row.arm.name != row.arm.title for row in rows) else ""
+    return NOTES.format(100 * margin, 100 * smallest, images, marks, devices)
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -138,9 +138,9 @@ class View(threading.Thread):
 
     def print(self, job: dict[str, Any]) -> None:
         seconds = self.bars.tasks[self.sweep].time_remaining
-        left = "unknown time" if seconds is None else duration(seconds)
+        left = "" if seconds is None else f", {duration(seconds)} left"
         result = job.get("error") or percent(job.get("val_acc"))
-        line = f"[{len(self.ended)}/{self.jobs}] {job['name']} {job['state']} {result} {left} left"
+        line = f"[{len(self.ended)}/{self.jobs}] {job['name']} {job['state']} {result}{left}"
         print(printable(line), file=sys.stderr)
 
 

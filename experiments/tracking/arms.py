@@ -17,6 +17,8 @@ from experiments.tracking.identity import CONFIG_HASH, DIGEST, FILES, PARTIAL, c
 from experiments.tracking.parent_runs import PARENT, judged
 from experiments.tracking.store import EVALUATED, Store
 
+SEVERAL = "several"  # in place of a value in which the runs of an arm differ
+
 
 class Arm(NamedTuple):
     """Runs that differ in their seeds only, or in what they were not grouped by."""
@@ -24,7 +26,7 @@ class Arm(NamedTuple):
     name: str  # no two arms have the same
     title: str  # without the mark that tells arms of one name apart
     step: str | None  # the file that describes it
-    settings: dict[str, str]  # what changes the result, but for the seed; or "several"
+    settings: dict[str, str]  # what changes the result, but for the seed; or SEVERAL
     parameters: int | None  # None where runs differ or do not say
     mult_adds: int | None
     published_best: float | None  # accuracies are from 0 to 1
@@ -72,7 +74,7 @@ def of(store: Store, cfg: DictConfig, digest: str | None) -> Arm | None:
 def gather(
     runs: Collection[Run], metric: str | None = None, group: Sequence[str] | None = None
 ) -> list[Arm]:
-    """The arms of runs, in the order of their steps, those without a step last.
+    """The arms of runs: numbered steps, then others, then those without a step.
 
     Args:
         runs: the oldest first; parent runs, evaluations, and runs on part of their data among them
@@ -99,7 +101,13 @@ def gather(
         title, parent = _title(members[-1], group), members[-1].data.tags.get(PARENT)
         name = f"{title} ({mark[:6]})" if titles[title] > 1 and mark else title
         arms.append(_arm(name, title, members, metric, parent if parent in there else None))
-    return sorted(arms, key=lambda arm: (arm.step is None, arm.step or "", "," in arm.name))
+    return sorted(arms, key=_place)
+
+
+def _place(arm: Arm) -> tuple[bool, bool, str, bool]:
+    """Where an arm stands among others, to sort by."""
+    step = arm.step or ""
+    return arm.step is None, not re.fullmatch(r"s\d+", step), step, "," in arm.name
 
 
 def _title(run: Run, group: Sequence[str] | None) -> str:
@@ -125,7 +133,7 @@ def _arm(name: str, title: str, runs: list[Run], metric: str | None, parent: str
         title=title,
         step=step,
         settings={
-            key: values[0] if values.nunique() == 1 else "several"
+            key: values[0] if values.nunique() == 1 else SEVERAL
             for key, values in params.items()
             if kind(key) == RESULT and key not in FILES and set(values) != {"None"}
         },

@@ -117,7 +117,8 @@ def make_trainer(cfg: DictConfig, history: History, *callbacks: pl.Callback) -> 
 def _trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     keys = [key for key in cfg.trainer if key not in ("callbacks", "logger")]
-    settings = OmegaConf.create({"trainer": OmegaConf.masked_copy(cfg.trainer, keys)})
+    settings = cfg.copy()  # all of it, for ${point[1]}
+    settings.trainer = OmegaConf.masked_copy(cfg.trainer, keys)
     with warnings.catch_warnings(action="ignore"):  # of a precision that is refused below
         if settings.trainer.get("profiler") is None:
             options["profiler"] = NoProfiler()

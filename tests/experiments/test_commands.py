@@ -161,7 +161,7 @@ def shell(tmp_path_factory):
     [
         ("parsimony ", list(COMMANDS)),
         ("parsimony co", ["compare", "competition"]),
-        ("parsimony train step=s1", ["step=s10", "step=s11", "step=s12", "step=s13"]),
+        ("parsimony train step=s0", [f"step=s0{number}" for number in range(1, 10)]),
         ("parsimony train step=s13 scheduler.g", ["scheduler.gamma="]),
         ("parsimony search sampler=t", ["sampler=tpe"]),
     ],

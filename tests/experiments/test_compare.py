@@ -44,7 +44,8 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     assert first == (
         "The smallest network that holds its target: none yet, because 2 miss theirs and 2 cannot "
         "tell yet. The nearest is step 13, optimizer.lr=0.03, with 5,854 parameters: "
-        "99.42 % (99.35 to 99.48), n = 3, of a target of 99.40 %."
+        "99.42 % (99.35 to 99.48), n = 3 "
+        "(target when it was last trained: 99.40 %)."
     )
     rows = [" ".join(line.split()) for line in lines[:4]]
     assert rows[0] == (
@@ -119,6 +120,13 @@ def test_any_runs_can_be_grouped_by_any_parameter(store, run_here):
     assert "better" in other
 
 
+def test_rows_that_hold_several_networks_are_told(store, run_here):
+    whole = ("compare", f"tracking.uri={store.uri}", "group=[optimizer.lr]", "against=first")
+    told = "runs of one row differ in model.widths: add that to group=, or choose runs by filter="
+    assert told in run_here(*whole)[2].splitlines()
+    assert "differ in" not in run_here(*whole, "filter='params.step = \"s13\"'")[2]
+
+
 def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compared, run_here):
     def verdicts():
         tags = {run.info.run_id: run.data.tags for run in store.runs()}
@@ -128,7 +136,7 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
     question = ("against=first", f"html={store.folder}/other.html")
     status, _, errors = run_here("compare", f"tracking.uri={store.uri}", *question)
     assert status == 0
-    assert "not attached to parent runs" in errors
+    assert "the page is not added to the runs in MLflow: filter, group, against or" in errors
     assert verdicts() == before
 
 

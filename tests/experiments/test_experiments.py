@@ -5,7 +5,7 @@ from functools import partial
 import conftest
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import own_conf
 from torch import nn
 
 from experiments.budget.network import build_network, prepare, price, rehearse
@@ -13,7 +13,7 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.data.images import Images, load
 from experiments.tracking.identity import config_hash
-from experiments.training.trainer import make_module, worth_compiling
+from experiments.training.trainer import device_of, make_module, worth_compiling
 from models.losses import SquaredError
 
 configure = partial(conftest.configure, "train")
@@ -67,10 +67,11 @@ def test_an_experiment_is_the_published_one(name):
     assert cfg.augmentation is None
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT / "conf" / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("path", sorted((own_conf() / "experiment").glob("*.yaml")))
 def test_every_experiment_can_start(path):
     cfg = configure(f"experiment={path.stem}")
     rehearse(cfg)
+    assert device_of(cfg).type == "cpu"
     assert cfg.description
     with torch.device("meta"):
         assert isinstance(build(cfg, "model"), nn.Module)

@@ -5,8 +5,7 @@ from functools import partial
 
 import conftest
 import pytest
-from conftest import PROJECT
-from hydra import initialize_config_dir
+from conftest import composing, own_conf
 
 from experiments.budget.network import price
 from experiments.cli.compose import compose
@@ -61,7 +60,7 @@ def test_step_is_the_published_recipe(number):
 
 
 def test_step_files_are_deltas():
-    lines = [len(p.read_text().splitlines()) for p in (PROJECT / "conf" / "step").glob("*.yaml")]
+    lines = [len(p.read_text().splitlines()) for p in (own_conf() / "step").glob("*.yaml")]
     assert statistics.median(lines) <= 20
 
 
@@ -97,7 +96,6 @@ def test_identity_is_the_experiment_not_the_place():
     ],
 )
 def test_a_name_has_what_differs_from_the_step_however_it_was_typed(overrides, name):
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         cfg = compose("train", overrides)
-        cfg.step = next((item[5:] for item in overrides if item.startswith("step=")), None)
         assert name_experiment(cfg, "train", overrides) == name

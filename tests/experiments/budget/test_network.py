@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 import torch
 import torchinfo
-from conftest import PROJECT, configure
+from conftest import configure, own_conf
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -164,7 +164,7 @@ def test_a_shared_weight_is_named_where_torchinfo_counts_it_twice():
     assert "not counted again: second.weight" in cost.summary
 
 
-CONF = PROJECT / "conf"
+CONF = own_conf()
 GROUPS = ("step", "experiment", "model")
 PUBLISHED = [
     f"{group}={path.relative_to(CONF / group).with_suffix('')}"

@@ -3,9 +3,10 @@
 import subprocess
 
 import pytest
+from conftest import composing
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from experiments.cli.compose import readable
+from experiments.cli.compose import compose, readable
 from experiments.cli.errors import UserError
 
 
@@ -60,3 +61,56 @@ def test_quotes_of_the_shell_are_enough(typed):
 def test_null_is_no_choice_of_a_sweep():
     with pytest.raises(UserError, match="cannot choose null; give ~scheduler in a command"):
         readable("train", ["scheduler=step,null"])
+
+
+@pytest.fixture
+def composed(tmp_path):
+    """The configuration with these overrides, where there are two steps of a user's own:
+    mine, which extends step 13 with another network, and again, which extends mine."""
+    for name, text in {
+        "model/mine": "_target_: torch.nn.Linear\nin_features: 784\nout_features: 10\n",
+        "step/mine": "# @package _global_\ndefaults: [s13, {override /model: mine}, _self_]\n",
+        "step/again": "# @package _global_\ndefaults: [mine, {override /scheduler: null}, _self_]\n"
+        "model: {bias: false}\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+
+    def configure(*overrides: str):
+        with composing():
+            return compose("train", [*overrides, f"hydra.searchpath=[{tmp_path}]"])
+
+    return configure
+
+
+MINE = {"_target_": "torch.nn.Linear", "in_features": 784, "out_features": 10}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "model"),
+    [
+        (["step=s13", "model=mine"], MINE),
+        (["step=s13", "model=mine", "model.in_features=9"], MINE | {"in_features": 9}),
+        (["step=mine"], MINE),
+        (["step=mine", "+model.bias=true"], MINE | {"bias": True}),
+        (["step=again"], MINE | {"bias": False}),
+        (["step=again", "model.out_features=2"], MINE | {"bias": False, "out_features": 2}),
+    ],
+)
+def test_the_network_that_is_chosen_holds_alone(composed, overrides, model):
+    cfg = composed(*overrides)
+    assert cfg.model == model
+    assert cfg.optimizer.lr == 0.019  # the recipe is that of step 13
+
+
+def test_what_a_file_says_of_a_group_holds_for_the_choice_that_it_was_written_for(composed):
+    assert composed("step=mine").scheduler == composed("step=s13").scheduler
+    assert composed("step=again").scheduler is None
+    assert composed("step=again", "scheduler=one_cycle").scheduler.pct_start == 0.3
+    assert composed("step=again", "model=ladder").model == composed("step=s13").model
+    assert "step_size" not in composed("step=s13", "scheduler=one_cycle").scheduler
+
+
+def test_a_configuration_names_its_step(composed):
+    assert (composed("step=mine").step, composed("step=mine").experiment) == ("mine", None)
+    assert composed("experiment=scratch_mlp").experiment == "scratch_mlp"

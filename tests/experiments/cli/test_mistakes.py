@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import MNIST, PROJECT, closed_port
+from conftest import MNIST, PROJECT, closed_port, own_conf
 
 from experiments.train import main
 
@@ -17,6 +17,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
     start."""
 
     def run(*arguments: str) -> str:
+        monkeypatch.setattr("experiments.cli.program.CONF", own_conf())
         monkeypatch.setattr(sys, "argv", ["train", *workplace.places, *arguments])
         with pytest.raises(SystemExit) as exit:
             main()

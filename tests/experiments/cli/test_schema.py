@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PROJECT, configure
+from conftest import PROJECT, configure, own_conf
 from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
 
@@ -15,8 +15,8 @@ from experiments.cli.errors import UserError
 from experiments.cli.keys import kind
 from experiments.cli.schema import SCHEMAS, walk
 
-CONF, PAGE = PROJECT / "conf", PROJECT / "docs" / "configuration.md"
-FOR_EDITORS = CONF / "step.schema.json"
+CONF, PAGE = own_conf(), PROJECT / "docs" / "configuration.md"
+FOR_EDITORS = PROJECT / "conf" / "step.schema.json"
 GROUPS = ("step", "experiment", "data", "model", "augmentation", "loss", "optimizer", "scheduler")
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 CHOICES = [

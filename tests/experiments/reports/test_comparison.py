@@ -1,27 +1,20 @@
 """What an arm is compared with, what is said to differ, and which network is the smallest."""
 
 import pytest
+from made import arm
 
 from experiments.reports.comparison import (
     FIRST,
     ITSELF,
+    NO_MATCH,
     NO_STEP,
     OTHER_IMAGES,
     changes,
     compare,
+    mixed_in,
     smallest,
 )
 from experiments.tracking.arms import Arm
-
-
-def arm(name: str, step: str | None, digest: str, *scores: float, **others) -> Arm:
-    by_seed = {str(seed): score for seed, score in enumerate(scores)}
-    facts = dict.fromkeys(("parameters", "mult_adds", "published_best", "published_last", "target"))
-    facts |= {"settings": {}, "failed": {}, "device": "cpu", "runs": [], "parent": None} | others
-    return Arm(
-        name=name, title=name.partition(" (")[0], step=step, scores=by_seed, digest=digest, **facts
-    )
-
 
 ARMS = [
     arm("step 1", "s01", "digits", 0.98, 0.981, 0.982),
@@ -57,7 +50,10 @@ def test_the_one_before_is_the_step_before_with_the_same_overrides_or_else_the_s
         ("step 2", "s02", "step 1"),
         ("step 2, lr=2", "s02", "step 1, lr=2"),
         ("step 2, lr=3", "s02", "step 2"),
-        ("step 4, lr=4", "s04", "none before it with lr=4"),
+        ("step 4, lr=4, width=5", "s04", NO_MATCH),
+        ("mine", "mine", "step 2"),
+        ("tiny", "tiny", "step 2"),
+        ("tiny, lr=2", "tiny", "step 2, lr=2"),
         ("scratch_mlp", None, NO_STEP),
         ("scratch_mlp, lr=2", None, "scratch_mlp"),
     ]
@@ -67,6 +63,13 @@ def test_the_one_before_is_the_step_before_with_the_same_overrides_or_else_the_s
         arm(f"lr={rate}, width={width}", "s01", "", 0.9, 0.8) for rate in (1, 2) for width in (5, 6)
     ]
     assert [row.against for row in compare(grouped)][2:] == ["lr=1, width=5", "lr=1, width=6"]
+
+
+def test_keys_in_which_runs_of_one_arm_differ_are_named():
+    settings = {"data.batch_size": "64"} | dict.fromkeys("gfedcba", "several")
+    assert mixed_in([arm("lr=1", "s01", "", 0.9, settings=settings)]) == "a, b, c, d, e and 2 more"
+    assert mixed_in([arm("lr=1", "s01", "", 0.9, settings={"a": "several"})]) == "a"
+    assert mixed_in(ARMS) == ""
 
 
 @pytest.mark.parametrize(
@@ -103,12 +106,12 @@ def test_one_sentence_names_the_smallest_network_that_holds_its_target_or_says_w
     ]
     assert smallest(compare(arms)) == (
         "The smallest network that holds its target is middle, with 800 parameters: "
-        "99.31 % (99.29 to 99.33), n = 3, of a target of 99.00 %. "
+        "99.31 % (99.29 to 99.33), n = 3 (target when it was last trained: 99.00 %). "
         "1 smaller may hold theirs, too: more seeds would tell."
     )
     assert smallest(compare(arms[2:])) == (
         "The smallest network that holds its target: none yet, because 1 miss theirs and 1 "
         "cannot tell yet. The nearest is small, with 700 parameters: "
-        "99.00 % (97.76 to 100.00), n = 3, of a target of 99.00 %."
+        "99.00 % (97.76 to 100.00), n = 3 (target when it was last trained: 99.00 %)."
     )
     assert "because no network has a target" in smallest(compare(ARMS))

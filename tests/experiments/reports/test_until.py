@@ -1,8 +1,8 @@
 """A sweep that adds seeds until the verdict of its arms is certain, as a user starts it."""
 
 import pytest
-from conftest import PROJECT, one_line, quick
-from hydra import compose, initialize_config_dir
+from conftest import composing, one_line, quick
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from made import make
 from omegaconf import OmegaConf
@@ -85,7 +85,7 @@ def test_a_seed_that_diverged_in_both_arms_tells_nothing(workplace, diverged, ve
     OmegaConf.save(OmegaConf.create(kept), workplace.folder / "multirun.yaml")
     job = ("hydra.mode=MULTIRUN", f"hydra.sweep.dir={workplace.folder}", "hydra.job.num=0")
     place = f"hydra.runtime.cwd={workplace.folder}"
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         given = ["step=s13", "seed=0", *rest, *job, place]
         cfg = compose("train", overrides=given, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)

@@ -1,7 +1,7 @@
 import optuna
 import pytest
-from conftest import PROJECT
-from hydra import compose, initialize_config_dir
+from conftest import composing
+from hydra import compose
 from omegaconf import OmegaConf
 
 from experiments.cli.errors import UserError
@@ -10,7 +10,7 @@ from experiments.study.storage import begin_or_resume
 
 
 def resume(study: optuna.Study, *overrides: str, digest: str = "some") -> None:
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         cfg = compose("search", overrides=["search=plain", *overrides])
         space = Space(OmegaConf.masked_copy(cfg, list(compose("train"))), cfg.space)
     begin_or_resume(study, cfg, space, digest)

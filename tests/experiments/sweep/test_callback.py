@@ -4,11 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT, quick
+from conftest import PROJECT, composing, quick
 from filelock import FileLock
-from hydra import initialize_config_dir
 
-from experiments.sweep.callback import count_jobs, show
+from experiments.sweep.callback import View, count_jobs, show
 
 
 @pytest.mark.parametrize(
@@ -22,7 +21,7 @@ from experiments.sweep.callback import count_jobs, show
     ],
 )
 def test_the_jobs_of_a_sweep_are_counted(overrides, jobs):
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         assert count_jobs(overrides) == jobs
 
 
@@ -46,6 +45,16 @@ def test_a_folder_where_a_sweep_works_takes_no_other(workplace, small, run_here)
     assert result.returncode == 1
     assert f"hydra.sweep.dir={folder}: another sweep works in this folder" in result.stderr
     assert not workplace.runs()
+
+
+def test_the_line_of_a_job_has_the_time_left_once_it_is_known(tmp_path, capsys):
+    view, job = View(tmp_path, 2), {"name": "step 13, seed 0", "state": "trained"}
+    view.ended.add(0)
+    view.print(job | {"val_acc": 0.9935})
+    assert capsys.readouterr().err == "[1/2] step 13, seed 0 trained 99.35 %\n"
+    view.bars.tasks[view.sweep].finished_time = 0.0
+    view.print(job | {"val_acc": 0.9935})
+    assert capsys.readouterr().err == "[1/2] step 13, seed 0 trained 99.35 %, 0 s left\n"
 
 
 TRAIN = """

@@ -8,8 +8,17 @@ from itertools import cycle, islice
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import EPOCH_METRICS, PROJECT, Workplace, configure, one_line, quick
-from hydra import compose, initialize_config_dir
+from conftest import (
+    EPOCH_METRICS,
+    PROJECT,
+    Workplace,
+    composing,
+    configure,
+    one_line,
+    own_conf,
+    quick,
+)
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pretended import PretendedGPU, pretended_gpu
@@ -45,7 +54,7 @@ OTHERS = [
 
 
 def files(group: str) -> list[str]:
-    folder = PROJECT / "conf" / group
+    folder = own_conf() / group
     return [str(f.relative_to(folder).with_suffix("")) for f in sorted(folder.rglob("*.yaml"))]
 
 
@@ -200,7 +209,7 @@ def test_sweeps_for_gpus_do_not_fall_back_to_the_cpu():
 
 def test_the_last_round_of_a_search_trains_where_its_launcher_says():
     given = ("launcher=local", "checkpoints.root=elsewhere", "force=true", "trials=3")
-    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+    with composing():
         whole = compose("search", overrides=[*given], return_hydra_config=True)
         HydraConfig.instance().set_config(whole)
         try:
