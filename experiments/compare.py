@@ -26,19 +26,19 @@ def main(cfg: DictConfig) -> None:
     rows, remarks = comparison.of_store(cfg, store)
     for remark in remarks:
         print(printable(remark), file=sys.stderr)
-    cells = table.HEADER, [*map(table.cells, rows)], table.RIGHT
     first = comparison.smallest(rows)
     notes = table.notes(rows, cfg.margin, cfg.smallest_difference)
     tables.say(first)
     print()
-    tables.show(*cells, lesser=table.LESSER)
+    tables.show(table.ON_SCREEN, map(table.on_screen, rows), table.RIGHT, table.LESSER)
     print()
     tables.say(notes)
     if cfg.csv:
         write(Path(cfg.csv), table.to_csv(rows))
     if cfg.markdown:
-        texts = tables.markdown(first), tables.to_markdown(*cells), tables.markdown(notes)
-        write(Path(cfg.markdown), "{}\n\n{}\n{}\n".format(*texts))
+        text = tables.to_markdown(table.HEADER, map(table.cells, rows), table.RIGHT)
+        around = tables.markdown(first), tables.markdown(notes)
+        write(Path(cfg.markdown), f"{around[0]}\n\n{text}\n{around[1]}\n")
     if cfg.html:
         from experiments.reports.page import attach, page  # draws, and reads the data
 

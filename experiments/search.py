@@ -18,7 +18,7 @@ from experiments.tracking.identity import refuse_part
 @program("search", sweep=True)
 def main(cfg: DictConfig) -> str:
     """One worker: takes part in the race until it is over."""
-    announce(name=f"worker {cfg.worker}")
+    announce(name=f"worker {cfg.worker}", state="running")
     if any(value is not None for value in cfg.fused.values()):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
     if cfg.force or cfg.until_verdict is not None:

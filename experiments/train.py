@@ -5,11 +5,15 @@ python -m experiments.train step=s13 model.widths=[8,8,12,12,10] budget.paramete
 python -m experiments.train -m step=s09,s13 'seed=range(5)' launcher=local  # a sweep
 """
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from experiments.cli.config import RESULT, name_of
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
+from experiments.cli.keys import key_of, kind
 from experiments.cli.program import program
+from experiments.cli.text import counted
 from experiments.reports import run as screen
 from experiments.tracking.identity import identified, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
@@ -17,11 +21,12 @@ from experiments.training.grid import expand, is_fused
 
 @program("train", sweep=True)
 def main(cfg: DictConfig) -> str:
+    refuse_no_choice(cfg)
     if cfg.until_verdict is not None:
         refuse_part(cfg)
     cfg = identified(cfg)
     cfgs, fused = expand(cfg), is_fused(cfg)
-    announce(name=f"{cfg.name}, {len(cfgs)} runs at once" if fused else run_name(cfg))
+    announce(name=run_name(cfg, len(cfgs)), state="running")
 
     if cfg.until_verdict is not None:
         from experiments.reports import until
@@ -61,6 +66,17 @@ def main(cfg: DictConfig) -> str:
         print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
         print(f"checkpoints and log: {member.folder}")
     return outcome
+
+
+def refuse_no_choice(cfg: DictConfig) -> None:
+    """Raise UserError where the command says nothing of what to train, but for its seeds."""
+    given = {key_of(item) for item in HydraConfig.get().overrides.task} - {"seed", "fused.seed"}
+    if not (cfg.step or cfg.experiment or RESULT in map(kind, given)):
+        raise UserError(
+            f"without a step, this would train {name_of(cfg.model)} on {name_of(cfg.data.train)} "
+            f"for {counted(cfg.trainer.max_epochs, 'epoch')}; choose step=s13, experiment=NAME, or "
+            "keys of your own, such as model.widths=[8,8,12,12,10]"
+        )
 
 
 if __name__ == "__main__":

@@ -277,11 +277,13 @@ def wait_for_epoch(workplace: Workplace, epoch: int) -> None:
     raise TimeoutError(f"no epoch {epoch} in {workplace.folder}")
 
 
-def one_line(result: subprocess.CompletedProcess) -> str:
-    """The only line that a failed program wrote: no traceback, nothing else."""
+def one_line(result: subprocess.CompletedProcess, begun: str | None = None) -> str:
+    """The only line that a failed program wrote: no traceback, nothing else; but for `begun`,
+    what it said before it began to train."""
     assert result.returncode != 0
     assert result.stdout == ""
     lines = result.stderr.strip().splitlines()
+    assert begun is None or begun in lines.pop(0)
     assert len(lines) == 1, result.stderr
     return lines[0]
 

@@ -35,6 +35,11 @@ def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
         raise UserError(f"{key}: {one_line(error.__cause__ or error)}") from error
 
 
+def name_of(part: DictConfig) -> str:
+    """The name of the class that a part of a configuration describes, such as "MNIST"."""
+    return part._target_.rpartition(".")[2]
+
+
 def flatten(cfg: DictConfig) -> dict[str, Any]:
     """Every leaf of a configuration, resolved, by its dotted key; lists are leaves."""
     return dict(leaves(OmegaConf.to_container(cfg, resolve=True)))

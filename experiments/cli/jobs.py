@@ -47,7 +47,7 @@ def run_isolated(task: Callable[[DictConfig], str], cfg: DictConfig) -> None:
     """Run one job of a sweep; if it fails, its folder gets the traceback and the others go on.
     `task` returns the state that the job ends in, such as "trained"."""
     job = HydraConfig.get().job
-    announce(number=job.num, name=job.override_dirname, state="running", started=time.time())
+    announce(number=job.num, name=job.override_dirname, state="starting", started=time.time())
     try:
         announce(state=task(cfg))
     except Exception as error:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WIDTH = 260  # characters, where the output is not a terminal and COLUMNS does not say
 GAP = 2  # characters between columns
-WORD, TEXT = 30, 10  # characters; longer words are broken, longer texts folded, where they must be
+WORD, TEXT = 30, 12  # characters; longer words are broken, longer texts folded, where they must be
 VERDICTS = {  # how they begin, by their colour
     "green": ("better", "holds", "reaches", "finished"),
     "red": ("worse", "fails", "missed", "misses", "failed"),
@@ -72,10 +72,9 @@ def to_markdown(
     header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()
 ) -> str:
     """The table as GitHub shows it, without the columns that are empty in every row."""
-    rows = list(rows)
-    used = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    header, *rows = _without_empty(header, rows)
     lines = [header, ["---:" if column in right else "---" for column in header], *rows]
-    lines = [[markdown(line[i]) for i in used] for line in lines]
+    lines = [map(markdown, line) for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -113,6 +112,13 @@ def _drawn(what: RenderableType, **options: None) -> str:
     return text.get()
 
 
+def _without_empty(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Header and rows, without the columns that have no text in any row."""
+    lines = [header, *rows]
+    used = [i for i in range(len(header)) if len(lines) == 1 or any(row[i] for row in lines[1:])]
+    return [tuple(line[i] for i in used) for line in lines]
+
+
 def _table(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
@@ -121,11 +127,12 @@ def _table(
 ) -> Table:
     """The table in the width of the console: columns go, and texts are folded, where they must."""
     room = _console().width + GAP  # each column has a gap, and the last one's may be outside
+    header, *rows = _without_empty(header, rows)
     columns = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]
     least = [_least(column, name in right) for name, column in zip(header, columns, strict=True)]
     shown, left_out = [*range(len(header))], []
     for name in lesser:
-        if sum(least[place] + GAP for place in shown) > room:
+        if name in header and sum(least[place] + GAP for place in shown) > room:
             shown.remove(header.index(name))
             left_out.append(name)
     widths = {place: max(map(cell_len, columns[place])) for place in shown}
@@ -134,13 +141,18 @@ def _table(
         if header[place] in right:
             widths[place] = least[place]
             columns[place] = [text.replace(" (", "\n(") for text in columns[place]]
-    while sum(widths.values()) > room:
-        widest = max(shown, key=lambda place: (widths[place] - least[place], widths[place]))
-        widths[widest] -= 1
+    # whole words, then words in parts, and figures only where nothing else is left
+    parts = [size if name in right else TEXT for name, size in zip(header, least, strict=True)]
+    for floor in (least, parts, [1] * len(header)):
+        excess = {place: max(size - floor[place], 0) for place, size in widths.items()}
+        while sum(widths.values()) > room and any(excess.values()):
+            widest = max(shown, key=lambda place: (excess[place], widths[place]))
+            widths[widest], excess[widest] = widths[widest] - 1, excess[widest] - 1
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, caption_justify="left")
     table.caption = Text(f"no room here for: {'; '.join(left_out)}") if left_out else None
     for place, size in widths.items():
         side = "right" if header[place] in right else "left"
+        columns[place] = [_parted(text, size) for text in columns[place]]
         table.add_column(Text(columns[place][0]), justify=side, width=size, overflow="fold")
     for row in zip(*(columns[place][1:] for place in shown), strict=True):
         table.add_row(*map(_cell, row))
@@ -153,6 +165,12 @@ def _least(column: Sequence[str], right: bool) -> int:
     words = [word for cell in cells for word in re.split(r" (?=\()" if right else " ", cell)]
     least = 0 if right else min(max(map(cell_len, column)), TEXT)
     return max(least, *(min(cell_len(word), WORD) for word in (*words, *name.split(" "))))
+
+
+def _parted(text: str, size: int) -> str:
+    """A text whose words are no longer than `size`, parted after , = or _ where it can be."""
+    part = re.compile(rf"\S{{1,{size}}}(?!\S)|\S{{1,{size}}}(?<=[,=_])|\S{{1,{size}}}")
+    return re.sub(r"\S+", lambda word: "\n".join(part.findall(word[0])), text)
 
 
 def _cell(text: str) -> Text:

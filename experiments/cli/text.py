@@ -53,6 +53,11 @@ def points(found: Difference) -> str:
     return mean if math.isinf(found.low) else f"{mean} ({low} to {high})"
 
 
+def counted(number: int, noun: str) -> str:
+    """How many there are of what: "1 job", "14 epochs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in words: "2 min 5 s"."""
     minutes, seconds = divmod(round(seconds), 60)

@@ -16,7 +16,8 @@ HEADER = (
     *("published", "multiply-adds", "what changed"),
 )
 RIGHT = (*HEADER[1:5], *HEADER[9:13])
-LESSER = tuple(reversed(HEADER[6:]))  # where there is no room, the first of them go first
+ON_SCREEN = tuple(name for name in HEADER if name != "against")  # the verdict says it there
+LESSER = tuple(reversed(ON_SCREEN[6:]))  # where there is no room, the first of them go first
 COLUMNS = (  # of the CSV
     *("name", "step", "changed", "parameters", "mult_adds", "published_best", "published_last"),
     *("n", "mean", "low", "high", "against", "difference", "difference_low", "difference_high"),
@@ -62,6 +63,15 @@ def cells(row: Row) -> tuple[str, ...]:
         limits(row.images) if row.images else "",
         *(percent(arm.published_last), mult_adds, row.changed),
     )
+
+
+def on_screen(row: Row) -> tuple[str, ...]:
+    """The texts of a row, in the order of ON_SCREEN: "better than step 12", "none before it"."""
+    texts = dict(zip(HEADER, cells(row), strict=True))
+    against = texts.pop("against")
+    word = {"": "", CANNOT_TELL: "from "}.get(texts["verdict"], "than ")
+    texts["verdict"] = f"{texts['verdict']} {word}{against}".strip()
+    return tuple(texts.values())
 
 
 def notes(rows: Sequence[Row], margin: float, smallest: float) -> str:

@@ -21,13 +21,14 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Column
 
 from experiments.cli import tables
 from experiments.cli.compose import swept
 from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import STATE, read_jobs, refuse_chdir
 from experiments.cli.program import at_end
-from experiments.cli.text import duration, percent, printable
+from experiments.cli.text import counted, duration, percent, printable
 
 PATIENCE = 5  # seconds that an interrupted job has to end
 SECONDS = 0.5  # between two looks at the jobs
@@ -70,7 +71,7 @@ class Sweep(Callback):
         self.view.join()
         jobs = read_jobs(self.folder)
         for job in jobs:
-            if job["state"] == "running":
+            if job["state"] not in ENDED:
                 job["state"] = mark_as_killed(job, self.tracking)
         failed = self.view.jobs - sum(job["state"] in FINISHED for job in jobs)
         with suppress(OSError):  # the terminal may be gone
@@ -91,21 +92,24 @@ class View(threading.Thread):
     def __init__(self, folder: Path, jobs: int) -> None:
         super().__init__(daemon=True)
         self.folder, self.jobs, self.stopped = folder, jobs, threading.Event()
+        whole = Column(no_wrap=True)
         self.bars = Progress(
-            tables.Plain("{task.description}"),
-            BarColumn(10),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            tables.Plain("{task.description}", table_column=Column()),  # shortened: no room
+            BarColumn(10, table_column=whole),
+            MofNCompleteColumn(table_column=whole),
+            TimeRemainingColumn(table_column=whole),
             tables.Plain("{task.fields[note]}"),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
             speed_estimate_period=3600,  # seconds: most jobs take minutes
         )
-        self.sweep = self.bars.add_task("sweep", total=jobs, note="")
+        self.sweep = self.bars.add_task("sweep", total=jobs, note="starting")
         self.tasks = defaultdict(lambda: self.bars.add_task("", total=None, note=""))
         self.ended: set[int] = set()  # numbers of jobs
 
     def run(self) -> None:
+        if self.bars.disable:
+            print("starting", counted(self.jobs, "job"), file=sys.stderr)
         with self.bars:
             while not self.stopped.wait(SECONDS):
                 self.update()
@@ -120,12 +124,12 @@ class View(threading.Thread):
             for job in new
         )
         total = self.jobs - len(jobs) + len(new)
-        self.bars.update(self.sweep, completed=done, total=total, note=tally(jobs))
+        self.bars.update(self.sweep, completed=done, total=total, note=tally(jobs) or "starting")
         for job in jobs:
             ended = job["state"] in ENDED
             self.bars.update(
                 self.tasks[job["number"]],
-                description=job["name"],
+                description="starting" if job["state"] == "starting" else job["name"],
                 completed=job.get("epoch", 0),
                 total=job.get("epochs"),
                 note=f"val {percent(job['val_acc'])}" if "val_acc" in job else "",

@@ -36,9 +36,9 @@ def identity(cfg: DictConfig, digest: str, seed: bool = True) -> dict[str, str]:
     return {CONFIG_HASH: config_hash(cfg, seed), DIGEST: digest}
 
 
-def run_name(cfg: DictConfig) -> str:
-    """What people call one run of it: "step 13, seed 2"."""
-    return f"{cfg.name}, seed {cfg.seed}"
+def run_name(cfg: DictConfig, together: int = 1) -> str:
+    """What people call one run of it, or several in one program: "step 13, seed 2"."""
+    return f"{cfg.name}, seed {cfg.seed}" if together == 1 else f"{cfg.name}, {together} runs"
 
 
 def identified(cfg: DictConfig) -> DictConfig:

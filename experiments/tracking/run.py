@@ -22,7 +22,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
-from experiments.cli.config import JUDGEMENT, LABEL, RESULT
+from experiments.cli.config import JUDGEMENT, LABEL, RESULT, name_of
 from experiments.cli.errors import scrubbed
 from experiments.cli.keys import select
 from experiments.tracking.store import Store, reason
@@ -150,9 +150,9 @@ def used_as(split: str, images: Dataset) -> DatasetInput:
 def dataset(cfg: DictConfig, split: str, digest: str) -> Dataset:
     """The images of a split, "train", "val" or "test", as MLflow describes data."""
     held = split == "val" and cfg.data.holdout is not None
-    target = cfg.data["train" if held or split == "train" else "val"]._target_
-    name = f"{target.rpartition('.')[2]} {split}"
-    return Dataset(name, digest, source_type="code", source=json.dumps({"uri": target}))
+    part = cfg.data["train" if held or split == "train" else "val"]
+    source = json.dumps({"uri": part._target_})
+    return Dataset(f"{name_of(part)} {split}", digest, source_type="code", source=source)
 
 
 def parameters(cfg: DictConfig) -> dict[str, str]:

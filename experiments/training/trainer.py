@@ -101,10 +101,8 @@ def device_of(cfg: DictConfig) -> torch.device:
 
 def make_trainer(cfg: DictConfig, history: History, *callbacks: pl.Callback) -> pl.Trainer:
     """A Lightning trainer with these callbacks, and those of `trainer.callbacks`."""
-    together = len(history.runs)
-    name = run_name(cfg) if together == 1 else f"{cfg.name}, {together} runs"
     bar = cfg.trainer.get("enable_progress_bar", True) and sys.stderr.isatty() and not is_job()
-    shown = [ProgressLine(name)] if bar else []
+    shown = [ProgressLine(run_name(cfg, len(history.runs)))] if bar else []
     return _trainer(
         cfg,
         callbacks=[*shown, *callbacks, *objects(cfg, "trainer.callbacks"), history],

@@ -51,10 +51,12 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     assert rows[0] == (
         "step 10 5,854 99.31 % (99.28 to 99.33) 4 none before it 99.17 to 99.42 99.38 % 1,283,976"
     )
-    assert "4 -0.30 (-0.35 to -0.24) worse step 10 worse" in rows[1]
+    assert "4 -0.30 (-0.35 to -0.24) worse than step 10 worse" in rows[1]
     assert rows[1].endswith("model.widths=[10,11,12,12,12]")
-    assert "better step 12 better holds 2" in rows[2]
-    assert "3 +0.10 (+0.08 to +0.12) better step 13 better" in rows[3], "against what it varies"
+    assert "better than step 12 better holds 2" in rows[2]
+    assert "3 +0.10 (+0.08 to +0.12) better than step 13 better" in rows[3], (
+        "against what it varies"
+    )
     assert rows[3].endswith("optimizer.lr=0.03"), "not the text of another step"
     assert result.stderr.splitlines() == ["step 13, seed 5 failed, and is not counted"]
 
@@ -175,3 +177,14 @@ def test_a_file_that_is_not_a_baseline_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UserError, match=r"experiments.compare csv=FILE"):
         read_scores(path)
+
+
+def test_a_long_name_is_folded_and_no_column_loses_a_figure(workplace, run_here, screen):
+    make(workplace.folder, "s12", S12)
+    make(workplace.folder, "s13", S10)
+    keys = ("data.batch_size=128", "model.widths=[8,8,12,12,10]", "optimizer.lr=0.03")
+    for step, accuracies in (("s12", S12), ("s13", S10)):
+        make(workplace.folder, step, accuracies, *keys)
+    status, output, _ = run_here("compare", f"tracking.uri={workplace.uri}")
+    assert status == 0
+    screen("compare-long", output)

@@ -89,8 +89,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
     else:
         assert run.info.status == "KILLED"
         assert process.returncode == 128 + kill
-        assert errors.startswith("interrupted; the same command goes on from ")
-        assert len(errors.splitlines()) == 1
+        begun, interrupted = errors.splitlines()
+        assert begun.endswith(f", seed 0: 5,854 parameters, {EPOCHS} epochs on IDXFolder")
+        assert interrupted.startswith("interrupted; the same command goes on from ")
     assert list(workplace.folder.glob("checkpoints/*/last.ckpt"))
     assert 2 <= len(workplace.history(run.info.run_id, "val/acc")) < EPOCHS
 
@@ -104,7 +105,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
 
 def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, small):
     result = workplace.run("train", *quick(small, "optimizer.lr=1e30"))
-    line = one_line(result)
+    line = one_line(result, begun="seed 0: 5,854 parameters, 14 epochs on IDXFolder")
     assert "the training loss became nan in epoch 1: lower optimizer.lr, now 1e+30" in line
     [run] = workplace.seeds()
     assert run.info.status == "FAILED"
@@ -125,7 +126,7 @@ def test_a_full_disk_is_told_in_one_line(workplace, small):
         text=True,
         check=False,
     )
-    assert "File too large" in one_line(result)
+    assert "File too large" in one_line(result, begun=" parameters, 1 epoch on IDXFolder")
     [run] = workplace.seeds()
     assert run.info.status == "FAILED"
     assert not list(workplace.folder.glob("checkpoints/*/*.ckpt"))  # nothing half-written

@@ -33,6 +33,11 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (
+            [],
+            "without a step, this would train LadderNet on MNIST for 14 epochs; choose step=s13",
+        ),
+        (["seed=3", "fused.seed=2", "force=true"], "without a step, this would train LadderNet"),
         (["step=s99"], "step=s99 does not exist; choose one of s01, s02"),
         (
             ["data=mnits"],
@@ -74,7 +79,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["step=s13", "scheduler.step_size=0"], "scheduler.step_size must be at least 1, not 0"),
         (["compile=maybe"], "compile must be 'auto' or true or false, not maybe"),
         (["fused.seed=0"], "fused.seed must be at least 1 or a list, not 0"),
-        (["fused.seed=[1,1]"], "fused.seed must be a list of different values"),
+        (["step=13", "fused.seed=[1,1]"], "fused.seed must be a list of different values"),
         (["fused.lr=0.01"], "fused.lr must be a list, not 0.01"),
         (["fused.lr=[0.1,-1]"], "optimizer: Invalid learning rate: -1"),
         (["fused.dropout=[0,0.1]"], "fused.dropout: a network without dropout is another one"),
@@ -95,6 +100,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["tf32=false"], "tf32 must be True, not false"),
         (
             [
+                "step=s13",
                 "fused.seed=2",
                 "+trainer.callbacks={_target_: pytorch_lightning.callbacks.EarlyStopping,"
                 " monitor: train/acc}",

@@ -73,6 +73,31 @@ def test_a_table_fits_and_loses_no_text_but_the_columns_that_it_names(columns, m
         assert all(part in output for part in name.split())
 
 
+def test_a_long_name_is_folded_and_no_other_column_below_its_words(monkeypatch, capsys):
+    """80 columns, where each column lost a character in turn, and `n` its only one."""
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "step 13, data.batch_size=128, model.widths=[8,8,12,12,10], optimizer.lr=0.03"
+    header = ("network", "parameters", "accuracy, 95 % interval", "n", "difference", "verdict")
+    figures = ("5,854", "99.31 % (99.28 to 99.33)", "4", "+0.30 (+0.24 to +0.35)", "cannot tell")
+    tables.show(header, [(name, *figures)], right=header[1:5])
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    words = " ".join(header + figures).replace(" (", "  (")
+    assert all(part in output for part in words.split()), "whole"
+    column = "".join(line[:19].strip() for line in output.splitlines()[2:])
+    assert column == name.replace(" ", "")
+    assert "model.widths=\n" in "\n".join(line[:19].strip() for line in output.splitlines()) + "\n"
+
+
+def test_a_column_without_text_is_left_out_and_not_missed(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
+    rows = [("step 12", "", "worse"), ("step 13", "", "")]
+    tables.show(("network", "of all, by Holm", "verdict"), rows, lesser=("of all, by Holm",))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["network", "verdict"], ["step", "12", "worse"], ["step", "13"]]
+    assert tables.to_text(("network", "n"), []).split() == ["network", "n"]
+
+
 def test_verdicts_have_colours_in_a_terminal():
     cells = ("better", "misses 99.40 % by 0.05", "cannot tell", "step 13")
     assert [str(tables._cell(cell).style) for cell in cells] == ["green", "red", "yellow", ""]

@@ -1,5 +1,6 @@
 """What the parent of a sweep does before its first job."""
 
+import json
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from conftest import PROJECT, composing, quick
 from filelock import FileLock
 
+from experiments.cli.jobs import STATE
 from experiments.sweep.callback import View, count_jobs, show
 
 
@@ -35,6 +37,37 @@ def test_the_screen_is_as_kept(screen, capsys):
     jobs.append({"name": "step 2, seed 0", "state": "interrupted", "started": 0.0, "ended": 61.0})
     show(jobs, total=7)
     screen("sweep", capsys.readouterr().out)
+
+
+def working(folder, *jobs: dict) -> View:
+    """The view of a sweep of three jobs, of which some have begun."""
+    for number, job in enumerate(jobs):
+        (folder / str(number)).mkdir()
+        (folder / str(number) / STATE).write_text(json.dumps({"number": number} | job))
+    return View(folder, jobs=3)
+
+
+def test_the_bars_of_a_sweep_shorten_names_and_keep_figures_at_80_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "step 13, data.batch_size=128, model.widths=[8,8,12,12,10], optimizer.lr=0.03, seed 0"
+    running = {"name": long, "state": "running", "epoch": 3, "epochs": 14, "val_acc": 0.9935}
+    starting = {"name": "step=s13,optimizer.lr=0.03,seed=1", "state": "starting"}
+    view = working(tmp_path, running, starting)
+    view.update()
+    with view.bars.console.capture() as found:
+        view.bars.console.print(view.bars.get_renderable())
+    sweep, first, second = found.get().splitlines()
+    assert sweep.startswith("sweep ") and "1 running, 1 starting" in sweep
+    assert first.startswith("step 13, data") and "…" in first
+    assert "3/14" in first and "val 99.35 %" in first
+    assert second.startswith("starting ") and "seed=1" not in second
+
+
+def test_a_sweep_without_a_terminal_says_first_how_many_jobs_it_starts(tmp_path, capsys):
+    view = working(tmp_path)
+    view.stopped.set()
+    view.run()
+    assert capsys.readouterr().err == "starting 3 jobs\n"
 
 
 def test_a_folder_where_a_sweep_works_takes_no_other(workplace, small, run_here):

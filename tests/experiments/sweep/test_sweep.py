@@ -78,7 +78,8 @@ def test_a_job_that_fails_fails_alone(swept):
 
 
 def test_a_sweep_without_a_terminal_prints_a_line_a_job(swept):
-    lines = swept[1].stderr.splitlines()
+    first, *lines = swept[1].stderr.splitlines()
+    assert first == "starting 4 jobs"
     assert [line.split()[0] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
 
 
