@@ -91,6 +91,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
         assert process.returncode == 128 + kill
         assert errors.startswith("interrupted; the same command goes on from ")
         assert len(errors.splitlines()) == 1
+    parent = run.data.tags["mlflow.parentRunId"]
+    assert workplace.client.get_run(parent).info.status == run.info.status
     assert list(workplace.folder.glob("checkpoints/*/last.ckpt"))
     assert 2 <= len(workplace.history(run.info.run_id, "val/acc")) < EPOCHS
 
@@ -100,6 +102,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
     [resumed] = workplace.seeds()
     assert (resumed.info.run_id, resumed.info.status) == (run.info.run_id, "FINISHED")
     assert curve(workplace, resumed) == straight
+    assert workplace.client.get_run(parent).info.status == "FINISHED"
 
 
 def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, small):
@@ -107,7 +110,7 @@ def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, sma
     line = one_line(result)
     assert "the training loss became nan in epoch 1: lower optimizer.lr, now 1e+30" in line
     [run] = workplace.seeds()
-    assert run.info.status == "FAILED"
+    assert {each.info.status for each in workplace.runs()} == {"FAILED"}  # its parent too
     assert "the training loss became nan" in run.data.tags["error"]
     log = Path(workplace.client.download_artifacts(run.info.run_id, "train.log"))
     assert "Diverged: the training loss became nan" in log.read_text()
