@@ -2,7 +2,7 @@
 
 import csv
 import io
-import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -177,7 +177,8 @@ def test_the_filter_that_is_suggested_can_be_pasted(store, run_here, typed):
     status, _, errors = run_here("compare", f"tracking.uri={store.uri}", f"filter={typed}")
     assert status == 1
     assert errors.startswith(f"error: the filter {typed} is invalid; write filter=")
-    [pasted] = shlex.split(errors.strip().partition("; write ")[2])
+    bash = ["bash", "-c", f"printf %s {errors.strip().partition('; write ')[2]}"]
+    pasted = subprocess.run(bash, capture_output=True, text=True, check=True).stdout
     status, _, errors = run_here("compare", f"tracking.uri={store.uri}", pasted)
     assert "invalid" not in errors
     assert (status == 0) == ("seeds" not in typed)  # of parents, which are not compared
