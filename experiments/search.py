@@ -8,10 +8,10 @@ python -m experiments.search -m 'worker=range(4)' launcher=local         # four 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.program import program
+from experiments.study import plan
 from experiments.tracking.identity import refuse_part
 
 
@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> str:
     if cfg.force or cfg.until_verdict is not None:
         raise UserError("force and until_verdict are for experiments.train; leave them out")
     refuse_part(cfg)
-    name = cfg.study or HydraConfig.get().runtime.choices.search
+    name = plan.name_of(cfg, HydraConfig.get())
 
     from experiments.study import storage, worker  # not before: torch and MLflow take seconds
     from experiments.training.resume import explained
@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> str:
     with explained(cfg.checkpoints.root), storage.explained(str(cfg.storage)):
         one = worker.Worker(cfg, name)
         if not is_job():
-            tables.say(one.plan())
+            plan.tell(cfg, name)
         one.work()
         one.finish()
     return "searched"

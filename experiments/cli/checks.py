@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapt
 from experiments.cli.compose import OBJECTS
 from experiments.cli.config import leaves
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.keys import CALLBACKS, unknown
+from experiments.cli.keys import CALLBACKS, kinds, unknown
 from experiments.cli.schema import SCHEMAS, Object, Positive
 
 HYDRA = {"_target_": str, "_partial_": bool, "_args_": list, "_convert_": str, "_recursive_": bool}
@@ -178,10 +178,11 @@ def explain(error: ValidationError, values: Any, prefix: str = "") -> list[str]:
             wrong[key][words.format(**problem.get("ctx", {}))] = given[key] = problem["input"]
     for key, words in wrong.items():
         if not any(other.startswith(f"{key}.") for other in wrong):
-            value = given[key]
+            value, inside = given[key], [one for one in kinds() if one.startswith(f"{key}.")]
             shown = value if isinstance(value, str) else json.dumps(value)
             shown += TYPES.get(type(value), "")
-            sentences.append(f"{key} must be {' or '.join(words)}, not {shown}")
+            such = f" such as {inside[0]}" if inside else ""
+            sentences.append(f"{key} must be {' or '.join(words)}{such}, not {shown}")
     return sentences
 
 

@@ -45,6 +45,14 @@ REFUSED = {  # of Lightning
     "test": "with data.holdout=N a run ends with the test images; see experiments.evaluate",
     "tags": "give it a name, and set tags in MLflow",
     "seed_everything": "use seed",
+    "threads": "the environment has their number; OMP_NUM_THREADS=4 sets it",
+}
+MEANT = {  # other words for keys
+    "trainer.accelerator": ("device", "gpu", "cuda"),
+    "data": ("dataset",),
+    "data.batch_size": ("bs", "batch", "batchsize"),
+    "target.val_acc": ("acc", "accuracy"),
+    "+trainer.callbacks": ("callbacks", "early_stopping", "patience"),
 }
 
 # of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way
@@ -95,11 +103,16 @@ def unknown(key: str, known: Iterable[str]) -> str:
 def nearest(key: str, known: list[str]) -> list[str]:
     """The keys that one is probably meant to be, at most three: `optimizer.lr` for `lr`.
 
-    1. a key with almost the same spelling;
-    2. else keys whose last part has all its words, or their first letters; of these, those that
+    1. the key that it is another word for;
+    2. else a key with almost the same spelling;
+    3. else keys whose last part has all its words, or their first letters; of these, those that
        change the result;
-    3. else a key with a similar spelling.
+    4. else a key with a similar spelling.
     """
+    groups = {each.partition(".")[0] for each in known}
+    for meant in (meant for meant, words in MEANT.items() if key in words):
+        if meant.lstrip("+").partition(".")[0] in groups:
+            return [meant]
     alike, last = partial(get_close_matches, n=1), {each: each.split(".")[-1] for each in known}
     name = key.rsplit(".", maxsplit=1)[-1]
     words, initials = {*name.split("_")}, re.sub("([^_])[^_]*_?", r"\1", name)

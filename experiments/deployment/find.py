@@ -53,17 +53,24 @@ def best(store: Store, where: str | None = None) -> Run:
     no network reaches its target, or the filter is invalid.
     """
     with answered(store):
-        runs = store.search(f"{HAS_TARGET} and {FINISHED} and {where or ALL_CLASSES}")
-    reached = []
+        runs = store.search(f"{HAS_TARGET} and {FINISHED}", where=where or ALL_CLASSES)
+    reached, missed = [], []
     for run in (run for run in runs if not {PARTIAL, STUDY} & run.data.tags.keys()):
         single, metrics = PARENT in run.data.tags, run.data.metrics
         accuracy = metrics.get(judged(metrics, "" if single else "_mean"), 0)
-        if reaches(accuracy, float(run.data.params["target.val_acc"])):
+        target = float(run.data.params["target.val_acc"])
+        if reaches(accuracy, target):
             reached.append((single, metrics["parameters"], -accuracy, run.info.run_id, run))
+        else:
+            text = f"{run.info.run_name}: {percent(accuracy)} of {percent(target)}"
+            missed.append((accuracy - target, f"{text}; take it with run={run.info.run_id}"))
+    if not (reached or missed):
+        which = f"where={where} finds no" if where else f"{store.uri} has no"
+        raise UserError(f"run=best: {which} finished run with a target; name a run with run=")
     if not reached:
         raise UserError(
-            f"run=best: none of the finished runs in {store.uri} reaches its target; "
-            "train with a target, or name a run with run="
+            f"run=best: none of the {len(missed)} finished runs that it looks at in {store.uri} "
+            f"reaches its target; the nearest is {max(missed)[1]}"
         )
     digests = {each[-1].data.tags[DIGEST] for each in reached if DIGEST in each[-1].data.tags}
     if len(digests) > 1:

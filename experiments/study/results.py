@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
@@ -36,9 +37,11 @@ def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
     return run.id
 
 
-def log_study(study: Study, store: Store, parent: str, race: Race, steps: dict[int, str]) -> str:
+def log_study(
+    study: Study, store: Store, parent: str, race: Race, steps: dict[int, str], folder: Path
+) -> str:
     """Attach metrics, a page and the table of networks to the study's MLflow run; the report
-    for the screen. `steps`: the names of the finalists' steps."""
+    for the screen. `steps`: the names of the finalists' steps, whose files are in `folder`."""
     table = tables.without_formulas(to_frame(race)).to_csv(index=False)
     for name, text in {"report.html": page(study, race, steps), "trials.csv": table}.items():
         store.patiently(store.client.log_text, parent, text, name)
@@ -51,7 +54,7 @@ def log_study(study: Study, store: Store, parent: str, race: Race, steps: dict[i
     for name, value in metrics.items():
         store.patiently(store.client.log_metric, parent, name, value)
     store.patiently(store.client.set_terminated, parent)
-    return report(race, steps)
+    return report(race, steps, folder)
 
 
 def to_frame(race: Race) -> DataFrame:
@@ -178,7 +181,7 @@ def again(step: str) -> str:
     )
 
 
-def report(race: Race, steps: dict[int, str]) -> str:
+def report(race: Race, steps: dict[int, str], folder: Path) -> str:
     """The end of a search on the screen: counts, finalists, the answer, and what to do with it."""
     text, winner = tables.folded(counted(race)), race.answer().winner
     if rows := finalists(race, steps):
@@ -189,4 +192,5 @@ def report(race: Race, steps: dict[int, str]) -> str:
     if winner is not None:
         text += "new seeds, which the search did not use, give an unbiased mean:\n"
         text += again(steps[winner])
+        text += f"its file: {folder / Path(steps[winner]).name}.yaml\n"
     return text

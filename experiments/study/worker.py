@@ -20,8 +20,9 @@ from experiments.cli.text import duration, percent
 from experiments.data.digest import known_digest
 from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
+from experiments.study.plan import before_finals
 from experiments.study.proposals import Likeliest, try_sampler
-from experiments.study.race import FINAL, FIRST, FULL, SHORT, Network, Race, Rules, Run
+from experiments.study.race import FINAL, FIRST, SHORT, Network, Race, Rules, Run
 from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
 from experiments.study.steps import refuse_folder, refuse_foreign, train_step, write_step
@@ -55,7 +56,6 @@ class Worker:
         limits = cfg.trials, cfg.full, final.networks, final.seeds
         self.rules = Rules(cfg.smallest_above, *limits, final.margin)
         self.epochs = cfg.trainer.max_epochs, final.max_epochs, final.max_epochs  # of each stage
-        self.before_finals = cfg.trials * self.epochs[SHORT] + cfg.full * self.epochs[FULL]
         try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
         digest = known_digest(base) or load(base)[1]
@@ -173,7 +173,7 @@ class Worker:
         if is_job():
             return
         known = (one.stage for one in (*self.race.results, run) if one.stage != FINAL)
-        left = self.before_finals - sum(self.epochs[stage] for stage in known)
+        left = before_finals(cfg) - sum(self.epochs[stage] for stage in known)
         until = f"; about {duration(left * seconds / self.epochs[run.stage])} to the finals"
         print(
             f"[{done}] trial {self.trial(run.network).number}, {NAMES[run.stage]}, "
@@ -217,24 +217,12 @@ class Worker:
         refuse_foreign(path, self.id)
         return write_step(cfg, found, path)
 
-    def plan(self) -> str:
-        """What will be done at most, in a line."""
-        cfg, final, aim = self.cfg, self.cfg.final, "the most accurate network"
-        if cfg.smallest_above is not None:
-            aim = f"the smallest network that reaches {percent(cfg.smallest_above)}"
-        return (
-            f"{self.name}: {aim}. {cfg.trials} networks with {cfg.trainer.max_epochs} epochs each, "
-            f"{cfg.full} full runs of {final.max_epochs} epochs, then one seed after the other of "
-            f"{final.networks} finalists until their verdicts are certain: {self.before_finals:,} "
-            f"epochs and at most {final.networks * final.seeds * final.max_epochs:,} more"
-        )
-
     def finish(self) -> None:
         """Log and print the results."""
         with self.claims.take(wait=True):
             self.look()
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
-            text = log_study(self.study, self.store, self.parent, self.race, steps)
+            text = log_study(self.study, self.store, self.parent, self.race, steps, self.steps)
         text += f"to look at it: make ui, then {self.store.url(self.parent)}"
         announce(name=f"worker {self.cfg.worker}", report=text)
         if not is_job():

@@ -200,10 +200,10 @@ def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> str:
 
     try:
         with FileLock(Path(job["checkpoints"], "lock"), timeout=PATIENCE):
-            client = Store(tracking).client
+            store = Store(tracking)
             for run in job["runs"]:
-                if client.get_run(run).info.status == "RUNNING":
-                    client.set_terminated(run, "KILLED")
+                if store.client.get_run(run).info.status == "RUNNING":
+                    store.close(run, "KILLED")
     except Timeout:
         return "still running"
     except (UserError, MlflowException, OSError) as error:

@@ -15,9 +15,8 @@ from experiments.cli.text import counted, measured, percent
 from experiments.stats.intervals import interval, judge
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, PARTIAL, identity, part_of_data
 from experiments.tracking.run import TrackedRun
-from experiments.tracking.store import Store
+from experiments.tracking.store import PARENT, Store
 
-PARENT = "mlflow.parentRunId"
 VALIDATED, TESTED = "val/acc", "test/acc"
 COSTS = ("parameters", "mult_adds", "bytes", "receptive_field")
 
@@ -30,17 +29,19 @@ def judged(metrics: Collection[str], end: str = "") -> str:
 
 def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, float]) -> str:
     """The id of the parent run of a configuration's seeds: restored if it was deleted; created,
-    with the metrics `figures`, if there is none."""
+    with the metrics `figures`, if there is none. It is RUNNING until a seed has finished, or until
+    the last one was killed or failed."""
     group = identity(cfg, digest, seed=False)
     with FileLock(Path(cfg.checkpoints.root, f"{'-'.join(group.values())}.lock")):
         if not (found := store.revived(group)):
             tags = group | {"step": cfg.step, "experiment": cfg.experiment}
             tags[PARTIAL] = part_of_data(cfg)
-            with TrackedRun(store, cfg.name, tags, resume=None) as run:
-                seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
-                run.describe(seedless, figures)
+            seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
+            TrackedRun(store, cfg.name, tags, resume=None).describe(seedless, figures)
             # machines that share a store but no folder may have created one each
             found = store.matching(group)
+    if found[0].info.status != "FINISHED":
+        store.client.update_run(found[0].info.run_id, status="RUNNING")
     return found[0].info.run_id
 
 
@@ -78,7 +79,7 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
             verdict = f"{judge(found, target)} {percent(target)}: {verdict}"
             tags.append(RunTag("verdict", verdict))
         store.client.log_batch(living, metrics=metrics, tags=tags)
-        store.client.set_terminated(living)  # its creation may have been interrupted
+        store.client.set_terminated(living)
         for seed in runs:
             for model in seed.outputs.model_outputs:
                 with suppress(MlflowException):  # somebody has deleted it

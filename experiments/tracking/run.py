@@ -139,7 +139,7 @@ class TrackedRun:
         """Close the run, with the reason as a tag."""
         self.failed = True
         self.client.set_tag(self.id, "error", scrubbed(text)[:500])
-        self.client.set_terminated(self.id, status)
+        self.store.close(self.id, status)
 
 
 def used_as(split: str, images: Dataset) -> DatasetInput:

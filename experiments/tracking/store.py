@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,12 +19,14 @@ from mlflow.entities import LifecycleStage, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.search_utils import SearchUtils
 from omegaconf import DictConfig
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.cli.errors import UserError, scrubbed
 
+PARENT = "mlflow.parentRunId"  # a tag
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
 FUSED = "fused"  # the program, if any, that trained the run together with others
 EVALUATED = "evaluated"  # the run, if any, whose network this run scores on other images
@@ -125,9 +127,12 @@ class Store:
             client.set_experiment_tag(found.experiment_id, BEGUN_AS, name)
         return found.experiment_id
 
-    def search(self, query: str | None, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
-        """All runs that match a filter, the oldest first. UserError: not a valid filter."""
-        asked = [self.experiment_id], query or "", view
+    def search(
+        self, query: str | None, view: int = ViewType.ACTIVE_ONLY, where: str | None = None
+    ) -> list[Run]:
+        """All runs that match a filter, and that of where=, if any, the oldest first. UserError:
+        what the user gave is not a valid filter."""
+        asked = [self.experiment_id], " and ".join(filter(None, (query, where))), view
         runs, token = [], None
         try:
             while token != "":
@@ -138,7 +143,8 @@ class Store:
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
-            raise UserError(f"the filter {query} is invalid: {error.message}") from error
+            given = ("where", where) if where else ("filter", query)
+            raise UserError(invalid(*given, error.message)) from error
         return runs
 
     def matching(self, tags: dict[str, str], view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -153,6 +159,13 @@ class Store:
             for run in found:
                 self.client.restore_run(run.info.run_id)
         return found
+
+    def close(self, run_id: str, status: str) -> None:
+        """End a run that did not finish; its parent too, unless a seed has finished."""
+        self.client.set_terminated(run_id, status)
+        parent = self.client.get_run(run_id).data.tags.get(PARENT)
+        for run in self.search(f"attributes.run_id = '{parent}' and attributes.status = 'RUNNING'"):
+            self.client.set_terminated(run.info.run_id, status)
 
     def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call the store until it answers; its error is raised after `patience` seconds, or at
@@ -179,6 +192,29 @@ class Store:
         tag = "mlflow.sharedViewState.arms"
         self.client.set_experiment_tag(self.experiment_id, tag, json.dumps(VIEW))
         return f"{self.url('', port)}?viewStateShareKey=arms"
+
+
+def invalid(key: str, text: str, message: str) -> str:
+    """A sentence about a filter that MLflow refuses: with the one that is meant, in the shell's
+    quotes, or where that is unknown with MLflow's message."""
+    meant = " and ".join(map(clause, re.split(r"\s+and\s+", text, flags=re.IGNORECASE)))
+    if meant != text:
+        with suppress(MlflowException):
+            SearchUtils.parse_search_filter(meant)
+            shown = re.sub(r'([\\"$`])', r"\\\1", meant)
+            return f'the filter {text} is invalid; write {key}="{shown}"'
+    return f"the filter {text} is invalid: {message}"
+
+
+def clause(text: str) -> str:
+    """One comparison of a filter, with = for == and all quotes that MLflow wants."""
+    found = re.fullmatch(r"(\w+)\.(.+?)\s*([!<>=]=|[<>=]|\b(?:i?like|is)\b)\s*(.+)", text.strip())
+    if not found or (found[1] != "metrics" and found[3][0] in "<>"):  # text is not above text
+        return text
+    kind, name, sign, value = found.groups()
+    name = name if re.fullmatch(r"[\w.]+|([`\"]).*\1", name) else f"`{name}`"
+    value = value if kind == "metrics" or value[0] in "'\"" else f"'{value}'"
+    return f"{kind}.{name} {'=' if sign in ('==', 'is') else sign} {value}"
 
 
 def without_login(uri: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -145,11 +146,15 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
 @pytest.mark.parametrize(
     ("question", "complaint"),
     [
-        ("filter=params.step is 13", "the filter params.step is 13 is invalid: "),
+        (
+            "filter=sizes",
+            "the filter sizes is invalid: Invalid clause(s) in filter string: 'sizes'",
+        ),
         (
             "filter='params.step = \"s99\"'",
             "no finished run with an accuracy in experiment parsimony",
         ),
+        ("filter=params.step > s13", "the filter params.step > s13 is invalid: "),
         ("metric=val/loss", "metric must be 'val/acc', 'val/best_acc', 'train/acc' or 'test/acc'"),
         ("group=[optimizer.rate]", "group: no run has a parameter optimizer.rate; there are"),
         ("group=optimizer.lr", "group must be a list, not optimizer.lr"),
@@ -167,6 +172,26 @@ def test_a_bad_question_gets_one_clear_line(store, run_here, question, complaint
     assert status == 1
     assert complaint in errors.strip().splitlines()[-1]
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "params.step=s13",  # the shell took its quotes
+        "params.step is s13",
+        "params.step=s13 AND metrics.seeds==1",
+        "metrics.val/acc > 0.5 and params.optimizer.lr == '0.019'",
+    ],
+)
+def test_the_filter_that_is_suggested_can_be_pasted(store, run_here, typed):
+    status, _, errors = run_here("compare", f"tracking.uri={store.uri}", f"filter={typed}")
+    assert status == 1
+    assert errors.startswith(f"error: the filter {typed} is invalid; write filter=")
+    bash = ["bash", "-c", f"printf %s {errors.strip().partition('; write ')[2]}"]
+    pasted = subprocess.run(bash, capture_output=True, text=True, check=True).stdout
+    status, _, errors = run_here("compare", f"tracking.uri={store.uri}", pasted)
+    assert "invalid" not in errors
+    assert (status == 0) == ("seeds" not in typed)  # of parents, which are not compared
 
 
 @pytest.mark.parametrize(

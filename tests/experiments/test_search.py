@@ -1,6 +1,7 @@
 """Searches as a user starts them: workers that are killed, resumed studies, finals, mistakes."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -173,9 +174,13 @@ def test_a_launcher_starts_workers_that_end_with_a_report(searched):
     place, result = searched
     assert result.returncode == 0, result.stdout + result.stderr
     check_trials(place, 10, epochs=1)
+    assert result.stdout.startswith("search plain: the most accurate network\nbudget: at most 5,")
     assert "2 searched" in result.stdout
     assert result.stdout.count("10 networks tried: 10 short runs, 9 full ones, 6 of 2 fina") == 1
     assert "the most accurate finalist: " in result.stdout
+    file = re.search("^its file: (.*)$", result.stdout, re.M)[1]
+    assert Path(file).parent == place.found
+    assert Path(file).exists()
     assert "all verdicts together are right with 95 %" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     assert "Warning" not in result.stderr

@@ -92,6 +92,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
         begun, interrupted = errors.splitlines()
         assert begun.endswith(f", seed 0: 5,854 parameters, {EPOCHS} epochs on IDXFolder")
         assert interrupted.startswith("interrupted; the same command goes on from ")
+    parent = run.data.tags["mlflow.parentRunId"]
+    assert workplace.client.get_run(parent).info.status == run.info.status
     assert list(workplace.folder.glob("checkpoints/*/last.ckpt"))
     assert 2 <= len(workplace.history(run.info.run_id, "val/acc")) < EPOCHS
 
@@ -101,6 +103,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
     [resumed] = workplace.seeds()
     assert (resumed.info.run_id, resumed.info.status) == (run.info.run_id, "FINISHED")
     assert curve(workplace, resumed) == straight
+    assert workplace.client.get_run(parent).info.status == "FINISHED"
 
 
 def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, small):
@@ -108,7 +111,7 @@ def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, sma
     line = one_line(result, begun="seed 0: 5,854 parameters, 14 epochs on IDXFolder")
     assert "the training loss became nan in epoch 1: lower optimizer.lr, now 1e+30" in line
     [run] = workplace.seeds()
-    assert run.info.status == "FAILED"
+    assert {each.info.status for each in workplace.runs()} == {"FAILED"}  # its parent too
     assert "the training loss became nan" in run.data.tags["error"]
     log = Path(workplace.client.download_artifacts(run.info.run_id, "train.log"))
     assert "Diverged: the training loss became nan" in log.read_text()

@@ -56,7 +56,7 @@ def test_the_schema_accepts_every_file():
         ("+budget.paramters=3", "did you mean budget.parameters?"),
         ("+fused.foo=[1]", "there is no key fused.foo"),
         ("fused.seed=[a]", "fused.seed.0 must be a whole number, not a"),
-        ("budget=null", "budget must be a group of keys, not null"),
+        ("budget=null", "budget must be a group of keys such as budget.parameters, not null"),
         ("seed=18446744073709551616", "seed must be below 4294967296"),
         ("seed=true", "seed must be a whole number, not true"),
         ("+published.last_val_acc=abc", "published.last_val_acc must be a number, not abc"),

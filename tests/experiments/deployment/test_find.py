@@ -58,7 +58,7 @@ class Candidates:
         return children[seeds.index(max(seeds))]
 
     def _run(self, tags: dict, metrics: dict, parameters: int, classes: str) -> str:
-        run = self.client.create_run(self.experiment, tags=tags).info.run_id
+        run = self.client.create_run(self.experiment, tags=tags, run_name="one").info.run_id
         for name, value in (metrics | {"parameters": parameters}).items():
             self.client.log_metric(run, name, value)
         self.client.log_param(run, "target.val_acc", "0.99")
@@ -69,11 +69,14 @@ class Candidates:
 
 def test_best_is_the_smallest_that_reaches_its_target(workplace):
     candidates = Candidates(workplace)
-    with pytest.raises(UserError, match=r"none of the finished runs in .* reaches its target"):
+    with pytest.raises(UserError, match=r"run=best: .* has no finished run with a target; "):
         best(store(workplace))
-    candidates.add(9000, 0.985, 0.98, 0.989)
+    near = candidates.add(9000, 0.985, 0.98, 0.989)
     candidates.add(100, 0.999, 0.999, classes="[0, 5]")  # does not know all digits
-    with pytest.raises(UserError, match=r"none of the finished runs in .* reaches its target"):
+    advice = rf"nearest is one: 98.90 % of 99.00 %; take it with run={near}$"
+    with pytest.raises(
+        UserError, match=rf"none of the 3 finished runs .* its target; the {advice}"
+    ):
         best(store(workplace))
     lucky = candidates.add(5000, 0.989, 0.988, 0.9901)  # one seed does, their mean does not
     assert best(store(workplace)).info.run_id == lucky
@@ -82,8 +85,13 @@ def test_best_is_the_smallest_that_reaches_its_target(workplace):
     assert best(store(workplace)).info.run_id == sure
     some = best(store(workplace), "params.`data.classes` = '[0, 5]'")
     assert some.data.metrics["parameters"] == 100
-    with pytest.raises(UserError, match=r"the filter .* and sizes is invalid: "):
+    nowhere = "params.`target.val_acc` = '1'"
+    with pytest.raises(UserError, match=rf"run=best: where={nowhere} finds no finished run with"):
+        best(store(workplace), nowhere)
+    with pytest.raises(UserError, match=r"^the filter sizes is invalid: Invalid clause"):
         best(store(workplace), "sizes")
+    with pytest.raises(UserError, match=r"^the .*data.seed=3 is invalid; write where=\"params"):
+        best(store(workplace), "params.data.seed=3")
 
 
 def test_best_is_no_trial_nor_of_part_of_its_data_and_of_one_set_of_images(workplace):

@@ -1,5 +1,7 @@
 """What a search prints at its end, and the page that it leaves."""
 
+from pathlib import Path
+
 import pytest
 from made import raced
 from optuna.trial import create_trial
@@ -28,7 +30,7 @@ def race(target: float | None) -> Race:
 
 @pytest.mark.parametrize(("name", "target"), [("search", 0.994), ("search-best", None)])
 def test_the_screen_is_as_kept(screen, name, target):
-    screen(name, report(race(target), STEPS))
+    screen(name, report(race(target), STEPS, Path("conf/step/found")))
 
 
 def test_the_page_tells_who_ran_in_each_round_and_who_left():

@@ -1,0 +1,55 @@
+"""What a search will do at most, told before its first run, from its configuration alone."""
+
+import re
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from experiments.cli import tables
+from experiments.cli.config import flatten
+from experiments.cli.text import percent
+
+
+class Plan(Callback):
+    """Tells the plan of a search by several workers, which is one for all of them."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        with suppress(TypeError, ValueError):  # of a value of another type, which a worker refuses
+            tell(config, name_of(config, config.hydra))
+
+
+def name_of(cfg: DictConfig, hydra: DictConfig) -> str:
+    """The name of a study: its own, or that of its search."""
+    return cfg.study or hydra.runtime.choices.search
+
+
+def tell(cfg: DictConfig, name: str) -> None:
+    """Say what is searched, within what, by how many runs, and how much training that is."""
+    final, aim = cfg.final, "the most accurate network"
+    if cfg.smallest_above is not None:
+        aim = f"the smallest network that reaches {percent(cfg.smallest_above)}"
+    limits = [f"at most {limit:,} {name}" for name, limit in cfg.budget.items() if limit]
+    given = {re.sub(r"\.(low|high|step|log)$", "", key): v for key, v in flatten(cfg.space).items()}
+    varied = Counter(re.sub(r"\.\d+$", "", key) for key, v in given.items() if v is not None)
+    keys = (f"{key} ({count})" if count > 1 else key for key, count in varied.items())
+    lines = (
+        f"search {name}: {aim}",
+        f"budget: {', '.join(limits) or 'none'}",
+        f"space: {', '.join(keys)}",
+        f"trials: {cfg.trials:,} networks with {cfg.trainer.max_epochs} epochs each, {cfg.full} "
+        f"full runs of {final.max_epochs} epochs, then one seed after the other of "
+        f"{final.networks} finalists until their verdicts are certain",
+        f"time: {before_finals(cfg):,} epochs, and at most "
+        f"{final.networks * final.seeds * final.max_epochs:,} more for finalists; how long that "
+        "takes is told after the first run",
+    )
+    for line in lines:
+        tables.say(line)
+
+
+def before_finals(cfg: DictConfig) -> int:
+    """The epochs of all runs before those of finalists."""
+    return cfg.trials * cfg.trainer.max_epochs + cfg.full * cfg.final.max_epochs
