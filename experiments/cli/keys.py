@@ -52,7 +52,7 @@ MEANT = {  # other words for keys
     "data": ("dataset",),
     "data.batch_size": ("bs", "batch", "batchsize"),
     "target.val_acc": ("acc", "accuracy"),
-    "+trainer.callbacks": ("callbacks", "early_stopping", "patience"),
+    "+trainer.callbacks": ("early_stopping", "patience"),
 }
 
 # of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way
