@@ -71,7 +71,8 @@ def main(cfg: DictConfig) -> str:
 def refuse_no_choice(cfg: DictConfig) -> None:
     """Raise UserError where the command says nothing of what to train, but for its seeds."""
     given = {key_of(item) for item in HydraConfig.get().overrides.task} - {"seed", "fused.seed"}
-    if not (cfg.step or cfg.experiment or RESULT in map(kind, given)):
+    own = any(kind(key) is RESULT or key.startswith("fused.") for key in given)
+    if not (cfg.step or cfg.experiment or own):
         raise UserError(
             f"without a step, this would train {name_of(cfg.model)} on {name_of(cfg.data.train)} "
             f"for {counted(cfg.trainer.max_epochs, 'epoch')}; choose step=s13, experiment=NAME, or "

@@ -104,7 +104,7 @@ class View(threading.Thread):
             speed_estimate_period=3600,  # seconds: most jobs take minutes
         )
         self.sweep = self.bars.add_task("sweep", total=jobs, note="starting")
-        self.tasks = defaultdict(lambda: self.bars.add_task("", total=None, note=""))
+        self.tasks = defaultdict(lambda: self.bars.add_task("starting", total=None, note=""))
         self.ended: set[int] = set()  # numbers of jobs
 
     def run(self) -> None:
