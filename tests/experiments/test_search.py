@@ -234,13 +234,10 @@ def test_the_smallest_network_above_a_target(place, monkeypatch, capsys):
     finals = ("full=4", "final.networks=2", "final.seeds=4", "final.max_epochs=2")
     search_here(place, monkeypatch, "trials=6", "smallest_above=0.3", *finals)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(
-        "plain: the smallest network that reaches 30.00 %. 6 networks with 1"
-    )
-    assert lines[0].endswith(
-        "epochs each, 4 full runs of 2 epochs, then one seed after the other "
-        "of 2 finalists until their verdicts are certain: 14 epochs and at most 16 more"
-    )
+    assert lines[0] == "search plain: the smallest network that reaches 30.00 %"
+    assert [line.partition(":")[0] for line in lines[1:5]] == ["budget", "space", "trials", "time"]
+    assert "4 full runs of 2 epochs, then one seed after the other of 2 finalists" in lines[3]
+    assert lines[4].startswith("time: 14 epochs, and at most 16 more for finalists")
     [held] = [line for line in lines if line.startswith("smallest network known to hold 30.00 %")]
     step = held.rpartition(", ")[2]
     text = (place.found.parent / f"{step}.yaml").read_text()
