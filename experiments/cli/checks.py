@@ -80,9 +80,10 @@ def check_callbacks(values: dict[str, Any]) -> list[str]:
         if str(part.get("_target_")).endswith(".EarlyStopping")
         and str(part.get("monitor")).startswith("val/")
     )
-    if any(stops) and values["data"]["holdout"] is None:
-        text = "the test images would choose the last epoch; give it others by data.holdout=5000"
-        wrong.append(f"trainer.callbacks: with EarlyStopping, {text}")
+    if any(stops) and ("final" in values or values["data"]["holdout"] is None):
+        what = "the test images would choose the last epoch"
+        cure = "leave it out of a search" if "final" in values else "set data.holdout=5000"
+        wrong.append(f"trainer.callbacks: with EarlyStopping, {what}; {cure}")
     return wrong
 
 

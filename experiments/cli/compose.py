@@ -69,8 +69,11 @@ class Loader(internal.ConfigLoaderImpl):
     `scheduler.step_size` belongs to another schedule, and Hydra would keep it.
     """
 
-    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
-        cfg = super().load_configuration(*args, **kwargs)
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
+    ) -> DictConfig:
+        self.typed = {key_of(item) for item in overrides}
+        cfg = super().load_configuration(config_name, overrides, *args, **kwargs)
         for group in ("step", "experiment"):
             if group in cfg and cfg[group] is None:
                 cfg[group] = cfg.hydra.runtime.choices.get(group)
@@ -94,10 +97,15 @@ class Loader(internal.ConfigLoaderImpl):
                         group = item.group.lstrip("/")
                         chosen[group] = f"{group}/{item.value}" if item.value else None
                 for group, value in OmegaConf.to_container(file.config).items():
-                    if group in kept and chosen.get(group) == last.get(group):
+                    before, typed = chosen.get(group), group in self.typed
+                    if group not in kept or (value is None and before is None and not typed):
+                        continue
+                    if before != last.get(group) or (value is None and typed):
+                        mixed.add(group)  # a later choice, or a typed one, holds
+                    elif value is None:
+                        mixed.discard(group)
+                    else:
                         kept[group].append(default)
-                    elif group in kept and value is not None:
-                        mixed.add(group)
         for group in mixed:
             cfg[group] = merge(kept[group], repo).get(group)
         return cfg
@@ -125,10 +133,10 @@ def compose(command: str, overrides: Sequence[str]) -> DictConfig:
 def swept(overrides: Sequence[str]) -> dict[str, list[str]]:
     """The values that a sweep gives to each of its keys, by key."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    given = parser.parse_overrides(list(overrides))
+    last = {one.get_key_element(): one for one in parser.parse_overrides(list(overrides))}
     return {
-        one.get_key_element(): list(one.sweep_string_iterator())
-        for one in given
+        key: list(one.sweep_string_iterator())
+        for key, one in last.items()
         if one.is_sweep_override()
     }
 

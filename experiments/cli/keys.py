@@ -43,7 +43,9 @@ REFUSED = {  # of Lightning
     "debug": "use +trainer.fast_dev_run=true, +trainer.overfit_batches or +trainer.profiler=simple",
     "hparams_search": "python -m experiments.search searches, with Optuna",
     "test": "with data.holdout=N a run ends with the test images; see experiments.evaluate",
-    "tags": "give it a name, and set tags in MLflow",
+    "tags": "use name=TEXT, or set tags in MLflow",
+    "early_stopping": "EarlyStopping is one of +trainer.callbacks; see docs/lightning.md",
+    "patience": "it is of EarlyStopping, one of +trainer.callbacks; see docs/lightning.md",
     "seed_everything": "use seed",
     "threads": "the environment has their number; OMP_NUM_THREADS=4 sets it",
 }
@@ -52,7 +54,6 @@ MEANT = {  # other words for keys
     "data": ("dataset",),
     "data.batch_size": ("bs", "batch", "batchsize"),
     "target.val_acc": ("acc", "accuracy"),
-    "+trainer.callbacks": ("early_stopping", "patience"),
 }
 
 # of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way

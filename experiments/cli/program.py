@@ -113,7 +113,7 @@ def program(
             if not sweep and (given.multirun or any(several)):
                 raise UserError("-m is for experiments.train and experiments.search; leave it out")
             if given.config_name not in (None, name):
-                raise UserError(f"--config-name: experiments.{name} has one; run another command")
+                raise UserError("--config-name: leave it out; each command has its own")
             if given.help:
                 print(sys.modules[task.__module__].__doc__)
             fail_with_callbacks()

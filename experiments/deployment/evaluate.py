@@ -28,16 +28,8 @@ def evaluate(cfg: DictConfig) -> str:
     for key in ("image_size", "num_classes"):
         if cfg.data[key] != (takes := trained.data[key]):
             raise UserError(f"data.{key} is {cfg.data[key]}, but the network is for {takes}")
-    held_out, source = (run.data.params.get(f"data.{key}") for key in ("holdout", "val._target_"))
-    if (
-        cfg.split != "test"
-        and cfg.data.holdout is None
-        and (held_out or "None") != "None"
-        and source == cfg.data.val._target_
-    ):
-        text = f"the run held out {held_out} images: give data.holdout={held_out}, or split=test"
-        raise UserError(f"split={cfg.split}: {text}")
     cfg.data.in_channels = trained.data["in_channels"]  # grey images can be read with any number
+    refuse_held_out(cfg, run)
     data, digest = load(cfg)
     images = {"train": data.train, "val": data.val, "test": data.test or data.val}[cfg.split]
     figures = score(trained, images, cfg.data.eval_batch_size)
@@ -47,6 +39,22 @@ def evaluate(cfg: DictConfig) -> str:
     name = dataset(cfg, cfg.split, digest).name
     result = f"{right} of {len(images.labels):,} images of {name} right, loss {loss:.4f}"
     return f"{result}: {store.url(logged)}\n{credit(store, run)}"
+
+
+def refuse_held_out(cfg: DictConfig, run: Run) -> None:
+    """Raise UserError where a split of the run's own images is asked for without its holdout."""
+    held_out = run.data.params.get("data.holdout", "None")
+    if cfg.split == "test" or cfg.data.holdout is not None or not held_out.isdecimal():
+        return
+    theirs = cfg.copy()
+    theirs.data.holdout = int(held_out)
+    try:
+        digest = load(theirs)[1]
+    except UserError:  # these are other images, and too few
+        return
+    if digest == run.data.tags.get(DIGEST):
+        text = f"give data.holdout={held_out}, as the run had, or split=test"
+        raise UserError(f"split={cfg.split}: {text}")
 
 
 def score(trained: Trained, images: Images, batch_size: int) -> dict[str, float]:

@@ -68,10 +68,8 @@ def best(store: Store, where: str | None = None) -> Run:
         which = f"where={where} finds no" if where else f"{store.uri} has no"
         raise UserError(f"run=best: {which} finished run with a target; name a run with run=")
     if not reached:
-        raise UserError(
-            f"run=best: none of the {len(missed)} finished runs that it looks at in {store.uri} "
-            f"reaches its target; the nearest is {max(missed)[1]}"
-        )
+        what = f"no finished run in {store.uri} reaches its target"
+        raise UserError(f"run=best: {what}; the nearest is {max(missed)[1]}")
     digests = {each[-1].data.tags[DIGEST] for each in reached if DIGEST in each[-1].data.tags}
     if len(digests) > 1:
         query = f'tags.`{DIGEST}` = \\"{max(digests)}\\" and {ALL_CLASSES}'.replace("'", '\\"')

@@ -56,7 +56,7 @@ def cells(row: Row) -> tuple[str, ...]:
         more = "over 1,000" if row.more is None else f"{row.more:,}"
         more = "unknown" if math.isnan(found.deviation) else more
         if verdict != CANNOT_TELL:
-            more = f"{more} to confirm" if row.more else ""
+            more = f"{more} to confirm" if row.more != 0 else ""
     return (
         *(arm.name, parameters, measured(row.accuracy), str(row.accuracy.n), shown),
         *(verdict, row.against, holm, row.no_worse, more),

@@ -17,8 +17,8 @@ class Plan(Callback):
     """Tells the plan of a search by several workers, which is one for all of them."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        with suppress(TypeError, ValueError):  # of a value of another type, which a worker refuses
-            tell(config, name_of(config, config.hydra))
+        with suppress(AttributeError, TypeError, ValueError):  # of values that a worker refuses
+            tell(config, name_of(config, config.hydra), several=True)
 
 
 def name_of(cfg: DictConfig, hydra: DictConfig) -> str:
@@ -26,7 +26,7 @@ def name_of(cfg: DictConfig, hydra: DictConfig) -> str:
     return cfg.study or hydra.runtime.choices.search
 
 
-def tell(cfg: DictConfig, name: str) -> None:
+def tell(cfg: DictConfig, name: str, several: bool = False) -> None:
     """Say what is searched, within what, by how many runs, and how much training that is."""
     final, aim = cfg.final, "the most accurate network"
     if cfg.smallest_above is not None:
@@ -43,8 +43,8 @@ def tell(cfg: DictConfig, name: str) -> None:
         f"full runs of {final.max_epochs} epochs, then one seed after the other of "
         f"{final.networks} finalists until their verdicts are certain",
         f"time: {before_finals(cfg):,} epochs, and at most "
-        f"{final.networks * final.seeds * final.max_epochs:,} more for finalists; how long that "
-        "takes is told after the first run",
+        f"{final.networks * final.seeds * final.max_epochs:,} more for finalists"
+        + ("" if several else "; how long that takes is told after the first run"),
     )
     for line in lines:
         tables.say(line)

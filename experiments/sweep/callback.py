@@ -110,6 +110,7 @@ class View(threading.Thread):
     def run(self) -> None:
         if self.bars.disable:
             print("starting", counted(self.jobs, "job"), file=sys.stderr)
+        self.stopped.wait(SECONDS)  # others print first, such as the plan of a search
         with self.bars:
             while not self.stopped.wait(SECONDS):
                 self.update()

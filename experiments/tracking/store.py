@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ class Store:
         if found.lifecycle_stage == LifecycleStage.DELETED:
             raise UserError(
                 f"tracking.experiment={name} was deleted; give another one, or restore it: "
-                f"MLFLOW_TRACKING_URI={scrubbed(self.uri)} mlflow experiments restore "
+                f"MLFLOW_TRACKING_URI={shlex.quote(scrubbed(self.uri))} mlflow experiments restore "
                 f"--experiment-id {found.experiment_id}"
             )
         if create and BEGUN_AS not in found.tags:  # made by others, or before there was this tag
@@ -161,9 +162,11 @@ class Store:
         return found
 
     def close(self, run_id: str, status: str) -> None:
-        """End a run that did not finish; its parent too, unless a seed has finished."""
+        """End a run that did not finish; its parent too, unless a seed has finished or trains."""
         self.client.set_terminated(run_id, status)
         parent = self.client.get_run(run_id).data.tags.get(PARENT)
+        if self.search(f"tags.`{PARENT}` = '{parent}' and attributes.status = 'RUNNING'"):
+            return
         for run in self.search(f"attributes.run_id = '{parent}' and attributes.status = 'RUNNING'"):
             self.client.set_terminated(run.info.run_id, status)
 

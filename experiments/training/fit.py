@@ -143,7 +143,9 @@ def fit(
             reason = f"Diverged: {error}"
         store.patiently(history.send)
         if part_of_data(cfg):  # what validation saw
-            seen = sum(fitting.num_val_batches) * data.eval_batch_size
+            limit, batches = fitting.limit_val_batches, len(data.val_dataloader())
+            seen = min(limit, batches) if isinstance(limit, int) else int(limit * batches)
+            seen *= data.eval_batch_size
             data.val = Images(*(each[:seen] for each in data.val))
         for index, member in enumerate(members):
             if failure := reason or history.divergence(index):

@@ -49,7 +49,7 @@ class ImageClassifier:
             images = images.reshape(len(images), *self.shape)
         except (TypeError, ValueError) as error:
             text = f"images must be numbers, N of {self.shape} or N rows of {np.prod(self.shape)}"
-            text += ", channels first, and a single image as the only one of N"
+            text += "; channels first, and N = 1 for a single image"
             raise MlflowException.invalid_parameter_value(f"{text}: {error}") from error
         if not ((images >= 0) & (images <= 255)).all():  # nor are they standardised, or no numbers
             text = "pixels go from 0 to 255, or from 0 to 1; the network normalises them itself"

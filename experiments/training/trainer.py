@@ -163,8 +163,8 @@ def check_limits(cfg: DictConfig, data: ImageData) -> None:
     limits = {"limit_train_batches": train, "limit_val_batches": val, "overfit_batches": train}
     for key, batches in limits.items():
         limit = cfg.trainer.get(key)
-        if isinstance(limit, float) and limit * batches < 1:
-            text = f"trainer.{key}={limit}: is less than one of {batches} batches"
+        if isinstance(limit, float) and 0 < limit * batches < 1:
+            text = f"trainer.{key}={limit} is less than one of {batches} batches"
             raise UserError(f"{text}; give a number of batches, or a larger share")
 
 

@@ -95,7 +95,7 @@ HABITS = [
     Habit(
         "debug=limit, too little",
         "train step=s13 trainer.max_epochs=1 +trainer.limit_train_batches=0.001",
-        "trainer.limit_train_batches=0.001: is less than one of",
+        "trainer.limit_train_batches=0.001 is less than one of",
     ),
     Habit("debug=overfit", "train step=s13 trainer.max_epochs=2 +trainer.overfit_batches=3"),
     Habit("debug=profiler", "train step=s13 trainer.max_epochs=1 +trainer.profiler=simple"),
@@ -199,10 +199,12 @@ def test_a_callback_of_lightning_works_or_is_refused(name):
 def test_the_test_images_stop_no_run():
     stop = "+trainer.callbacks={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: %s}"
     for given in (["val/acc"], ["val/loss"]):
-        with pytest.raises(UserError, match="the test images would choose the last epoch; give it"):
+        with pytest.raises(UserError, match="the test images would choose the last epoch; set d"):
             check(configure("train", "step=s13", stop % given[0]), "train")
         check(configure("train", "step=s13", stop % given[0], "data.holdout=5000"), "train")
     check(configure("train", "step=s13", stop % "train/loss"), "train")
+    with pytest.raises(UserError, match="the last epoch; leave it out of a search"):
+        check(configure("search", stop % "val/acc"), "search")
 
 
 def test_a_batch_is_a_batch_and_a_run_on_part_of_the_data_is_no_evidence(workplace, small):

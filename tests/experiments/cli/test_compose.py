@@ -72,6 +72,8 @@ def composed(tmp_path):
         "step/mine": "# @package _global_\ndefaults: [s13, {override /model: mine}, _self_]\n",
         "step/again": "# @package _global_\ndefaults: [mine, {override /scheduler: null}, _self_]\n"
         "model: {bias: false}\n",
+        "step/still": "# @package _global_\ndefaults: [s13, _self_]\naugmentation: null\n",
+        "step/alone": "# @package _global_\naugmentation: null\n",
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(text)
@@ -109,6 +111,14 @@ def test_what_a_file_says_of_a_group_holds_for_the_choice_that_it_was_written_fo
     assert composed("step=again", "scheduler=one_cycle").scheduler.pct_start == 0.3
     assert composed("step=again", "model=ladder").model == composed("step=s13").model
     assert "step_size" not in composed("step=s13", "scheduler=one_cycle").scheduler
+
+
+@pytest.mark.parametrize("step", ["still", "alone"])
+def test_null_in_a_file_switches_off_unless_a_choice_is_typed(composed, step):
+    assert composed(f"step={step}").augmentation is None
+    typed = composed(f"step={step}", "augmentation=affine", "augmentation.degrees=3")
+    assert typed.augmentation._target_ == "models.augmentation.RandomAffine"
+    assert typed.augmentation.degrees == 3
 
 
 def test_a_configuration_names_its_step(composed):
