@@ -32,6 +32,7 @@ SHORTER = (  # what is found in a command, and what is run in its place
     (r"fused\.seed=(20|32)", "fused.seed=2"),
     (r"trainer\.max_epochs=\d+", "trainer.max_epochs=1"),
     (r"trials=\d+", "trials=2"),
+    (r"data\.holdout=5000", "data.holdout=500"),
     (r"min_seeds=5", "min_seeds=2"),
     (r"rounds=3", "rounds=1 bench.batches=2"),
     (r"^experiments\.competition.*", r"\g<0> rows=2000"),
