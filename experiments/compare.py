@@ -49,8 +49,8 @@ def main(cfg: DictConfig) -> None:
             if cfg.attach and asked == (None, None, "previous", None):
                 attach(html, rows, store)
             elif cfg.attach:
-                asked = "filter, group, against or metric was given"
-                print(f"the page is not added to the runs in MLflow: {asked}", file=sys.stderr)
+                why = "filter, group, against or metric was given"
+                print(f"the page is not added to the runs in MLflow: {why}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,8 @@ def prepare_process() -> None:
 
 
 def fail_with_callbacks() -> None:
-    """Hydra warns of a callback that fails, and goes on."""
+    """Hydra warns of a callback that fails, and goes on. Set in each process, for its callbacks,
+    and for each command, as whoever calls several in one process may reset the filters."""
     warnings.filterwarnings("error", "Callback .* raised")
 
 
