@@ -91,7 +91,7 @@ class WholeFiles(TorchCheckpointIO):
         path, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)
         if path.name == LAST and path.exists():
-            path.replace(path.with_name(BEFORE))
+            write(path.with_name(BEFORE), path.read_bytes())  # copied, so that there is always a last
         write(path, content.getvalue())
 
 

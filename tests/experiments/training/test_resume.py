@@ -9,6 +9,7 @@ from conftest import configure, trainer_of
 
 from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
+from experiments.cli.files import write
 from experiments.data import images
 from experiments.training.resume import BEFORE, LAST, WholeFiles, find_whole
 from experiments.training.trainer import fit_from, make_module
@@ -65,7 +66,23 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, full_disk):
     last, whole = tmp_path / LAST, {"pytorch-lightning_version": "2", "x": torch.zeros(10000)}
     WholeFiles().save_checkpoint(whole, last)
     full_disk(5000)
-    with pytest.raises(UserError, match=r"last.ckpt: cannot be written: File too large"):
+    with pytest.raises(UserError, match=r"last.ckpt.*: cannot be written: File too large"):
         WholeFiles().save_checkpoint(whole, last)
-    assert find_whole(last) == last.with_name(BEFORE)
+    assert find_whole(last) == last
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_interrupts_between_two_checkpoints_leaves_the_last(tmp_path, monkeypatch):
+    last, whole = tmp_path / LAST, {"pytorch-lightning_version": "2", "x": torch.zeros(1000)}
+    for epoch in range(2):
+        WholeFiles().save_checkpoint(whole | {"epoch": epoch}, last)
+
+    def interrupted(path, content):
+        if path == last:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr("experiments.training.resume.write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        WholeFiles().save_checkpoint(whole | {"epoch": 2}, last)
+    assert torch.load(last, weights_only=True)["epoch"] == 1
