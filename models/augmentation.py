@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from models.checks import Odd, checked
 
 Pair = Field(min_length=2, max_length=2)
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Normalize(nn.Module):
@@ -33,7 +34,8 @@ class Normalize(nn.Module):
 
 
 class RandomAffine(nn.Module):
-    """Rotates, shifts and scales each image about its centre, by amounts of its own.
+    """Rotates, shifts and scales each image about its centre, then changes its contrast and its
+    brightness, by amounts of its own.
 
     Every amount is drawn uniformly. Pixels from outside the image are zero (black).
 
@@ -41,18 +43,26 @@ class RandomAffine(nn.Module):
         degrees: rotation between -degrees and +degrees.
         translate: shift along each axis, at most this fraction of the side.
         scale: size between 1 - scale and 1 + scale.
+        contrast: pixels are multiplied by 1 - contrast to 1 + contrast, and stay within 0 to 255.
+        brightness: at most this fraction of 255 is added to them, or taken off.
+        probability: that an image is moved, and that its pixels are changed; None: 1.
     """
 
     @checked
     def __init__(
         self,
         degrees: Annotated[float, Field(ge=0, le=180)] = 0.0,
-        translate: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        translate: Share = 0.0,
         scale: Annotated[float, Field(ge=0, le=0.99)] = 0.0,
         mode: Literal["nearest", "bilinear"] = "nearest",
+        contrast: Share | None = None,
+        brightness: Share | None = None,
+        probability: Share | None = None,
     ) -> None:
         super().__init__()
         self.degrees, self.translate, self.scale, self.mode = degrees, translate, scale, mode
+        self.contrast, self.brightness = contrast or 0.0, brightness or 0.0
+        self.probability = probability
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
@@ -74,7 +84,21 @@ class RandomAffine(nn.Module):
         grid = across + torch.stack((-sin * y, cos * y), dim=-1)  # [N, H, W, 2]
         if self.translate:
             grid += draws[2:].permute(1, 2, 3, 0) * (2 * self.translate)  # it is two units wide
-        return F.grid_sample(images, grid, mode=self.mode, align_corners=False)
+        moved = F.grid_sample(images, grid, mode=self.mode, align_corners=False)
+        moved = some(moved, images, self.probability)
+        if not (self.contrast or self.brightness):
+            return moved
+        factor, shift = torch.rand(2, count, 1, 1, 1, device=images.device) * 2 - 1
+        changed = moved * (1 + factor * self.contrast) + shift * (255 * self.brightness)
+        return some(changed.clamp(0, 255), moved, self.probability)
+
+
+def some(changed: Tensor, images: Tensor, probability: float | None) -> Tensor:
+    """Each image as it was, or with this probability changed."""
+    if probability is None:
+        return changed
+    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < probability
+    return torch.where(chosen, changed, images)
 
 
 def pixel_centres(count: int, device: torch.device) -> Tensor:

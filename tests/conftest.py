@@ -30,11 +30,11 @@ OWN = {  # the files of conf/, by their groups
     "data": ("csv", "emnist", "fashion_mnist", "idx", "kmnist", "mnist", "qmnist"),
     "experiment": (
         *("dropout_mlp", "dropout_mlp_99", "kaggle_digits", "kaggle_vgg16"),
-        *("scratch_mlp", "zero_vs_five"),
+        *("scratch_mlp", "woolly", "zero_vs_five"),
     ),
     "launcher": ("gpus", "local", "ray", "slurm"),
     "loss": ("cross_entropy", "squared_error"),
-    "model": ("blocks", "convnet", "ladder", "mlp"),
+    "model": ("blocks", "convnet", "ladder", "mlp", "woolly"),
     "optimizer": ("adam", "sgd"),
     "sampler": ("nsga2", "random", "tpe"),
     "scheduler": ("one_cycle", "step"),

@@ -80,7 +80,12 @@ def price(cfg: DictConfig, budget: DictConfig | None = None) -> Cost:
 def build_network(cfg: DictConfig) -> nn.Module:
     """A network with its initial weights."""
     torch.manual_seed(cfg.seed)
-    return build(cfg, "model")
+    network = build(cfg, "model")
+    if cfg.initial_weights == "xavier":
+        for weight in network.parameters():
+            if weight.dim() > 1:  # the others are biases and norms
+                nn.init.xavier_uniform_(weight)
+    return network
 
 
 def compute_cost(

@@ -58,8 +58,8 @@ MEANT = {  # other words for keys
 
 # of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way
 CALLBACKS = (
-    *("Callback", "DeviceStatsMonitor", "EarlyStopping", "LambdaCallback", "LearningRateMonitor"),
-    *("ModelCheckpoint", "ModelSummary", "RichModelSummary"),
+    *("Callback", "DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "LambdaCallback"),
+    *("LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary"),
 )
 
 

@@ -128,6 +128,7 @@ class Train(Section):
     optimizer: Object
     scheduler: OptionalObject
     trainer: Trainer
+    initial_weights: Literal["xavier"] | None
     seed: Seed
     step: Text | None  # steps 10 and 13 differ in nothing else, and their runs are kept apart
     experiment: Text | None

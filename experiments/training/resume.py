@@ -91,7 +91,8 @@ class WholeFiles(TorchCheckpointIO):
         path, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)
         if path.name == LAST and path.exists():
-            write(path.with_name(BEFORE), path.read_bytes())  # copied, so that there is always a last
+            # copied, so that there is always a last one
+            write(path.with_name(BEFORE), path.read_bytes())
         write(path, content.getvalue())
 
 

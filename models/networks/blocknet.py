@@ -30,6 +30,7 @@ class BlockNet(nn.Sequential):
         padded: this many blocks, from the first, keep the map's size; later ones shrink it.
         pools: after these blocks, counted from 1, a pool of 2x2 halves the map.
         pool, activation, norm: see `blocks.POOLS`, `blocks.ACTIVATIONS` and `blocks.NORMS`.
+        norm_first: norm before activation, as most authors have it.
         bias: whether the convolutions have a bias.
         dropout: probability that Dropout2d drops a channel.
         head: the side of the last convolution's kernel.
@@ -51,6 +52,7 @@ class BlockNet(nn.Sequential):
         pool: Literal[tuple(POOLS)] = "max",
         activation: Literal[tuple(ACTIVATIONS)] = "relu",
         norm: Literal[tuple(NORMS)] | None = "batch",
+        norm_first: bool = False,
         bias: bool = False,
         dropout: Probability = 0.0,
         head: Odd = 3,
@@ -69,7 +71,8 @@ class BlockNet(nn.Sequential):
         sides = _for_each_block("kernels", kernels, depth)
 
         def act_norm(width: int) -> list[nn.Module]:
-            return [ACTIVATIONS[activation](), *([NORMS[norm](width)] if norm else [])]
+            layers = [ACTIVATIONS[activation](), *([NORMS[norm](width)] if norm else [])]
+            return layers[::-1] if norm_first else layers
 
         def require_rest(side: int, where: str) -> None:
             if side < 1:

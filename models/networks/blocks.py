@@ -98,5 +98,9 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "hardswish": nn.Hardswish,
 }
-NORMS = {"batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
+NORMS = {
+    "batch": nn.BatchNorm2d,
+    "batch_without_weights": partial(nn.BatchNorm2d, affine=False),
+    "layer": partial(nn.GroupNorm, 1),
+}
 POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}

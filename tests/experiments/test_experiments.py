@@ -67,6 +67,24 @@ def test_an_experiment_is_the_published_one(name):
     assert cfg.augmentation is None
 
 
+def test_woolly_is_the_published_one():
+    cfg = configure("experiment=woolly")
+    network, cost = prepare([cfg])
+    assert cost.parameters == cfg.published.parameters == 3762
+    bound = (6 / (9 * (4 + 8))) ** 0.5  # of Glorot and Bengio, for the fourth convolution
+    assert 0.9 * bound < network[0][11].weight.abs().max() <= bound
+    optimizer = build(cfg, "optimizer")(network[0].parameters())
+    schedule, rates = build(cfg, "scheduler")(optimizer), []
+    for _ in range(cfg.trainer.max_epochs):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    assert [round(rate, 4) for rate in rates[:3]] == [0.05, 0.075, 0.1]
+    assert (round(rates[8], 4), round(rates[14], 4)) == (0.01, 0.0017)
+    images = torch.rand(64, 1, 28, 28) * 255
+    assert build(cfg, "augmentation")(images).shape == images.shape
+
+
 @pytest.mark.parametrize("path", sorted((own_conf() / "experiment").glob("*.yaml")))
 def test_every_experiment_can_start(path):
     cfg = configure(f"experiment={path.stem}")

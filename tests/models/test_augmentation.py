@@ -70,6 +70,23 @@ def test_amounts_out_of_range_are_refused(options):
         RandomAffine(**options)
 
 
+def test_contrast_and_then_brightness_change_within_their_limits():
+    images = torch.full((5000, 1, 4, 4), 100.0)
+    changed = RandomAffine(contrast=0.2, brightness=0.1)(images)
+    assert torch.equal(changed, changed[..., :1, :1].expand_as(changed))  # an image as a whole
+    assert 100 * 0.8 - 25.5 <= changed.min() < 60
+    assert 140 < changed.max() <= 100 * 1.2 + 25.5
+    assert RandomAffine(contrast=1.0, brightness=1.0)(images * 2.55).aminmax() == (0, 255)
+
+
+@pytest.mark.parametrize("amounts", [{"degrees": 9, "mode": "bilinear"}, {"contrast": 0.5}])
+def test_so_many_images_are_changed(amounts):
+    images = torch.rand(4000, 1, 5, 5) * 255
+    changed = RandomAffine(probability=0.3, **amounts)(images) != images
+    assert changed.any(-1).any(-1).float().mean() == pytest.approx(0.3, abs=0.03)
+    assert not (RandomAffine(probability=0.0, **amounts)(images) != images).any()
+
+
 def test_blur_is_that_of_torchvision_with_a_deviation_for_each_image():
     torch.manual_seed(0)
     images = torch.rand(3, 2, 20, 20) * 255

@@ -12,7 +12,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.data import images
 from experiments.training.resume import BEFORE, LAST, WholeFiles, find_whole
-from experiments.training.trainer import fit_from, make_module
+from experiments.training.trainer import fit_from, make_module, predict
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
@@ -48,6 +48,30 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(workplace, sm
     epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in (BEFORE, LAST)]
     assert epochs == [1, 2]
     assert (folder / "last.ckpt.damaged").stat().st_size == 1000
+
+
+def test_averaged_weights_are_validated_and_kept_and_go_on(workplace, small):
+    ema = "{_target_: pytorch_lightning.callbacks.EMAWeightAveraging, decay: 0.9}"
+
+    def train(name: str, *epochs: int, callbacks: str = f"[{ema}]"):
+        for count in epochs:
+            overrides = (f"data.root={small}", f"trainer.max_epochs={count}")
+            chosen = ("data=idx", "augmentation=affine", f"+trainer.callbacks={callbacks}")
+            cfg = configure("train", *chosen, *overrides)
+            data, _ = images.load(cfg)
+            module, trainer = make_module(cfg, build_network(cfg), 2000), trainer_of(cfg, workplace)
+            fit_from(workplace.folder / name / LAST, trainer, module, data)
+            (workplace.folder / name).mkdir(exist_ok=True)
+            (workplace.folder / LAST).replace(workplace.folder / name / LAST)
+        seen = predict(module, data.val.images, 100, torch.device("cpu"))
+        accuracy = float(trainer.callback_metrics["val/acc"])
+        assert (seen == data.val.labels).double().mean() == pytest.approx(accuracy)
+        return module.network.state_dict()
+
+    straight, resumed = train("straight", 3), train("resumed", 2, 3)
+    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+    plain = train("plain", 3, callbacks="[]")
+    assert not torch.equal(straight["conv1.weight"], plain["conv1.weight"])
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)

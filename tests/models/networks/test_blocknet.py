@@ -112,6 +112,13 @@ def test_depth_takes_the_first_widths_and_lists():
     assert [repr(layer) for layer in network] == [repr(layer) for layer in alike]
 
 
+def test_the_norm_comes_before_the_activation_where_that_is_wanted():
+    names = [name for name, _ in BlockNet([4, 4], norm_first=True).named_children()]
+    assert names[:4] == ["conv1", "batchnorm1", "relu1", "conv2"]
+    without = compute_cost(partial(BlockNet, [4, 4], norm="batch_without_weights"), MNIST)
+    assert compute_cost(partial(BlockNet, [4, 4]), MNIST).parameters == without.parameters + 16
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -127,7 +134,7 @@ def test_depth_takes_the_first_widths_and_lists():
         ({"dropout": "much"}, r"dropout\n.*a valid number"),
         ({"pool": "min"}, r"pool\n.*'max' or 'average'"),
         ({"activation": "step"}, r"activation\n.*'relu', "),
-        ({"norm": "bath"}, r"norm\n.*'batch' or 'layer'"),
+        ({"norm": "bath"}, r"norm\n.*'batch', 'batch_without_weights' or 'layer'"),
         (
             {"image_size": 4, "pools": [1, 2], "head": 3},
             "nothing is left .* the last convolution, of 3x3",
