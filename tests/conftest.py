@@ -34,7 +34,7 @@ OWN = {  # the files of conf/, by their groups
     ),
     "launcher": ("gpus", "local", "ray", "slurm"),
     "loss": ("cross_entropy", "squared_error"),
-    "model": ("blocks", "convnet", "ladder", "mlp", "woolly"),
+    "model": ("blocks", "convnet", "ladder", "mlp"),
     "optimizer": ("adam", "sgd"),
     "sampler": ("nsga2", "random", "tpe"),
     "scheduler": ("one_cycle", "step"),
