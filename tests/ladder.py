@@ -30,27 +30,36 @@ PLACES = (f"tracking.uri={STORE}", f"tracking.artifacts={PLACE}/artifacts")
 FIGURES = ("val/acc", "val/best_acc", "val/best_epoch", "train/acc", "train_seconds")
 
 
-def read() -> pd.DataFrame:
-    return pd.read_csv(TABLE, dtype={"seed": str, "wrong": str})
+def read(table: Path = TABLE) -> pd.DataFrame:
+    return pd.read_csv(table, dtype={"seed": str, "wrong": str})
 
 
-def train(step: str, seed: int) -> None:
+def train_missing(arms: dict[str, list[str]], table: Path = TABLE) -> None:
+    """Train the runs that a table lacks: seeds of arms, each with its name and its arguments."""
+    PLACE.mkdir(parents=True, exist_ok=True)
+    for seed, name in product(SEEDS, arms):
+        runs = read(table) if table.exists() else pd.DataFrame(columns=["step", "seed"])
+        if not ((runs.step == name) & (runs.seed == str(seed))).any():
+            train(name, arms[name], seed, table)
+
+
+def train(name: str, arguments: list[str], seed: int, table: Path) -> None:
     """Train a run, and add its line; nothing where another process trains it."""
-    command = [sys.executable, "-m", "experiments.train", f"step={step}", f"seed={seed}", *PLACES]
-    options = ["tracking.model=false", f"checkpoints.root={PLACE}/checkpoints"]
-    if subprocess.run([*command, *options], cwd=PROJECT, check=False).returncode:
+    options = ["tracking.model=false", f"checkpoints.root={PLACE}/checkpoints", *PLACES]
+    command = [sys.executable, "-m", "experiments.train", f"name={name}", f"seed={seed}"]
+    if subprocess.run([*command, *arguments, *options], cwd=PROJECT, check=False).returncode:
         return
     client = MlflowClient(STORE)
-    query = f"params.step = '{step}' and params.seed = '{seed}' and attributes.status = 'FINISHED'"
     experiments = [each.experiment_id for each in client.search_experiments()]
-    run = client.search_runs(experiments, query)[0]
+    run = client.search_runs(experiments, f"attributes.run_name = '{name}, seed {seed}'")[0]
     figures = {name: run.data.metrics[name] for name in FIGURES}
-    mistakes = read_mistakes(client, run.info.run_id, run.data.metrics["val/images"])
+    judged = run.data.metrics.get("test/images") or run.data.metrics["val/images"]
+    mistakes = read_mistakes(client, run.info.run_id, judged)
     wrong = " ".join(map(str, mistakes["image"]))
     device = run.data.tags["device.name"]
-    line = pd.DataFrame([{"step": step, "seed": seed, **figures, "device": device, "wrong": wrong}])
+    line = pd.DataFrame([{"step": name, "seed": seed, **figures, "device": device, "wrong": wrong}])
     with FileLock(PLACE / "runs.lock"):
-        line.to_csv(TABLE, mode="a", header=False, index=False, float_format="%.6g")
+        line.to_csv(table, mode="a", header=not table.exists(), index=False, float_format="%.6g")
 
 
 def compare() -> None:
@@ -83,11 +92,7 @@ def main() -> None:
     if sys.argv[1:] == ["compare"]:
         compare()
         return
-    PLACE.mkdir(parents=True, exist_ok=True)
-    for seed, step in product(SEEDS, STEPS):
-        runs = read()
-        if not ((runs.step == step) & (runs.seed == str(seed))).any():
-            train(step, seed)
+    train_missing({step: [f"step={step}"] for step in STEPS})
 
 
 if __name__ == "__main__":

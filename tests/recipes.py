@@ -1,0 +1,57 @@
+"""Recipes for tiny networks: ten seeds of each, a line for each run in evidence/recipes.csv.
+
+OMP_NUM_THREADS=1 python -m tests.recipes        # trains what the table lacks
+OMP_NUM_THREADS=1 python -m tests.recipes show   # prints the table of docs/recipes.md
+
+Each recipe is one change to the same network of 3,000 parameters, judged by its last epoch on
+10,000 training images held out. Seeds are shared, so that runs are compared in pairs.
+"""
+
+import sys
+
+from conftest import PROJECT
+from ladder import read, train_missing
+
+from experiments.stats.verdict import difference
+
+TABLE = PROJECT / "evidence" / "recipes.csv"
+NETWORK = ["step=found/hand", "model=blocks", "model.widths=[6,6,8,12,10]"]
+NETWORK += ["model.padded=0", "model.head=1", "data.holdout=10000"]
+CALLBACK = "{_target_: pytorch_lightning.callbacks.EMAWeightAveraging, decay: %s}"
+RECIPES = {
+    "none": [],
+    "batches of 32": ["data.batch_size=32", "optimizer.lr=0.05"],
+    "weight averaging": ["+trainer.callbacks=" + CALLBACK % 0.999],
+    "label smoothing": ["loss=cross_entropy", "loss.label_smoothing=0.05"],
+    "contrast and brightness": ["augmentation.contrast=0.2", "augmentation.brightness=0.2"],
+    "augmentation of half the images": ["augmentation.probability=0.5"],
+    "Xavier weights": ["initial_weights=xavier"],
+    "norm before activation": ["model.norm_first=true"],
+    "norm without weights": ["model.norm=batch_without_weights"],
+    "layer norm": ["model.norm=layer"],
+}
+
+
+def show() -> None:
+    runs = read(TABLE)
+    scores = {
+        name: dict(zip(found["seed"], found["val/acc"], strict=True))
+        for name, found in runs.groupby("step")
+    }
+    print("| recipe | seeds | mean | against none (95 %) | p |\n|---|---:|---:|---|---:|")
+    for name in (each for each in RECIPES if each in scores):
+        mean = sum(scores[name].values()) / len(scores[name])
+        row = f"| {name} | {len(scores[name])} | {mean:.2%} |"
+        shared = scores[name].keys() & scores["none"].keys()
+        found = difference(*({s: scores[n][s] for s in shared} for n in ("none", name)))
+        if name != "none":
+            gain = f"{100 * found.mean:+.3f} ({100 * found.low:+.3f} to {100 * found.high:+.3f})"
+            row += f" {gain} | {found.p:.3f} |"
+        print(row if name != "none" else f"{row} | |")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["show"]:
+        show()
+    else:
+        train_missing({name: NETWORK + changes for name, changes in RECIPES.items()}, TABLE)
