@@ -86,10 +86,9 @@ class Accuracies(pl.Callback):
 
 
 def configuration(shape: str, scale: float, seed: int, epochs: int) -> DictConfig:
+    base = ("step=found/hand", "model=blocks", f"data.holdout={HELD_OUT}", "budget.parameters=null")
     run = (f"model.scale={scale}", f"seed={seed}", f"trainer.max_epochs={epochs}")
-    return configure(
-        "train", "step=found/hand", "model=blocks", f"data.holdout={HELD_OUT}", *run, *SHAPES[shape]
-    )
+    return configure("train", *base, *run, *SHAPES[shape])
 
 
 def train(cfg: DictConfig, data: ImageData) -> tuple[int, list[float]]:
