@@ -7,6 +7,7 @@ A run takes about two minutes on one quiet core, and two processes may train at 
 not trained: it is the network and the recipe of step 13.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -46,12 +47,12 @@ def train_missing(arms: dict[str, list[str]], table: Path = TABLE) -> None:
 def train(name: str, arguments: list[str], seed: int, table: Path) -> None:
     """Train a run, and add its line; nothing where another process trains it."""
     options = ["tracking.model=false", f"checkpoints.root={PLACE}/checkpoints", *PLACES]
-    command = [sys.executable, "-m", "experiments.train", f"name={name}", f"seed={seed}"]
-    if subprocess.run([*command, *arguments, *options], cwd=PROJECT, check=False).returncode:
+    command = [sys.executable, "-m", "experiments.train", *arguments, f"seed={seed}", *options]
+    result = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode:
         return
     client = MlflowClient(STORE)
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    run = client.search_runs(experiments, f"attributes.run_name = '{name}, seed {seed}'")[0]
+    run = client.get_run(re.search(r"/runs/(\w+)", result.stdout)[1])
     figures = {name: run.data.metrics[name] for name in FIGURES}
     judged = run.data.metrics.get("test/images") or run.data.metrics["val/images"]
     mistakes = read_mistakes(client, run.info.run_id, judged)
