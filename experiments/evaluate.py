@@ -15,7 +15,7 @@ from experiments.cli.program import program
 def main(cfg: DictConfig) -> None:
     if cfg.run is None:
         raise UserError("give run=ID, of a run or a registered model, or run=best")
-    from experiments.deployment.evaluate import evaluate  # torch and MLflow: seconds
+    from experiments.deployment.evaluation import evaluate  # torch and MLflow: seconds
 
     print(evaluate(cfg))
 

@@ -29,13 +29,13 @@ FAILED, NO_VERDICT = 1, 2  # exit statuses
 @program("gate", failure=NO_VERDICT)
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.junit, inputs=[cfg.baseline])
-    from experiments.budget.network import price  # torch: seconds
+    from experiments.budget.cost import cost_of  # torch: seconds
     from experiments.reports import targets
 
     steps, checks = dict(chosen()), []
     if cfg.stage != "evidence":
         for name, step in steps.items():
-            checks += targets.costs(name, step, price(step))
+            checks += targets.costs(name, step, cost_of(step))
     if cfg.stage != "budget":  # MLflow takes seconds to import
         from experiments.reports.evidence import evidence
 

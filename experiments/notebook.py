@@ -9,8 +9,8 @@ import pandas as pd
 from omegaconf import DictConfig
 from PIL import Image
 
-from experiments.budget.network import build_network as network
-from experiments.budget.network import price as cost
+from experiments.budget.cost import build_network as network
+from experiments.budget.cost import cost_of as cost
 from experiments.cli.checks import check
 from experiments.cli.compose import compose, started
 from experiments.cli.tables import restored

@@ -23,10 +23,10 @@ def main(cfg: DictConfig) -> None:
     from experiments.deployment.load import chosen
 
     store, run, trained = chosen(cfg)
-    names, images, labels = inference.read(Path(cfg.input), trained.data)
+    names, images, labels = inference.read_input(Path(cfg.input), trained.data)
     probabilities = inference.predict(trained, images, cfg.batch_size)
     if cfg.output is None:
-        inference.show(names, probabilities)
+        inference.print_predictions(names, probabilities)
     else:
         as_csv = {"full": inference.full, "submission": inference.submission}[cfg.format]
         write(Path(cfg.output), as_csv(names, probabilities))

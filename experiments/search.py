@@ -24,12 +24,13 @@ def main(cfg: DictConfig) -> str:
     if cfg.force or cfg.until_verdict is not None:
         raise UserError("force and until_verdict are for experiments.train; leave them out")
     refuse_part(cfg)
-    name = plan.name_of(cfg, HydraConfig.get())
+    name = plan.study_name(cfg, HydraConfig.get())
 
     from experiments.study import storage, worker  # not before: torch and MLflow take seconds
-    from experiments.training.resume import explained
+    from experiments.training.resume import training_errors_explained
 
-    with explained(cfg.checkpoints.root), storage.explained(str(cfg.storage)):
+    errors = storage.storage_errors_explained(str(cfg.storage))
+    with training_errors_explained(cfg.checkpoints.root), errors:
         one = worker.Worker(cfg, name)
         if not is_job():
             plan.tell(cfg, name)

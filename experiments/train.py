@@ -8,13 +8,13 @@ python -m experiments.train -m step=s09,s13 'seed=range(5)' launcher=local  # a 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.cli.config import RESULT, name_of
+from experiments.cli.config import RESULT, class_name
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.keys import key_of, kind
 from experiments.cli.program import program
-from experiments.cli.text import counted
-from experiments.reports import run as screen
+from experiments.cli.text import pluralize
+from experiments.reports import screen
 from experiments.tracking.identity import identified, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
 
@@ -36,16 +36,16 @@ def main(cfg: DictConfig) -> str:
             announce(report=report)
             return "not needed"
 
-    from experiments.budget.network import prepare  # a run over its budget stops here, in 2 s
+    from experiments.budget.cost import build_networks  # a run over its budget stops here, in 2 s
 
-    networks, cost = prepare(cfgs)
+    networks, cost = build_networks(cfgs)
 
     from experiments.tracking.parent_runs import judged
     from experiments.training.fit import train
 
     outcome, store, members = train(cfgs, networks, cost, fused)
     if fused and not is_job():
-        screen.show_fused(members, store)
+        screen.print_fused_results(members, store)
     if failures := [member.failure for member in members if member.failure]:
         raise UserError("; ".join(failures))
     found = [member.run.data.metrics for member in members]
@@ -61,8 +61,9 @@ def main(cfg: DictConfig) -> str:
         run, tags = member.run, member.run.data.tags
         again = " (force=true trains it again)" if outcome == "trained before" else ""
         device = f"{tags['device']} ({tags['device.name']})"
-        screen.show(member.cfg, f"{member.name}: {outcome}{again}", run.data.metrics, device)
-        screen.show_backend(tags)
+        title = f"{member.name}: {outcome}{again}"
+        screen.print_results(member.cfg, title, run.data.metrics, device)
+        screen.print_backend(tags)
         print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
         print(f"checkpoints and log: {member.folder}")
     return outcome
@@ -74,9 +75,10 @@ def refuse_no_choice(cfg: DictConfig) -> None:
     own = any(kind(key) is RESULT or key.startswith("fused.") for key in given)
     if not (cfg.step or cfg.experiment or own):
         raise UserError(
-            f"without a step, this would train {name_of(cfg.model)} on {name_of(cfg.data.train)} "
-            f"for {counted(cfg.trainer.max_epochs, 'epoch')}; choose step=s13, experiment=NAME, or "
-            "keys of your own, such as model.widths=[8,8,12,12,10]"
+            f"without a step, this would train {class_name(cfg.model)} on "
+            f"{class_name(cfg.data.train)} for {pluralize(cfg.trainer.max_epochs, 'epoch')}; "
+            "choose step=s13, experiment=NAME, or keys of your own, such as "
+            "model.widths=[8,8,12,12,10]"
         )
 
 

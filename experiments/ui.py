@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     store = Store(cfg.tracking, create=False)
     uri, link = store.uri, store.share_view(cfg.port)
     if uri.startswith("http"):
-        show(link)
+        open_page(link)
         return
     if is_open(cfg.port):
         raise UserError(f"port={cfg.port} is in use; choose another one")
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
                 time.sleep(0.2)
             if server.poll() is not None:  # another program was faster
                 raise UserError(f"port={cfg.port} is in use; choose another one")
-            show(link)
+            open_page(link)
             server.wait()
         finally:
             server.terminate()
@@ -51,7 +51,7 @@ def is_open(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def show(link: str) -> None:
+def open_page(link: str) -> None:
     """Print an address, and open it where there is a desktop."""
     print(link, flush=True)
     if sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
-from experiments.budget.network import price
+from experiments.budget.cost import cost_of
 from experiments.study.race import SHORT, Network, Race, Rules, Run
 from experiments.tracking.arms import Arm
 from experiments.tracking.artifacts import MISTAKES
@@ -41,7 +41,7 @@ def described(step: str, *overrides: str) -> tuple[DictConfig, dict[str, float]]
     with composing():
         cfg = compose("train", overrides=[f"step={step}", *overrides])
         cfg.name = name_experiment(cfg, "train", [f"step={step}", *overrides])
-    return cfg, price(cfg).figures()
+    return cfg, cost_of(cfg).figures()
 
 
 def make(

@@ -20,7 +20,7 @@ import torch
 from conftest import configure
 from omegaconf import DictConfig
 
-from experiments.budget.network import prepare
+from experiments.budget.cost import build_networks
 from experiments.data.images import ImageData, Images, load
 from experiments.training.trainer import make_module
 
@@ -93,7 +93,7 @@ def configuration(shape: str, scale: float, seed: int, epochs: int) -> DictConfi
 
 def train(cfg: DictConfig, data: ImageData) -> tuple[int, list[float]]:
     """The parameters of a network, and its accuracy after each epoch."""
-    [network], cost = prepare([cfg])
+    [network], cost = build_networks([cfg])
     accuracies = Accuracies()
     trainer = pl.Trainer(
         max_epochs=cfg.trainer.max_epochs,

@@ -22,7 +22,7 @@ from torchmetrics.functional import accuracy
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from experiments.budget.network import build_network
+from experiments.budget.cost import build_network
 from experiments.cli.config import build
 from experiments.cli.program import program
 from experiments.data.images import Batches, ImageData, Images, load

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks import baselines
-from experiments.budget.network import build_network, price
+from experiments.budget.cost import build_network, cost_of
 from experiments.cli import files, tables
 from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images, load
@@ -48,7 +48,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
         "Lightning, 0 workers": partial(baselines.lightning, cfg),
         OURS: partial(ours, cfg, module),
         "bare loop": partial(baselines.bare, cfg, module.learn),
-        "floor": partial(baselines.floor, cfg, price(cfg).mult_adds),
+        "floor": partial(baselines.floor, cfg, cost_of(cfg).mult_adds),
     }
     for train in contenders.values():
         train(few)

@@ -35,7 +35,7 @@ def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
         raise UserError(f"{key}: {one_line(error.__cause__ or error)}") from error
 
 
-def name_of(part: DictConfig) -> str:
+def class_name(part: DictConfig) -> str:
     """The name of the class that a part of a configuration describes, such as "MNIST"."""
     return part._target_.rpartition(".")[2]
 

@@ -53,7 +53,7 @@ def points(found: Difference) -> str:
     return mean if math.isinf(found.low) else f"{mean} ({low} to {high})"
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """How many there are of what: "1 job", "14 epochs"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 

@@ -28,7 +28,7 @@ class CSVFolder:
                 f"{path} is missing: put the competition's files there, name their folder with "
                 "data.root=, or make such files from MNIST: python -m experiments.competition"
             )
-        images, labels = read(path, num_classes)
+        images, labels = read_csv_images(path, num_classes)
         if labels is None:
             raise UserError(f"{path}: has no column {LABEL}")
         if type(held_out) is not int or not 0 < held_out < len(labels):
@@ -38,7 +38,7 @@ class CSVFolder:
 
 
 @functools.lru_cache(maxsize=1)  # training and validation images come from one file
-def read(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
+def read_csv_images(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
     """Images uint8 [N, H, W], and int64 labels [N], or None if the file has no labels.
 
     UserError names the row and column of a bad cell.

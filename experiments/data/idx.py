@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.cli.errors import UserError
 
 
-def read(path: Path) -> Tensor:
+def read_idx(path: Path) -> Tensor:
     """The unsigned bytes of an IDX file, plain or gzipped; UserError where it is damaged."""
     try:
         content = path.read_bytes()
@@ -36,7 +36,7 @@ class IDXFolder:
     def __init__(self, root: str, train: bool) -> None:
         split = "train" if train else "t10k"
         self.data, self.targets = (
-            read(_find(Path(root), f"{split}-{part}")) for part in ("images", "labels")
+            read_idx(_find(Path(root), f"{split}-{part}")) for part in ("images", "labels")
         )
 
 

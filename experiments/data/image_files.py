@@ -13,7 +13,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 MIDDLE = 127.5  # between dark and light
 
 
-def find(path: Path) -> list[Path]:
+def find_image_files(path: Path) -> list[Path]:
     """The image files of a folder, sorted by name, or the one file. UserError without any."""
     if path.is_file():
         return [path]
@@ -23,7 +23,7 @@ def find(path: Path) -> list[Path]:
     return found
 
 
-def read(paths: list[Path], size: int) -> tuple[np.ndarray, list[str]]:
+def read_image_files(paths: list[Path], size: int) -> tuple[np.ndarray, list[str]]:
     """Images uint8 [N, size, size], and notes on files that were not read as they are.
 
     UserError names all files that cannot be read.

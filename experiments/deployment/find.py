@@ -18,7 +18,7 @@ ALL_CLASSES = "params.`data.classes` = 'None'"
 HAS_TARGET = "metrics.parameters > 0 and params.`target.val_acc` != 'None'"
 
 
-def find(store: Store, name: str, where: str | None = None) -> Run:
+def find_run(store: Store, name: str, where: str | None = None) -> Run:
     """The run with an id, the run that a registered model comes from, or of "best", see `best`; for
     a parent run the best of its seeds. UserError: there is no such run, or it is not finished."""
     if name == "best":
@@ -77,7 +77,7 @@ def best(store: Store, where: str | None = None) -> Run:
             f"run=best: networks for {len(digests)} sets of images reach their targets; choose "
             f"one: 'where=\"{query}\"'"
         )
-    return find(store, min(reached)[3])
+    return find_run(store, min(reached)[3])
 
 
 def credit(store: Store, run: Run) -> str:

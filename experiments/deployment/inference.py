@@ -15,18 +15,18 @@ from experiments.data import csv_images, image_files
 ROWS = 50  # shown on the terminal
 
 
-def read(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None]:
+def read_input(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None]:
     """The names of the images, uint8 [N, C, H, W], and labels [N] if the file has them. UserError:
     they cannot be read, or do not have the size that the network takes."""
     size, labels = data["image_size"], None
     if path.suffix.lower() == ".csv":
-        images, labels = csv_images.read(path, data["num_classes"])
+        images, labels = csv_images.read_csv_images(path, data["num_classes"])
         if (side := images.shape[1]) != size:
             raise UserError(f"{path}: has images of {side}x{side}, the network takes {size}x{size}")
         names = [str(number) for number in range(1, len(images) + 1)]
     else:
-        paths = image_files.find(path)
-        pixels, notes = image_files.read(paths, size)
+        paths = image_files.find_image_files(path)
+        pixels, notes = image_files.read_image_files(paths, size)
         images, names = torch.from_numpy(pixels), [file.name for file in paths]
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
@@ -53,7 +53,7 @@ def submission(names: list[str], probabilities: Tensor) -> str:
     return pd.DataFrame(labels).to_csv(index=False)
 
 
-def show(names: list[str], probabilities: Tensor) -> None:
+def print_predictions(names: list[str], probabilities: Tensor) -> None:
     """Print the most and the second most probable class of each image."""
     chances, classes = probabilities[:ROWS].topk(2)
     rows = [

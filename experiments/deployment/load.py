@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import models
 from experiments.cli.config import reading
 from experiments.cli.errors import UserError, one_line
-from experiments.deployment.find import find
+from experiments.deployment.find import find_run
 from experiments.tracking.artifacts import CONFIG, LARGEST, WEIGHTS, download, refuse_large
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.store import Store
@@ -50,11 +50,11 @@ class Trained(nn.Module):
 def chosen(cfg: DictConfig) -> tuple[Store, Run, Trained]:
     """The store, and the run in it that `run` and `where` name, with its network."""
     store = Store(cfg.tracking, create=False)
-    run = find(store, cfg.run, cfg.where)
-    return store, run, load(store, run, Path(cfg.checkpoints.root))
+    run = find_run(store, cfg.run, cfg.where)
+    return store, run, load_network(store, run, Path(cfg.checkpoints.root))
 
 
-def load(store: Store, run: Run, checkpoints: Path) -> Trained:
+def load_network(store: Store, run: Run, checkpoints: Path) -> Trained:
     """The network of a run with the weights that it exported, which may be in `checkpoints` alone.
     UserError: it has no network or no weights, or they are invalid."""
     files = store.client, run.info.run_id

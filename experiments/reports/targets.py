@@ -16,7 +16,7 @@ from experiments.cli.tables import markdown, to_markdown
 from experiments.cli.text import printable
 
 if TYPE_CHECKING:
-    from experiments.budget.network import Cost
+    from experiments.budget.cost import Cost
 
 HOLDS, MISSED, UNKNOWN = "holds", "missed", "no verdict"
 HEADER, RIGHT = ("step", "target", "asked", "measured", "margin", "verdict"), ("measured", "margin")

@@ -18,10 +18,10 @@ class Plan(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with suppress(AttributeError, TypeError, ValueError):  # of values that a worker refuses
-            tell(config, name_of(config, config.hydra), several=True)
+            tell(config, study_name(config, config.hydra), several=True)
 
 
-def name_of(cfg: DictConfig, hydra: DictConfig) -> str:
+def study_name(cfg: DictConfig, hydra: DictConfig) -> str:
     """The name of a study: its own, or that of its search."""
     return cfg.study or hydra.runtime.choices.search
 

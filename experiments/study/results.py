@@ -43,7 +43,7 @@ def log_study(
     """Attach metrics, a page and the table of networks to the study's MLflow run; the report
     for the screen. `steps`: the names of the finalists' steps, whose files are in `folder`."""
     table = tables.without_formulas(to_frame(race)).to_csv(index=False)
-    for name, text in {"report.html": page(study, race, steps), "trials.csv": table}.items():
+    for name, text in {"report.html": search_page(study, race, steps), "trials.csv": table}.items():
         store.patiently(store.client.log_text, parent, text, name)
     stages, winner = Counter(run.stage for run in race.results), race.answer().winner
     metrics = {f"runs/{name}": stages[stage] for stage, name in enumerate(NAMES)}
@@ -69,7 +69,7 @@ def to_frame(race: Race) -> DataFrame:
     return DataFrame(rows)
 
 
-def page(study: Study, race: Race, steps: dict[int, str]) -> str:
+def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
     """The race as an HTML page that stands alone."""
     full, final = (
         [
@@ -89,7 +89,7 @@ def page(study: Study, race: Race, steps: dict[int, str]) -> str:
     return render(
         "search.html",
         title=f"search {study.study_name}",
-        first=". ".join([counted(race), *answers(race, steps)]),
+        first=". ".join([run_counts(race), *answers(race, steps)]),
         finalists=(HEADER, finalists(race, steps)),
         again=None if winner is None else again(steps[winner]),
         pareto=drawn(charts.pareto, full, final),
@@ -125,7 +125,7 @@ def named(race: Race, network: int) -> str:
     return f"trial {race.networks[network].trial.number}"
 
 
-def counted(race: Race) -> str:
+def run_counts(race: Race) -> str:
     """The counts, so that nobody takes the best of many for a mean."""
     stages = Counter(run.stage for run in race.results)
     rejected = sum(network.trial.user_attrs["rejected"] for network in race.networks)
@@ -183,7 +183,7 @@ def again(step: str) -> str:
 
 def report(race: Race, steps: dict[int, str], folder: Path) -> str:
     """The end of a search on the screen: counts, finalists, the answer, and what to do with it."""
-    text, winner = tables.folded(counted(race)), race.answer().winner
+    text, winner = tables.folded(run_counts(race)), race.answer().winner
     if rows := finalists(race, steps):
         text += tables.to_text(HEADER, rows, right=HEADER[1:3])
     text += "".join(map(tables.folded, answers(race, steps)))

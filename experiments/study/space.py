@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 from optuna.trial import create_trial
 
-from experiments.budget.network import price, try_out
+from experiments.budget.cost import check_trainable, cost_of
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import unknown
@@ -69,7 +69,7 @@ class Space:
     def share(self, params: Params) -> float:
         """The largest share of a limit of the budget that a network takes; infinite for none."""
         try:
-            figures = price(self.configure(params)).figures()
+            figures = cost_of(self.configure(params)).figures()
         except (UserError, OmegaConfBaseException):
             return math.inf
         limits = self.cfg.budget.items()
@@ -84,7 +84,7 @@ class Space:
 
     def count(self, params: Params) -> int:
         """The parameters of the network that values describe."""
-        return self.sizes.get(str(params)) or price(self.configure(params)).parameters
+        return self.sizes.get(str(params)) or cost_of(self.configure(params)).parameters
 
     def features(self, params: Params) -> tuple[float, ...]:
         """Values as numbers from -1 to 1; one number for each choice."""
@@ -103,7 +103,7 @@ class Space:
         """Why values cannot be trained: over budget, no valid network, or refused by the
         optimizer or its schedule; None where they can."""
         try:
-            self.sizes[str(params)] = try_out(self.configure(params)).parameters
+            self.sizes[str(params)] = check_trainable(self.configure(params)).parameters
         except (UserError, OmegaConfBaseException) as error:
             return str(error)
         return None

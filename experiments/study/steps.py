@@ -7,7 +7,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.budget.network import prepare
+from experiments.budget.cost import build_networks
 from experiments.cli.compose import search_path
 from experiments.cli.config import JUDGEMENT, PLACE, RESULT
 from experiments.cli.errors import UserError
@@ -91,7 +91,7 @@ def train_step(step: str, seed: int) -> Member:
     was trained before."""
     cfg = configure(step, seed)
     announce(name=run_name(cfg))
-    _, _, [member] = train([cfg], *prepare([cfg]))
+    _, _, [member] = train([cfg], *build_networks([cfg]))
     return member
 
 

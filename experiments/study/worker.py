@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 from pytorch_lightning.callbacks import LambdaCallback
 
-from experiments.budget.network import prepare, price
+from experiments.budget.cost import build_networks, cost_of
 from experiments.cli.config import build
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import duration, percent
@@ -49,7 +49,7 @@ class Worker:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         base = OmegaConf.masked_copy(cfg, list(compose("train")))
         base.step = base.experiment = None  # a trial is no evidence for either
-        price(base)  # refuses values out of range
+        cost_of(base)  # refuses values out of range
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
         _ = self.space.start  # refuses a space where nothing fits the budget
         self.steps, final = Path(cfg.final.steps), cfg.final
@@ -187,7 +187,7 @@ class Worker:
         """A run on training images, judged by images held out."""
         cfg = self.configure(run.network, run.stage)
         cfg.seed += run.seed
-        [network], cost = prepare([cfg])
+        [network], cost = build_networks([cfg])
         mark = {STUDY_ID: self.id, "study.run": self.key(run)}
         tags = {PARENT: self.parent, STUDY: self.name, "mlflow.source.name": "experiments.search"}
         tags |= mark | {"trial": self.trial(run.network).number, "stage": NAMES[run.stage]}

@@ -28,7 +28,7 @@ from experiments.cli.compose import swept
 from experiments.cli.errors import UserError, refuse_password
 from experiments.cli.jobs import STATE, read_jobs, refuse_chdir
 from experiments.cli.program import at_end
-from experiments.cli.text import counted, duration, percent, printable
+from experiments.cli.text import duration, percent, pluralize, printable
 
 PATIENCE = 5  # seconds that an interrupted job has to end
 SECONDS = 0.5  # between two looks at the jobs
@@ -76,7 +76,7 @@ class Sweep(Callback):
         failed = self.view.jobs - sum(job["state"] in FINISHED for job in jobs)
         with suppress(OSError):  # the terminal may be gone
             if jobs:
-                show(jobs, self.view.jobs)
+                print_jobs(jobs, self.view.jobs)
             if kind and issubclass(kind, KeyboardInterrupt):
                 print("to go on where it stopped:", self.command)
             elif jobs and failed:
@@ -109,7 +109,7 @@ class View(threading.Thread):
 
     def run(self) -> None:
         if self.bars.disable:
-            print("starting", counted(self.jobs, "job"), file=sys.stderr)
+            print("starting", pluralize(self.jobs, "job"), file=sys.stderr)
         self.stopped.wait(SECONDS)  # others print first, such as the plan of a search
         with self.bars:
             while not self.stopped.wait(SECONDS):
@@ -156,7 +156,7 @@ def tally(jobs: list[dict[str, Any]], total: int = 0) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count > 0)
 
 
-def show(jobs: list[dict[str, Any]], total: int) -> None:
+def print_jobs(jobs: list[dict[str, Any]], total: int) -> None:
     """Print a table of the jobs, why some failed, and the last report of a job."""
     rows = []
     for job in jobs:

@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.text import counted, measured, percent
+from experiments.cli.text import measured, percent, pluralize
 from experiments.stats.intervals import interval, judge
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, PARTIAL, identity, part_of_data
 from experiments.tracking.run import TrackedRun
@@ -72,7 +72,7 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, found.n) for name, value in summary.items()]
         tags = [RunTag("mlflow.note.content", note(cfg))]
-        verdict = f"{measured(found)}, {counted(found.n, 'seed')}"
+        verdict = f"{measured(found)}, {pluralize(found.n, 'seed')}"
         if part := part_of_data(cfg):
             verdict += f", on part of the data: {part}"
         elif (target := cfg.target.val_acc) is not None:

@@ -22,7 +22,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
-from experiments.cli.config import JUDGEMENT, LABEL, RESULT, name_of
+from experiments.cli.config import JUDGEMENT, LABEL, RESULT, class_name
 from experiments.cli.errors import scrubbed
 from experiments.cli.keys import select
 from experiments.tracking.store import Store, reason
@@ -152,7 +152,7 @@ def dataset(cfg: DictConfig, split: str, digest: str) -> Dataset:
     held = split == "val" and cfg.data.holdout is not None
     part = cfg.data["train" if held or split == "train" else "val"]
     source = json.dumps({"uri": part._target_})
-    return Dataset(f"{name_of(part)} {split}", digest, source_type="code", source=source)
+    return Dataset(f"{class_name(part)} {split}", digest, source_type="code", source=source)
 
 
 def parameters(cfg: DictConfig) -> dict[str, str]:

@@ -14,11 +14,11 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.budget.network import Cost
-from experiments.cli.config import name_of
+from experiments.budget.cost import Cost
+from experiments.cli.config import class_name
 from experiments.cli.files import write
 from experiments.cli.jobs import announce, is_job
-from experiments.cli.text import against, counted, printable
+from experiments.cli.text import against, pluralize, printable
 from experiments.data.digest import known_digest
 from experiments.data.images import ImageData, Images, load
 from experiments.tracking.artifacts import MISTAKES, mistakes
@@ -29,7 +29,15 @@ from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, Store
 from experiments.training import trainer
 from experiments.training.history import History
-from experiments.training.resume import BEST, LAST, LOG, Member, explained, locked, start_anew
+from experiments.training.resume import (
+    BEST,
+    LAST,
+    LOG,
+    Member,
+    locked,
+    start_anew,
+    training_errors_explained,
+)
 from models.lightning.classifier import Classifier, Diverged
 
 log = logging.getLogger(__name__)
@@ -61,7 +69,7 @@ def train(
         folder = Path(cfg.checkpoints.root, "-".join(own.values()))
         members.append(Member(run_name(cfg), cfg, network, cost, folder, tags))
     folders = [member.folder for member in members]
-    with explained(folders[0]), locked(folders):
+    with training_errors_explained(folders[0]), locked(folders):
         if not force:
             for member in members:
                 member.find(store, member.folder)
@@ -86,9 +94,9 @@ def train(
 def about(members: list[Member]) -> str:
     """What is to be trained: "step 13, seed 0: 5,854 parameters, 14 epochs on MNIST"."""
     cfg = members[0].cfg
-    size = counted(members[0].cost.parameters, "parameter")
-    epochs = counted(cfg.trainer.max_epochs, "epoch")
-    name, data = run_name(cfg, len(members)), name_of(cfg.data.train)
+    size = pluralize(members[0].cost.parameters, "parameter")
+    epochs = pluralize(cfg.trainer.max_epochs, "epoch")
+    name, data = run_name(cfg, len(members)), class_name(cfg.data.train)
     return printable(f"{name}: {size}, {epochs} on {data}")
 
 
@@ -201,6 +209,6 @@ def conclude(
         run.tag("verdict", verdict)
     if not member.is_trial:
         # not before: scikit-learn takes a while
-        from experiments.training.artifacts import log_artifacts
+        from experiments.training.outputs import log_artifacts
 
         log_artifacts(member, index, module, judged, predicted, history)

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.budget.network import Cost
+from experiments.budget.cost import Cost
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.files import write
 from experiments.cli.jobs import is_job
@@ -121,7 +121,7 @@ def start_anew(folder: Path) -> None:
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
+def training_errors_explained(folder: Path) -> Iterator[None]:
     """Turn what can go wrong with a lock, a store or a disk into a UserError."""
     try:
         yield

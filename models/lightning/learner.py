@@ -123,8 +123,8 @@ class Learner:
                 self._try(self.plain, images, labels)  # raises if the compiler was not at fault
                 errors.append(getattr(error, "inner_exception", error))  # the original error
             else:
-                return explained(name, errors), program
-        return explained("eager", errors), self.plain
+                return with_reasons(name, errors), program
+        return with_reasons("eager", errors), self.plain
 
     def _try(self, program: Program, images: Tensor, labels: Tensor) -> None:
         """Run both passes of a step as often as it takes to record a CUDA graph and to replay it;
@@ -141,7 +141,7 @@ class Learner:
                 buffer.copy_(value)
 
 
-def explained(name: str, errors: list[Exception]) -> str:
+def with_reasons(name: str, errors: list[Exception]) -> str:
     """The name of a program with the reasons why it is not a faster one, which are logged."""
     if errors:
         lines = [(str(error).strip() or type(error).__name__).splitlines()[0] for error in errors]

@@ -10,9 +10,9 @@ import torch
 from conftest import Workplace, configure
 
 from experiments.data.idx import IDXFolder
-from experiments.deployment.find import find
+from experiments.deployment.find import find_run
 from experiments.deployment.inference import predict
-from experiments.deployment.load import load
+from experiments.deployment.load import load_network
 from experiments.tracking.arms import gather
 from experiments.tracking.store import Store
 
@@ -43,7 +43,7 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     scored = r"([\d.]+) % of 500 images of IDXFolder test right, loss [\d.]+: .*/runs/(\w{32})\nby"
     name = re.search(scored, printed)
     data = IDXFolder(str(small), train=False)
-    network = load(store, find(store, run.info.run_id), digits.folder / "checkpoints")
+    network = load_network(store, find_run(store, run.info.run_id), digits.folder / "checkpoints")
     chances = predict(network, data.data[:, None].expand(-1, 3, -1, -1), batch_size=500)
     right = (chances.argmax(1) == data.targets).float().mean()
     assert float(name[1]) == pytest.approx(100 * float(right), abs=0.005)
@@ -60,7 +60,7 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     assert "of 2,000 images of IDXFolder train right" in printed
     assert len(copied.client.search_runs([run.info.experiment_id])) == 4
     assert gather(store.search("")) == arms  # it is no evidence of its own
-    assert find(store, "best").info.run_id == run.info.run_id
+    assert find_run(store, "best").info.run_id == run.info.run_id
 
 
 @pytest.mark.parametrize(

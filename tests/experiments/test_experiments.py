@@ -8,7 +8,7 @@ import torch
 from conftest import own_conf
 from torch import nn
 
-from experiments.budget.network import build_network, prepare, price, rehearse
+from experiments.budget.cost import build_network, build_networks, check_recipe, cost_of
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.data.images import Images, load
@@ -88,7 +88,7 @@ def test_woolly_is_the_published_one():
 @pytest.mark.parametrize("path", sorted((own_conf() / "experiment").glob("*.yaml")))
 def test_every_experiment_can_start(path):
     cfg = configure(f"experiment={path.stem}")
-    rehearse(cfg)
+    check_recipe(cfg)
     assert device_of(cfg).type == "cpu"
     assert cfg.description
     with torch.device("meta"):
@@ -106,9 +106,9 @@ def test_the_rows_of_the_competition_s_ablation_are_overrides():
 
 def test_vgg16_is_vgg16_and_its_budget_stops_it():
     cfg = configure("experiment=kaggle_vgg16")
-    assert price(cfg).parameters == 134_301_514  # torchvision's, with ten classes
+    assert cost_of(cfg).parameters == 134_301_514  # torchvision's, with ten classes
     with pytest.raises(UserError, match=r"over budget: 15,466,209,280 mult_adds, .* 100,000,000"):
-        prepare([cfg])
+        build_networks([cfg])
 
 
 def test_every_point_of_the_table_is_an_experiment_of_its_own():

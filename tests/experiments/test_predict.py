@@ -35,7 +35,7 @@ def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
 def test_the_screen_is_as_kept(screen, capsys):
     logits = torch.tensor([[9.0, 1.0, 2.0], [0.0, 3.0, 2.5], [1.0, 1.1, 1.2]])
     names = ["1.png", "a photo of a seven, taken by night and scaled by hand twice.jpg", "[b]3.png"]
-    inference.show(names, logits.softmax(1))
+    inference.print_predictions(names, logits.softmax(1))
     screen("predict", capsys.readouterr().out)
 
 

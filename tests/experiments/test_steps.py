@@ -7,7 +7,7 @@ import conftest
 import pytest
 from conftest import composing, own_conf
 
-from experiments.budget.network import price
+from experiments.budget.cost import cost_of
 from experiments.cli.compose import compose
 from experiments.tracking.identity import config_hash, name_experiment
 
@@ -53,7 +53,7 @@ def test_step_is_the_published_recipe(number):
     assert (figures.step, figures.parameters) == (f"s{number:02}", parameters)
     accuracies = (figures.train_acc, figures.best_val_acc, figures.last_val_acc)
     assert accuracies == tuple(round(percent / 100, 4) for percent in published)
-    cost = price(cfg)
+    cost = cost_of(cfg)
     assert cost.parameters == parameters
     assert cost.receptive_field == 40
     assert cfg.budget.parameters is None or cost.parameters <= cfg.budget.parameters

@@ -10,7 +10,7 @@ import torch
 from pyarrow.csv import write_csv
 
 from experiments.cli.errors import UserError
-from experiments.data.csv_images import CSVFolder, read
+from experiments.data.csv_images import CSVFolder, read_csv_images
 
 HEADER = "label,pixel0,pixel1,pixel2,pixel3"
 ROWS = ["7,0,1,2,3", "0,255,0,10,20", "9,1,1,1,1"]
@@ -19,7 +19,7 @@ GOOD = "\n".join([HEADER, *ROWS]) + "\n"
 
 @pytest.fixture
 def path(tmp_path):
-    read.cache_clear()
+    read_csv_images.cache_clear()
     return tmp_path / "train.csv"
 
 
@@ -37,7 +37,7 @@ def path(tmp_path):
 )
 def test_rows_become_images(path, content):
     path.write_bytes(content.encode())
-    images, labels = read(path, 10)
+    images, labels = read_csv_images(path, 10)
     assert labels.tolist() == [7, 0, 9]
     assert images.dtype == torch.uint8
     assert images.tolist() == [[[0, 1], [2, 3]], [[255, 0], [10, 20]], [[1, 1], [1, 1]]]
@@ -45,7 +45,7 @@ def test_rows_become_images(path, content):
 
 def test_columns_may_come_in_any_order_and_without_labels(path):
     path.write_text("pixel2,pixel0,pixel1,pixel3\n2,0,1,3\n")
-    images, labels = read(path, 10)
+    images, labels = read_csv_images(path, 10)
     assert images.tolist() == [[[0, 1], [2, 3]]]
     assert labels is None
 
@@ -69,7 +69,7 @@ def with_row(row: str) -> str:
 def test_a_bad_header_is_refused(path, content):
     path.write_text(content)
     with pytest.raises(UserError, match=r"train.csv: (the first line must be|Empty CSV)"):
-        read(path, 10)
+        read_csv_images(path, 10)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_bad_header_is_refused(path, content):
 def test_a_bad_cell_is_named_by_row_and_column(path, content, complaint):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=complaint) as error:
-        read(path, 10)
+        read_csv_images(path, 10)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < len(str(path)) + 300
@@ -105,7 +105,7 @@ def test_only_a_file_is_read(path):
         CSVFolder(str(path.parent), True, 1, 10)
     path.mkdir()
     with pytest.raises(UserError, match=r"train.csv: is not a file"):
-        read(path, 10)
+        read_csv_images(path, 10)
 
 
 def test_the_last_rows_are_held_out(path):
@@ -129,7 +129,7 @@ def test_thousands_of_rows_take_a_second(path: Path):
     rows[:, 0] %= 10
     write_csv(pyarrow.table(list(rows.T), ["label", *(f"pixel{i}" for i in range(784))]), path)
     started = time.process_time()
-    images, labels = read(path, 10)
+    images, labels = read_csv_images(path, 10)
     assert time.process_time() - started < 1
     assert images.shape == (6000, 28, 28)
     assert images.flatten(1)[-1].tolist() == rows[-1, 1:].tolist()

@@ -5,7 +5,7 @@ import torch
 from conftest import MNIST, idx
 
 from experiments.cli.errors import UserError
-from experiments.data.idx import IDXFolder, read
+from experiments.data.idx import IDXFolder, read_idx
 
 
 def test_real_mnist_is_read_as_torchvision_reads_it():
@@ -21,7 +21,7 @@ def test_gzipped_files_are_read(tmp_path):
     idx(tmp_path / "plain", array)
     zipped = tmp_path / "zipped.gz"
     zipped.write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
-    assert torch.equal(read(zipped), array)
+    assert torch.equal(read_idx(zipped), array)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_damaged_file_is_named(tmp_path, damage, complaint, zipped):
         content = gzip.compress(content)
     path.write_bytes(content)
     with pytest.raises(UserError, match=complaint) as error:
-        read(path)
+        read_idx(path)
     assert str(path) in str(error.value)
 
 
@@ -53,7 +53,7 @@ def test_a_half_written_archive_is_named(tmp_path):
     path = tmp_path / "file.gz"
     path.write_bytes(gzip.compress(bytes(10_000))[:20])
     with pytest.raises(UserError, match="cannot be read"):
-        read(path)
+        read_idx(path)
 
 
 def test_a_folder_without_the_files_is_named(tmp_path):

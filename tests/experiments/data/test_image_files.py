@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from experiments.cli.errors import UserError
 from experiments.data.idx import IDXFolder
-from experiments.data.image_files import find, read
+from experiments.data.image_files import find_image_files, read_image_files
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def as_file(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 def test_an_image_of_the_right_size_is_read_as_it_is(tmp_path, digit):
     for name in ("digit.png", "digit.bmp"):
         Image.fromarray(digit).save(tmp_path / name)
-    images, notes = read(find(tmp_path), 28)
+    images, notes = read_image_files(find_image_files(tmp_path), 28)
     assert all(np.array_equal(image, digit) for image in images)
     assert not notes
 
@@ -63,7 +63,7 @@ def test_an_image_of_the_right_size_is_read_as_it_is(tmp_path, digit):
 def test_depth_colour_and_transparency_come_to_the_same(tmp_path, digit, change, note):
     path = tmp_path / "digit.png"
     path.write_bytes(as_file(change(Image.fromarray(digit))))
-    images, notes = read([path], 28)
+    images, notes = read_image_files([path], 28)
     assert np.abs(images[0].astype(int) - digit).max() <= 1
     assert [n.startswith(f"{path}: ") and note in n for n in notes] == ([True] if note else [])
 
@@ -72,7 +72,7 @@ def test_large_jpegs_are_scaled_and_not_stretched(tmp_path, digit):
     image = ImageOps.invert(Image.fromarray(digit)).resize((280, 280))
     image.convert("RGB").save(tmp_path / "a.jpg", quality=95)
     ImageOps.expand(image, border=(0, 70), fill=255).save(tmp_path / "b.jpeg", quality=95)
-    images, notes = read(find(tmp_path), 28)
+    images, notes = read_image_files(find_image_files(tmp_path), 28)
     assert not notes
     assert np.abs(images[0].astype(int) - digit).mean() < 5
     [across] = (images[1] > 60).any(0).nonzero()
@@ -87,13 +87,13 @@ def test_a_photo_is_turned_as_its_camera_says(tmp_path, digit):
     exif[0x0112] = 6  # the camera lay on its side
     path = tmp_path / "digit.png"
     image.save(path, exif=exif)
-    assert np.array_equal(read([path], 28)[0][0], np.rot90(digit, -1))
+    assert np.array_equal(read_image_files([path], 28)[0][0], np.rot90(digit, -1))
 
 
 def test_a_long_thin_image_needs_little_memory(tmp_path):
     path = tmp_path / "line.png"
     path.write_bytes(as_file(Image.new("L", (200_000, 1), 255)))
-    assert read([path], 28)[0].shape == (1, 28, 28)
+    assert read_image_files([path], 28)[0].shape == (1, 28, 28)
 
 
 def animated() -> bytes:
@@ -137,7 +137,7 @@ def test_a_bad_image_is_refused(tmp_path, name, content, complaint):
     path = tmp_path / name
     path.write_bytes(content())
     with pytest.raises(UserError) as error:
-        read([path], 28)
+        read_image_files([path], 28)
     assert complaint in str(error.value)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
@@ -149,15 +149,15 @@ def test_all_bad_images_of_a_folder_are_named(tmp_path, digit):
         (tmp_path / name).write_text("no image")
     (tmp_path / "notes.txt").write_text("not looked at")
     with pytest.raises(UserError, match=r"bad.png: cannot be read.*; .*worse.jpg: cannot"):
-        read(find(tmp_path), 28)
+        read_image_files(find_image_files(tmp_path), 28)
 
 
 def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a.png: .*: is not a file"):
-        read(find(tmp_path), 28)
+        read_image_files(find_image_files(tmp_path), 28)
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"has no images, that is, no files named \*.png, "):
-        find(tmp_path)
+        find_image_files(tmp_path)

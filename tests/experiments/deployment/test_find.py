@@ -4,7 +4,7 @@ import pytest
 from conftest import Workplace, configure
 
 from experiments.cli.errors import UserError
-from experiments.deployment.find import best, find
+from experiments.deployment.find import best, find_run
 from experiments.tracking.store import Store
 
 
@@ -20,7 +20,7 @@ def test_a_registered_model_is_named_by_version_and_alias(digits):
         client.create_model_version(name, run.info.artifact_uri, run_id=run.info.run_id)
     client.set_registered_model_alias("digits", "champion", "1")
     names = ("digits", "digits/1", "digits@champion", "models:/digits/1", "sure?", "sure?/1")
-    assert {find(found, name).info.run_id for name in names} == {run.info.run_id}
+    assert {find_run(found, name).info.run_id for name in names} == {run.info.run_id}
     for name in (
         "digits/2",
         "digits@loser",
@@ -32,13 +32,13 @@ def test_a_registered_model_is_named_by_version_and_alias(digits):
         "a/b/c",
     ):
         with pytest.raises(UserError, match="is neither a run nor a registered model of"):
-            find(found, name)
+            find_run(found, name)
 
 
 def test_a_parent_stands_for_its_best_seed(digits):
     [run] = digits.seeds()
     parent = run.data.tags["mlflow.parentRunId"]
-    assert find(store(digits), parent).info.run_id == run.info.run_id
+    assert find_run(store(digits), parent).info.run_id == run.info.run_id
 
 
 class Candidates:

@@ -11,10 +11,10 @@ import torch
 import yaml
 from conftest import configure, trainer_of
 
-from experiments.budget.network import build_network
+from experiments.budget.cost import build_network
 from experiments.cli.errors import UserError
 from experiments.data import images
-from experiments.deployment.load import load
+from experiments.deployment.load import load_network
 from experiments.tracking.artifacts import WEIGHTS
 from experiments.tracking.store import Store
 from experiments.training.trainer import fit_from, make_module
@@ -42,7 +42,7 @@ class Untrusted:
         self.marker = folder / "marker"
 
     def load(self):
-        return load(self.store, self.run, self.checkpoints)
+        return load_network(self.store, self.run, self.checkpoints)
 
     def is_refused(self, complaint: str = "") -> None:
         with pytest.raises(UserError) as error:

@@ -8,7 +8,7 @@ from conftest import configure
 from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.budget.network import try_out
+from experiments.budget.cost import check_trainable
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.study.proposals import Likeliest
@@ -40,7 +40,7 @@ def test_no_trial_is_over_budget(sampler):
     params, rejected = propose(cfg, space, 40)
     assert rejected > 20  # else this shows nothing
     for one in params:  # by the budget that a run is held to
-        try_out(space.configure(one))
+        check_trainable(space.configure(one))
 
 
 @pytest.mark.parametrize("choices", [[True, True], [0, 0.0], [1, True]])

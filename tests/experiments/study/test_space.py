@@ -4,7 +4,7 @@ from conftest import configure
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.budget.network import price
+from experiments.budget.cost import cost_of
 from experiments.cli.errors import UserError
 from experiments.study.space import Space
 
@@ -25,7 +25,7 @@ def test_values_are_counted_as_the_network_will_be():
         if space.why_infeasible(params):
             continue  # not a network
         counted += 1
-        parameters = price(space.configure(params)).parameters
+        parameters = cost_of(space.configure(params)).parameters
         space.cfg.budget.parameters = parameters
         assert space.why_infeasible(params) is None
         space.cfg.budget.parameters = parameters - 1
@@ -39,7 +39,7 @@ def test_multiply_adds_and_bytes_have_limits_too():
     space = space_of("search=plain")
     start = space.start
     assert start["model.widths.0"] == 8
-    cost = price(space.configure(start))
+    cost = cost_of(space.configure(start))
     for name in ("mult_adds", "bytes"):
         space.cfg.budget[name] = getattr(cost, name)
         assert space.why_infeasible(start) is None
@@ -70,7 +70,7 @@ def test_a_space_where_little_fits_is_not_refused():
     smallest |= {f"model.widths.{i}": 6 for i in (2, 3, 4)} | {"model.head": 1}
     smallest |= {f"model.blocks.{i}": "shared" for i in (1, 2, 3, 4)}
     space = space_of("search=plain")
-    space.cfg.budget.parameters = price(space.configure(smallest)).parameters
+    space.cfg.budget.parameters = cost_of(space.configure(smallest)).parameters
     assert space.start is None
     assert space.why_infeasible(smallest) is None
 

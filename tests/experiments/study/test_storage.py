@@ -9,7 +9,7 @@ import pytest
 from conftest import closed_port, serving
 
 from experiments.cli.errors import UserError
-from experiments.study.storage import explained, open_storage
+from experiments.study.storage import open_storage, storage_errors_explained
 
 
 def study(storage: str) -> optuna.Study:
@@ -40,7 +40,7 @@ def test_half_a_line_in_a_journal_is_reported(tmp_path):
     lines = path.read_bytes()
     path.write_bytes(lines + b'{"op_code":4,"wor')
     complaint = r"delete the line that starts with '{\"op_code\":4,\"wor{"
-    with pytest.raises(UserError, match=complaint), explained(str(path)):
+    with pytest.raises(UserError, match=complaint), storage_errors_explained(str(path)):
         study(str(path)).set_user_attr("settings", 1)
     rest = [line for line in path.read_bytes().splitlines(True) if b'"wor{' not in line]
     path.write_bytes(b"".join(rest))
@@ -51,7 +51,7 @@ def test_a_failure_is_explained_in_one_line(tmp_path):
     (tmp_path / "text.db").write_text("not a database, " * 100)
     storage = f"sqlite:///{tmp_path}/text.db"
     complaint = r"storage=sqlite.*: failed: file is not a database"
-    with pytest.raises(UserError, match=complaint), explained(storage):
+    with pytest.raises(UserError, match=complaint), storage_errors_explained(storage):
         study(storage)
 
 

@@ -9,7 +9,7 @@ from conftest import PROJECT, composing, quick
 from filelock import FileLock
 
 from experiments.cli.jobs import STATE
-from experiments.sweep.callback import View, count_jobs, show
+from experiments.sweep.callback import View, count_jobs, print_jobs
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_the_screen_is_as_kept(screen, capsys):
     error = "over budget: 40,202 parameters, budget.parameters allows 8,000, 32,202 too many"
     jobs.append(failed | {"error": error, "log": "mlruns/sweeps/a/3/error.log"})
     jobs.append({"name": "step 2, seed 0", "state": "interrupted", "started": 0.0, "ended": 61.0})
-    show(jobs, total=7)
+    print_jobs(jobs, total=7)
     screen("sweep", capsys.readouterr().out)
 
 

@@ -9,12 +9,12 @@ from made import DIGEST, make
 from mlflow.cli import cli
 
 from experiments.cli.errors import UserError
-from experiments.deployment.find import find
+from experiments.deployment.find import find_run
 from experiments.tracking.arms import gather
 from experiments.tracking.parent_runs import sum_up
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
-from experiments.training.resume import explained
+from experiments.training.resume import training_errors_explained
 
 
 def removed(workplace) -> None:
@@ -152,7 +152,7 @@ def test_a_model_whose_run_is_gone_says_so(workplace):
     store.client.delete_run(run.info.run_id)
     removed(workplace)
     with pytest.raises(UserError, match=f"comes from run {run.info.run_id}, which is no longer in"):
-        find(store, "digits")
+        find_run(store, "digits")
 
 
 def test_a_run_that_is_deleted_while_it_trains_ends_at_once_and_says_why(workplace):
@@ -161,7 +161,7 @@ def test_a_run_that_is_deleted_while_it_trains_ends_at_once_and_says_why(workpla
     run = TrackedRun(store, "run", {}, resume=None)
     store.client.delete_run(run.id)
     started = time.monotonic()
-    with pytest.raises(UserError) as error, explained(workplace.folder):
+    with pytest.raises(UserError) as error, training_errors_explained(workplace.folder):
         run.log_figures({"parameters": 1}, time=1)
     assert time.monotonic() - started < 30
     assert "Current state is deleted.; restore it in MLflow; the run's" in str(error.value)

@@ -11,7 +11,7 @@ from conftest import ONE_THREAD, PROJECT, Workplace, configure, quick, wait_for_
 
 from experiments.cli.text import against, percent
 from experiments.data.images import load
-from experiments.deployment.load import load as load_network
+from experiments.deployment.load import load_network
 from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.store import Store
 

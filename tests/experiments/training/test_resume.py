@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import configure, trainer_of
 
-from experiments.budget.network import build_network
+from experiments.budget.cost import build_network
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.data import images

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from experiments.budget.network import compute_cost
+from experiments.budget.cost import compute_cost
 from models.networks.blocknet import BlockNet
 from models.networks.blocks import BLOCKS
 from models.receptive_field import receptive_field

@@ -1,6 +1,6 @@
 import torch
 
-from experiments.training.artifacts import gallery, loss_curve, per_class
+from experiments.training.outputs import gallery, loss_curve, per_class
 
 
 def test_each_class_has_its_row_and_the_mean_is_over_those_that_occur():

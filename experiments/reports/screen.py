@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
 
-def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) -> None:
+def print_results(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) -> None:
     """Print the results of a run, from its latest metrics in the store; `title` and `device` say
     in words which run it is, what happened to it, and what it was trained on."""
     published, test, part = cfg.published or {}, metrics.get("test/acc"), part_of_data(cfg)
@@ -45,7 +45,7 @@ def show(cfg: DictConfig, title: str, metrics: dict[str, float], device: str) ->
         tables.say(f"validated on the test images; {chose}")
 
 
-def show_fused(members: list["Member"], store: "Store") -> None:
+def print_fused_results(members: list["Member"], store: "Store") -> None:
     """Print the accuracy of each run that was trained in one program."""
     rows = []
     for member in members:
@@ -53,11 +53,11 @@ def show_fused(members: list["Member"], store: "Store") -> None:
         shown = (run.data.metrics.get(key) for key in ("val/acc", "val/best_acc", "test/acc"))
         rows.append((member.name, run.info.status.lower(), *map(percent, shown)))
     tables.show(("run", "", "accuracy, last epoch", "best epoch", "test images"), rows)
-    show_backend(run.data.tags)
+    print_backend(run.data.tags)
     print(f"to look at them: make ui, then {store.url(run.data.tags['mlflow.parentRunId'])}")
 
 
-def show_backend(tags: dict[str, str]) -> None:
+def print_backend(tags: dict[str, str]) -> None:
     """Print what trained a run, where that was not the fastest, or not the same in all epochs."""
     if ", as " in tags.get("backend", ""):
         print(f"slower than it could be: {tags['backend']}")

@@ -57,23 +57,23 @@ class Cost:
         return {name: value for name, value in vars(self).items() if isinstance(value, int)}
 
 
-def prepare(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
-    """The network of each run, all of one architecture, and what it costs; see `try_out`."""
-    cost = try_out(cfgs[0])
+def build_networks(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
+    """The network of each run, all of one architecture, and its cost; see `check_trainable`."""
+    cost = check_trainable(cfgs[0])
     for cfg in cfgs[1:]:
-        rehearse(cfg)
+        check_recipe(cfg)
     return [build_network(cfg) for cfg in cfgs], cost
 
 
-def try_out(cfg: DictConfig) -> Cost:
-    """What a network costs; UserError if it is over its budget, or its recipe has a bad value."""
-    cost = price(cfg, cfg.budget)
-    rehearse(cfg)
+def check_trainable(cfg: DictConfig) -> Cost:
+    """The cost of a network; UserError if it is over its budget, or its recipe has a bad value."""
+    cost = cost_of(cfg, cfg.budget)
+    check_recipe(cfg)
     return cost
 
 
-def price(cfg: DictConfig, budget: DictConfig | None = None) -> Cost:
-    """What a network costs; UserError if it cannot be built, or is over a budget."""
+def cost_of(cfg: DictConfig, budget: DictConfig | None = None) -> Cost:
+    """The cost of a network; UserError if it cannot be built, or is over a budget."""
     return compute_cost(partial(build, cfg, "model"), cfg.data, budget)
 
 
@@ -157,7 +157,7 @@ def _largest(network: nn.Module) -> str:
     return ", ".join(f"{name} {sizes[name]:,}" for name in largest)
 
 
-def rehearse(cfg: DictConfig) -> None:
+def check_recipe(cfg: DictConfig) -> None:
     """Raise UserError for values of the recipe that are refused, some of them in a first step."""
     build(cfg, "augmentation")
     build(cfg, "loss")

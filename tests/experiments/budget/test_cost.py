@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-from experiments.budget.network import compute_cost, price
+from experiments.budget.cost import compute_cost, cost_of
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from models.networks.ladder import LadderNet
@@ -181,7 +181,7 @@ def test_of_plain_layers_torchinfo_counts_the_same(chosen):
     with torch.device("meta"):
         shape = (1, cfg.data.in_channels, cfg.data.image_size, cfg.data.image_size)
         table = torchinfo.summary(build(cfg, "model"), shape, device="meta", verbose=0)
-    cost = price(cfg)
+    cost = cost_of(cfg)
     assert cost.parameters == table.total_params
     assert 0.99 * table.total_mult_adds < cost.mult_adds <= table.total_mult_adds
 
