@@ -17,9 +17,9 @@ from experiments.study.race import SHORT, Network, Race, Rules, Run
 from experiments.tracking.arms import Arm
 from experiments.tracking.artifacts import MISTAKES
 from experiments.tracking.identity import CONFIG_HASH, config_hash, name_experiment, run_name
-from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
+from experiments.tracking.parent_runs import parent_run, sum_up
 from experiments.tracking.run import TrackedRun
-from experiments.tracking.store import Store
+from experiments.tracking.store import PARENT, Store
 
 EPOCHS = 3
 DIGEST = "1e35582d42a9"  # of MNIST, as a run tags it

@@ -6,11 +6,13 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from experiments.stats.target import reaches
+from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS, reaches
 
 if TYPE_CHECKING:
     from experiments.stats.intervals import Interval
     from experiments.stats.verdict import Difference
+
+ON_TARGET = {HOLDS: "reaches", FAILS: "misses", CANNOT_TELL: "cannot tell whether it reaches"}
 
 
 def printable(text: str) -> str:
@@ -26,8 +28,13 @@ def against(accuracy: float, target: float | None) -> str:
     """Whether an accuracy reaches its target, and by how many points; both 0 to 1."""
     if target is None:
         return ""
-    verdict = "reaches" if reaches(accuracy, target) else "misses"
-    return f"{verdict} {percent(target)} by {100 * abs(accuracy - target):.2f}"
+    verdict = on_target(HOLDS if reaches(accuracy, target) else FAILS, percent(target))
+    return f"{verdict} by {100 * abs(accuracy - target):.2f}"
+
+
+def on_target(verdict: str, target: str) -> str:
+    """The verdict of a mean in words: "reaches 99.30 %"."""
+    return f"{ON_TARGET[verdict]} {target}"
 
 
 def percent(fraction: float | None) -> str:

@@ -15,9 +15,8 @@ from experiments.data.images import Batches, Images, load
 from experiments.deployment.find import credit
 from experiments.deployment.load import Trained, chosen
 from experiments.tracking.identity import DIGEST
-from experiments.tracking.parent_runs import PARENT
 from experiments.tracking.run import TrackedRun, dataset, used_as
-from experiments.tracking.store import EVALUATED, Store, answered
+from experiments.tracking.store import EVALUATED, PARENT, Store, answered
 from models.lightning.classifier import Classifier
 
 

@@ -10,8 +10,8 @@ from experiments.cli.errors import UserError
 from experiments.cli.text import percent
 from experiments.stats.target import reaches
 from experiments.tracking.identity import DIGEST, PARTIAL
-from experiments.tracking.parent_runs import PARENT, TESTED, judged
-from experiments.tracking.store import STUDY, Store, answered
+from experiments.tracking.parent_runs import TESTED, judged
+from experiments.tracking.store import PARENT, STUDY, Store, answered
 
 FINISHED = "attributes.status = 'FINISHED'"
 ALL_CLASSES = "params.`data.classes` = 'None'"

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,8 @@ from markupsafe import Markup
 from experiments.cli.text import measured, percent, points
 from experiments.reports.comparison import Row
 from experiments.stats.intervals import Interval
-from experiments.stats.verdict import CANNOT_TELL
+from experiments.stats.target import CANNOT_TELL
 
-CHARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-COLOURS: dict[str, tuple[str, str]] = CHARTS["colours"]  # light, and dark
 MEAN, RUN = "mean: no verdict", "one run"
 NETWORK, FRONT = "network", "Pareto front"
 NAMED = 40  # networks that have their names beside them
@@ -37,8 +36,14 @@ class Point(NamedTuple):
     url: str = ""
 
 
+@cache
+def definitions() -> dict[str, Any]:
+    """What charts.yaml has: charts by their names, colours (light, and dark) by theirs."""
+    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+
+
 def svg(chart: Chart, name: str) -> Markup:
-    """A chart for a page that has COLOURS as CSS variables; `name` is unique on that page."""
+    """A chart for a page that has our colours as CSS variables; `name` is unique on that page."""
     drawn = vl_convert.vega_to_svg(_vega(chart))
     drawn = re.sub(r'<text [^>]*opacity="0"[^>]*>[^<]*</text>', "", drawn)  # there was no room
     return Markup(re.sub(r'(?<=[#"])clip(?=\d)', f"{name}-clip", drawn))
@@ -46,8 +51,8 @@ def svg(chart: Chart, name: str) -> Markup:
 
 def png(chart: Chart) -> bytes:
     """A chart as a picture, in the light colours."""
-    drawn = json.dumps(_vega(chart))
-    return vl_convert.vega_to_png(re.sub(r"var\(--(\w+)\)", lambda c: COLOURS[c[1]][0], drawn), 1.5)
+    drawn, colours = json.dumps(_vega(chart)), definitions()["colours"]
+    return vl_convert.vega_to_png(re.sub(r"var\(--(\w+)\)", lambda c: colours[c[1]][0], drawn), 1.5)
 
 
 def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
@@ -138,8 +143,8 @@ def _point(kind: str, name: str, accuracy: float, words: str, **others: Any) -> 
 def _chart(name: str, width: int, **data: list[dict]) -> Chart:
     kinds = [*dict.fromkeys(each["kind"] for each in data["points"])]
     params = {"kinds": kinds, "phone": width < NARROW}
-    return copy.deepcopy(CHARTS[name]) | {
-        "config": CHARTS["config"],
+    return copy.deepcopy(definitions()[name]) | {
+        "config": definitions()["config"],
         "datasets": data,
         "params": [{"name": key, "value": value} for key, value in params.items()],
         "width": width,
@@ -151,5 +156,5 @@ def _vega(chart: Chart) -> dict[str, Any]:
     vega = vl_convert.vegalite_to_vega(chart)
     for mark in vega["marks"]:
         if mark["type"] == "text":
-            mark["transform"] = [CHARTS["labels"]]
+            mark["transform"] = [definitions()["labels"]]
     return vega

@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import measured, percent
-from experiments.stats.intervals import REACHES, UNKNOWN, Interval, interval, judge, over_images
+from experiments.stats.intervals import Interval, interval, judge, over_images
+from experiments.stats.target import CANNOT_TELL, HOLDS
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
 from experiments.tracking.arms import SEVERAL, Arm, gather
 from experiments.tracking.artifacts import read_mistakes
-from experiments.tracking.identity import PARTIAL
-from experiments.tracking.parent_runs import PARENT
-from experiments.tracking.store import STUDY, Store, answered
+from experiments.tracking.identity import PARTIAL, step_number
+from experiments.tracking.store import PARENT, STUDY, Store, answered
 
 MOST = 10_000_000  # images of which mistakes are read
 MOST_KEYS = 5  # that a remark names
@@ -106,7 +106,7 @@ def _previous(arms: Sequence[Arm]) -> Iterator[Arm | str]:
             steps = before[arm.judged_on, overrides]
             found = next((steps[name] for name in reversed(steps) if name != step), None)
             reason = NO_MATCH if overrides else FIRST
-            if "=" in step or step.startswith("step "):
+            if "=" in step or step_number(step) is not None:
                 steps[step] = arm
         yield found or plain.get((arm.judged_on, step if overrides else None)) or reason
 
@@ -151,15 +151,15 @@ def smallest(rows: Sequence[Row]) -> str:
     sized = [row for row in rows if row.arm.target is not None and row.arm.parameters is not None]
     sized.sort(key=lambda row: row.arm.parameters)
     verdicts = [judge(row.accuracy, row.arm.target) for row in sized]
-    if REACHES in verdicts:
-        found = sized[verdicts.index(REACHES)]
+    if HOLDS in verdicts:
+        found = sized[verdicts.index(HOLDS)]
         text = f" is {_reached(found)}."
-        sizes = [row.arm.parameters for row, v in zip(sized, verdicts, strict=True) if v == UNKNOWN]
-        if smaller := sum(size < found.arm.parameters for size in sizes):
+        doubtful = (row for row, v in zip(sized, verdicts, strict=True) if v == CANNOT_TELL)
+        if smaller := sum(row.arm.parameters < found.arm.parameters for row in doubtful):
             text += f" {smaller} smaller may hold theirs, too: more seeds would tell."
     elif sized:
         nearest = max(sized, key=lambda row: row.accuracy.mean - row.arm.target)
-        unknown = verdicts.count(UNKNOWN)
+        unknown = verdicts.count(CANNOT_TELL)
         counts = f"{len(sized) - unknown} miss theirs and {unknown} cannot tell yet"
         text = f": none yet, because {counts}. The nearest is {_reached(nearest)}."
     else:

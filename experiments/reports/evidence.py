@@ -15,10 +15,10 @@ from experiments.cli.keys import key_of
 from experiments.cli.tables import restored
 from experiments.cli.text import measured, percent, points
 from experiments.data.digest import known_digest
-from experiments.reports.targets import MISSED, UNKNOWN, Check
+from experiments.reports.targets import MISSED, NO_VERDICT, Check
 from experiments.stats.intervals import interval
-from experiments.stats.target import reaches
-from experiments.stats.verdict import FAILS, HOLDS, LEAST, difference, seeds_needed
+from experiments.stats.target import FAILS, HOLDS, reaches
+from experiments.stats.verdict import LEAST, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction
 from experiments.tracking.store import Store, answered
@@ -51,7 +51,7 @@ def seeds(step: str, cfg: DictConfig, arm: Arm | None, trained: list[str]) -> Ch
     elif n < cfg.min_seeds:
         reason = f"{n} finished seeds; train more: {training(step, cfg, trained)}"
     asked, margin = f"at least {cfg.min_seeds}", f"{n - cfg.min_seeds:+d}"
-    return Check(step, "seeds", asked, str(n), margin, reason, UNKNOWN)
+    return Check(step, "seeds", asked, str(n), margin, reason, NO_VERDICT)
 
 
 def training(step: str, cfg: DictConfig, trained: list[str]) -> str:
@@ -79,7 +79,7 @@ def accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
     check = Check(step, "accuracy", f"{words} at least {target}", shown)
     if math.isinf(figure):
         reason = "an interval needs at least two runs that differ"
-        return check._replace(reason=reason, otherwise=UNKNOWN)
+        return check._replace(reason=reason, otherwise=NO_VERDICT)
     margin = 100 * (figure - cfg.min_accuracy)
     below = f"{words}, {percent(figure)}, is {-margin:.2f} points below {target}"
     reason = "" if reaches(figure, cfg.min_accuracy) else below
@@ -89,7 +89,7 @@ def accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
 def regression(step: str, arm: Arm, before: dict[str, float] | None, margin: float) -> Check:
     """Whether a step's runs are known to be worse than the baseline by no more than a margin."""
     asked = f"no worse than the baseline by more than {100 * margin:.2f} points"
-    check = Check(step, "regression", asked, otherwise=UNKNOWN)
+    check = Check(step, "regression", asked, otherwise=NO_VERDICT)
     if before is None:
         return check._replace(reason=f"the baseline has no {arm.name}")
     found = difference(before, arm.scores)

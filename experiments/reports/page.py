@@ -55,7 +55,7 @@ def render(template: str, **values: Any) -> str:
     """A page from a template that extends base.html; texts are escaped."""
     environment = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
     page = environment.get_template(template)
-    return page.render(today=date.today(), colours=charts.COLOURS, **values)
+    return page.render(today=date.today(), colours=charts.definitions()["colours"], **values)
 
 
 def drawn(draw: Callable[..., charts.Chart], data: Any, *rest: Any) -> list[Markup]:

@@ -8,7 +8,7 @@ import pandas as pd
 from experiments.cli.tables import without_formulas
 from experiments.cli.text import limits, measured, percent, points
 from experiments.reports.comparison import Row
-from experiments.stats.verdict import CANNOT_TELL
+from experiments.stats.target import CANNOT_TELL
 
 HEADER = (
     *("network", "parameters", "accuracy, 95 % interval", "n", "difference, 95 % interval"),

@@ -14,11 +14,12 @@ from omegaconf import DictConfig
 from experiments.cli.files import write
 from experiments.cli.tables import markdown, to_markdown
 from experiments.cli.text import printable
+from experiments.stats.target import HOLDS
 
 if TYPE_CHECKING:
     from experiments.budget.cost import Cost
 
-HOLDS, MISSED, UNKNOWN = "holds", "missed", "no verdict"
+MISSED, NO_VERDICT = "missed", "no verdict"
 HEADER, RIGHT = ("step", "target", "asked", "measured", "margin", "verdict"), ("measured", "margin")
 
 
@@ -31,7 +32,7 @@ class Check(NamedTuple):
     measured: str = ""
     margin: str = ""  # how far the measured is above what was asked
     reason: str = ""  # why it does not hold; empty if it holds
-    otherwise: str = MISSED  # the verdict if it does not; UNKNOWN: there is too little evidence
+    otherwise: str = MISSED  # the verdict if it does not; NO_VERDICT: there is too little evidence
 
     @property
     def verdict(self) -> str:

@@ -11,14 +11,14 @@ from experiments.cli.compose import compose, swept
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import is_job
 from experiments.cli.keys import key_of
+from experiments.cli.text import on_target
 from experiments.data.digest import known_digest
-from experiments.stats.sequential import FIRST, Decision, decide
-from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
+from experiments.stats.sequential import CLAIM, FIRST, Decision, decide
+from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS
 from experiments.tracking import arms
 from experiments.tracking.store import Store
 
 USAGE = "until_verdict is for a sweep that begins with its seeds: -m 'seed=range(20)' step=s12,s13"
-CLAIM = "all verdicts together are right with 95 %, over all looks"
 
 
 def look(cfg: DictConfig) -> tuple[bool, str]:
@@ -46,10 +46,10 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
         for chosen in itertools.product(*varied.values())
     ]
     names = [" ".join(changed) or "the mean" for changed in own]
-    words = {HOLDS: "reaches its target", FAILS: "misses its target"}
+    words = {each: on_target(each, "its target") for each in (HOLDS, FAILS, CANNOT_TELL)}
     if margin:
         close = f"worse than {names[0]} by more than {100 * margin:.2f} points"
-        words = {HOLDS: f"is not {close}", FAILS: f"is {close}"}
+        words = {HOLDS: f"is not {close}", FAILS: f"is {close}", CANNOT_TELL: CANNOT_TELL}
     store, first, found, lines = Store(cfg.tracking), None, {}, []
     for name, changed in zip(names, own, strict=True):
         arm = compose("train", [*rest, *changed])
@@ -72,8 +72,7 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
         before = [value for value in before if not math.isnan(value)]
         one = decide(before, bound, len(seeds), len(own) - bool(margin))
         found[name] = Decision(FAILS, one.n, open=False) if diverged and one.open else one
-        verdict = words.get(found[name].verdict, CANNOT_TELL)
-        lines.append(f"{name}: {verdict} ({one.n} seeds)")
+        lines.append(f"{name}: {words[found[name].verdict]} ({one.n} seeds)")
     mine = " ".join(f"{key}={typed[key]}" for key in varied) or "the mean"
     still = found[mine].open if mine in found else any(one.open for one in found.values())
     return still, "\n".join([*lines, CLAIM])

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from experiments.stats.target import ROUNDING, reaches
+from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS, ROUNDING, reaches
 
 CONFIDENCE = 0.95
-REACHES, MISSES, UNKNOWN = "reaches", "misses", "cannot tell whether it reaches"
 
 
 class Interval(NamedTuple):
@@ -62,5 +61,5 @@ def over_images(wrong: np.ndarray) -> Interval:
 def judge(found: Interval, target: float) -> str:
     """Whether a mean is known to reach its target, by both ends of its interval."""
     if reaches(found.low, target):
-        return REACHES
-    return UNKNOWN if reaches(found.high, target) else MISSES
+        return HOLDS
+    return CANNOT_TELL if reaches(found.high, target) else FAILS

@@ -8,11 +8,11 @@ import numpy as np
 from scipy import stats
 
 from experiments.stats.intervals import CONFIDENCE
-from experiments.stats.target import ROUNDING
-from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
+from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS, ROUNDING
 
 FIRST = 3  # seeds at the first look; two have almost no power
 PATHS = 20_000
+CLAIM = "all verdicts together are right with 95 %, over all looks"
 
 
 class Decision(NamedTuple):

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from experiments.stats.forecast import Run, Stage, answers, draw
 from experiments.stats.sequential import Decision, decide
-from experiments.stats.verdict import FAILS, HOLDS
+from experiments.stats.target import FAILS, HOLDS
 
 SHORT, FULL, FINAL = range(3)  # a trial; all epochs; all epochs and images, tested
 STAGES = Stage(100, 2, 1), Stage(2, 0, 0.3), Stage(0, 0, 0)

@@ -11,11 +11,12 @@ from optuna.importance import get_param_importances
 from pandas import DataFrame
 
 from experiments.cli import tables
-from experiments.cli.text import measured, percent
+from experiments.cli.text import measured, on_target, percent
 from experiments.reports import charts
 from experiments.reports.page import drawn, render
-from experiments.stats.intervals import MISSES, REACHES, UNKNOWN, interval
-from experiments.stats.verdict import CANNOT_TELL, FAILS, HOLDS
+from experiments.stats.intervals import interval
+from experiments.stats.sequential import CLAIM
+from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS
 from experiments.study.race import FINAL, FULL, SHORT, Race, chances
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import STUDY, STUDY_ID, Store
@@ -23,7 +24,7 @@ from experiments.tracking.store import STUDY, STUDY_ID, Store
 NAMES = "short", "full", "final"  # of the stages
 ENOUGH = 10  # trials; the importance of keys says nothing with fewer
 HEADER = "finalist", "seeds", "mean, 95 % interval", "verdict"
-CLAIM = "all verdicts together are right with 95 %, over all looks and finalists"
+OVERALL = f"{CLAIM} and finalists"
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
@@ -90,6 +91,7 @@ def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
         "search.html",
         title=f"search {study.study_name}",
         first=". ".join([run_counts(race), *answers(race, steps)]),
+        claim=OVERALL,
         finalists=(HEADER, finalists(race, steps)),
         again=None if winner is None else again(steps[winner]),
         pareto=drawn(charts.pareto, full, final),
@@ -142,8 +144,7 @@ def finalists(race: Race, steps: dict[int, str]) -> list[tuple[str, ...]]:
     close = f"better than the first by {100 * race.rules.margin:.2f} points"
     words = {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}
     if target:
-        words = {HOLDS: REACHES, FAILS: MISSES, CANNOT_TELL: UNKNOWN}
-        words = {verdict: f"{word} {target}" for verdict, word in words.items()}
+        words = {verdict: on_target(verdict, target) for verdict in words}
     for n in sorted(decisions, key=lambda n: (n != winner, race.networks[n].parameters)):
         values, verdict = race.accuracies(n, FINAL), decisions[n].verdict
         mean = measured(interval(values)) if values else "diverged" if verdict == FAILS else ""
@@ -188,7 +189,7 @@ def report(race: Race, steps: dict[int, str], folder: Path) -> str:
         text += tables.to_text(HEADER, rows, right=HEADER[1:3])
     text += "".join(map(tables.folded, answers(race, steps)))
     if rows:
-        text += tables.folded(CLAIM)
+        text += tables.folded(OVERALL)
     if winner is not None:
         text += "new seeds, which the search did not use, give an unbiased mean:\n"
         text += again(steps[winner])

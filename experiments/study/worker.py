@@ -27,8 +27,7 @@ from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
 from experiments.study.steps import refuse_folder, refuse_foreign, train_step, write_step
 from experiments.study.storage import FINALISTS, ID, Claims, begin_or_resume, open_storage
-from experiments.tracking.parent_runs import PARENT
-from experiments.tracking.store import STUDY, STUDY_ID, Store
+from experiments.tracking.store import PARENT, STUDY, STUDY_ID, Store
 from experiments.training.fit import fit
 from experiments.training.resume import Member
 

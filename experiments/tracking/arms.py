@@ -13,9 +13,16 @@ from omegaconf import DictConfig
 from experiments.cli.config import RESULT
 from experiments.cli.errors import UserError
 from experiments.cli.keys import kind
-from experiments.tracking.identity import CONFIG_HASH, DIGEST, FILES, PARTIAL, config_hash
-from experiments.tracking.parent_runs import PARENT, judged
-from experiments.tracking.store import EVALUATED, Store
+from experiments.tracking.identity import (
+    CONFIG_HASH,
+    DIGEST,
+    FILES,
+    PARTIAL,
+    config_hash,
+    step_number,
+)
+from experiments.tracking.parent_runs import judged
+from experiments.tracking.store import EVALUATED, PARENT, Store
 
 SEVERAL = "several"  # in place of a value in which the runs of an arm differ
 
@@ -107,7 +114,7 @@ def gather(
 def _place(arm: Arm) -> tuple[bool, bool, str, bool]:
     """Where an arm stands among others, to sort by."""
     step = arm.step or ""
-    return arm.step is None, not re.fullmatch(r"s\d+", step), step, "," in arm.name
+    return arm.step is None, step_number(step) is None, step, "," in arm.name
 
 
 def _title(run: Run, group: Sequence[str] | None) -> str:

@@ -66,8 +66,8 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
     whatever was typed.
     """
     name = cfg.step or cfg.experiment or "custom"
-    if re.fullmatch(r"s\d+", name):
-        name = f"step {int(name[1:])}"
+    if (number := step_number(name)) is not None:
+        name = f"step {number}"
     typed = {key_of(item): item for item in overrides}
     changed = [key for key in typed if key == "point" or (kind(key) == RESULT and key not in FILES)]
     own = compose(command, [typed[key] for key in FILES if key in typed]) if changed else cfg
@@ -77,6 +77,13 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
             choice = typed[key].partition("=")[2] or "null"
             name += f", {key}={choice if key in files else _shown(OmegaConf.select(cfg, key))}"
     return name
+
+
+def step_number(step: str) -> int | None:
+    """The number of a step, by its file or its name: 9 of "s09" and of "step 9"; None: no number.
+    Numbered steps are a ladder: each is compared with the one before."""
+    found = re.fullmatch(r"s(?:tep )?(\d+)", step)
+    return int(found[1]) if found else None
 
 
 def _part(cfg: DictConfig, key: str) -> dict[str, Any]:

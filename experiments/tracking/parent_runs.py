@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.text import measured, percent, pluralize
+from experiments.cli.text import measured, on_target, percent, pluralize
 from experiments.stats.intervals import interval, judge
 from experiments.tracking.identity import CONFIG_HASH, DIGEST, PARTIAL, identity, part_of_data
 from experiments.tracking.run import TrackedRun
@@ -76,7 +76,7 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         if part := part_of_data(cfg):
             verdict += f", on part of the data: {part}"
         elif (target := cfg.target.val_acc) is not None:
-            verdict = f"{judge(found, target)} {percent(target)}: {verdict}"
+            verdict = f"{on_target(judge(found, target), percent(target))}: {verdict}"
             tags.append(RunTag("verdict", verdict))
         store.client.log_batch(living, metrics=metrics, tags=tags)
         store.client.set_terminated(living)

@@ -23,10 +23,10 @@ from experiments.data.digest import known_digest
 from experiments.data.images import ImageData, Images, load
 from experiments.tracking.artifacts import MISTAKES, mistakes
 from experiments.tracking.identity import DIGEST, PARTIAL, identity, part_of_data, run_name
-from experiments.tracking.parent_runs import PARENT, parent_run, sum_up
+from experiments.tracking.parent_runs import parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
-from experiments.tracking.store import FUSED, Store
+from experiments.tracking.store import FUSED, PARENT, Store
 from experiments.training import trainer
 from experiments.training.history import History
 from experiments.training.resume import (

@@ -98,7 +98,7 @@ OUTSIDE = """() => [...document.querySelectorAll("figure svg")].flatMap(chart =>
 def pages(reported) -> dict[str, tuple[str, set[str]]]:
     """The addresses of a report and of a search's page, with texts of their charts."""
     report, search = reported[0].folder / "report.html", reported[0].folder / "search.html"
-    search.write_text(results.page(*raced()), encoding="utf-8")
+    search.write_text(results.search_page(*raced()), encoding="utf-8")
     return {
         "report": (report.as_uri(), {"step 12", "step 13", "accuracy, %", "parameters"}),
         "search": (search.as_uri(), {"trial 9", "accuracy, %", "parameters"}),

@@ -7,7 +7,7 @@ from made import raced
 from optuna.trial import create_trial
 
 from experiments.study.race import FINAL, Network, Race, Rules, Run
-from experiments.study.results import page, report, rounds
+from experiments.study.results import report, rounds, search_page
 
 SIZES = (1_962, 2_994, 4_912)
 MEANS = (0.9921, 0.9937, 0.9944)
@@ -43,7 +43,7 @@ def test_the_page_tells_who_ran_in_each_round_and_who_left():
     assert texts[-1].startswith("finalists: ")
     ran = {run.network for run in found.results if run.stage == FINAL}
     assert all(f"trial {n} (" in texts[-1].partition("; out")[0] for n in ran)
-    html = page(study, found, steps)
+    html = search_page(study, found, steps)
     winner = steps[found.answer().winner]
     assert f"python -m experiments.gate step={winner}" in html
     assert all(f"<li>{text}</li>" in html for text in texts)
