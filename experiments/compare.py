@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from experiments.cli import tables
 from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
 from experiments.cli.text import printable
@@ -18,9 +19,11 @@ from experiments.cli.text import printable
 @program("compare")
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.csv, cfg.markdown, cfg.html)
-    from experiments.cli import tables
-    from experiments.reports import comparison, table
+    from experiments.reports import comparison, table  # MLflow: seconds
     from experiments.tracking.store import Store, answered
+
+    if cfg.html:
+        from experiments.reports.page import attach, page  # torch and Vega: seconds
 
     store = Store(cfg.tracking, create=False)
     rows, remarks = comparison.of_store(cfg, store)
@@ -40,8 +43,6 @@ def main(cfg: DictConfig) -> None:
         around = tables.markdown(first), tables.markdown(notes)
         write(Path(cfg.markdown), f"{around[0]}\n\n{text}\n{around[1]}\n")
     if cfg.html:
-        from experiments.reports.page import attach, page  # draws, and reads the data
-
         asked = cfg.filter, cfg.group, cfg.against, cfg.metric
         with answered(store):
             html = page(cfg, rows, store)

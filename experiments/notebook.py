@@ -11,8 +11,8 @@ from PIL import Image
 
 from experiments.budget.cost import build_network as network
 from experiments.budget.cost import cost_of as cost
-from experiments.cli.checks import check
-from experiments.cli.compose import compose, started
+from experiments.cli.checks import configured
+from experiments.cli.compose import started
 from experiments.cli.tables import restored
 from experiments.reports import charts, comparison, table
 from experiments.reports.comparison import Row
@@ -25,9 +25,7 @@ def configure(*overrides: str, command: str = "train") -> DictConfig:
     """The configuration that a command has with these overrides, such as "step=s13".
     Raises UserError where a key is unknown, or a value has the wrong type or is out of range."""
     with started():
-        cfg = compose(command, overrides)
-    check(cfg, command)
-    return cfg
+        return configured(command, overrides)
 
 
 def compare(*overrides: str) -> list[Row]:

@@ -28,21 +28,19 @@ def main(cfg: DictConfig) -> str:
     cfgs, fused = expand(cfg), is_fused(cfg)
     announce(name=run_name(cfg, len(cfgs)), state="running")
 
-    if cfg.until_verdict is not None:
-        from experiments.reports import until
-
-        needed, report = until.look(cfg)
-        if not needed:
-            announce(report=report)
-            return "not needed"
-
     from experiments.budget.cost import build_networks  # a run over its budget stops here, in 2 s
 
     networks, cost = build_networks(cfgs)
 
+    from experiments.reports import until  # MLflow and Lightning: seconds
     from experiments.tracking.parent_runs import judged
     from experiments.training.fit import train
 
+    if cfg.until_verdict is not None:
+        needed, report = until.look(cfg)
+        if not needed:
+            announce(report=report)
+            return "not needed"
     outcome, store, members = train(cfgs, networks, cost, fused)
     if fused and not is_job():
         screen.print_fused_results(members, store)

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, get_type_hints
 
 from hydra.utils import get_object
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from experiments.cli.compose import OBJECTS
+from experiments.cli.compose import OBJECTS, compose
 from experiments.cli.config import leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import CALLBACKS, kinds, unknown
@@ -42,6 +42,13 @@ MUST_BE = {
     "too_long": "shorter",
     "string_pattern_mismatch": "text without special characters",
 }
+
+
+def configured(command: str, overrides: Sequence[str]) -> DictConfig:
+    """The configuration that a command has with these overrides. Raises UserError: see `check`."""
+    cfg = compose(command, overrides)
+    check(cfg, command)
+    return cfg
 
 
 def check(cfg: DictConfig, command: str) -> None:

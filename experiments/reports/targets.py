@@ -1,23 +1,25 @@
 """Checks of the gate, each of one target: those of the cost, and how a build sees all of them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from jinja2 import Template
 from omegaconf import DictConfig
 
+from experiments.budget.cost import Cost, cost_of
+from experiments.cli.checks import configured
+from experiments.cli.compose import search_path
 from experiments.cli.files import write
+from experiments.cli.keys import key_of
 from experiments.cli.tables import markdown, to_markdown
 from experiments.cli.text import printable
 from experiments.stats.target import HOLDS
-
-if TYPE_CHECKING:
-    from experiments.budget.cost import Cost
+from experiments.tracking.identity import refuse_part
 
 MISSED, NO_VERDICT = "missed", "no verdict"
 HEADER, RIGHT = ("step", "target", "asked", "measured", "margin", "verdict"), ("measured", "margin")
@@ -44,8 +46,27 @@ class Check(NamedTuple):
         return (*self[:5], self.verdict)
 
 
-def costs(step: str, cfg: DictConfig, cost: Cost) -> Iterator[Check]:
-    """What the network costs, compared with its limits and its published count."""
+def chosen() -> Iterator[tuple[str, DictConfig]]:
+    """The chosen step or experiment, or else every step: its name, and its configuration with all
+    other overrides of the command line."""
+    config = HydraConfig.get()
+    choices, loader = config.runtime.choices, GlobalHydra.instance().config_loader()
+    group = "experiment" if choices.experiment else "step"
+    given = [item for item in config.overrides.task if key_of(item) != group]
+    every = loader.get_group_options(group, config_name="gate", overrides=search_path())
+    for name in [choices[group]] if choices[group] else every:
+        cfg = configured("gate", [f"{group}={name}", *given])
+        refuse_part(cfg)
+        yield name, cfg
+
+
+def costs(steps: dict[str, DictConfig]) -> Iterator[Check]:
+    """What the networks of steps, by their names, cost: beside limits and published counts."""
+    for name, cfg in steps.items():
+        yield from _costs(name, cfg, cost_of(cfg))
+
+
+def _costs(step: str, cfg: DictConfig, cost: Cost) -> Iterator[Check]:
     limits = {
         "parameters": (cost.parameters, cfg.max_parameters),
         "multiply-adds": (cost.mult_adds, cfg.max_mult_adds),
