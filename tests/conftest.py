@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import warm
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from warm import ONE_THREAD
@@ -57,7 +58,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONGEST = (
     "test_train",
     "test_sweep",
-    "test_epoch",
+    "test_fit",
     "test_fused",
     "test_search",
     "test_gate",
@@ -154,6 +155,14 @@ class Workplace:
     def seeds(self) -> list[Run]:
         """The runs that were trained; the others sum them up."""
         return [run for run in self.runs() if "mlflow.parentRunId" in run.data.tags]
+
+    def remove_deleted(self) -> None:
+        """Remove for good what was deleted."""
+        from mlflow.cli import cli  # a second
+
+        options = ["--backend-store-uri", self.uri, "--tracking-uri", self.uri]
+        result = CliRunner().invoke(cli, ["gc", *options])
+        assert result.exit_code == 0, result.output
 
     def history(self, run_id: str, name: str) -> list[tuple[int, float]]:
         return [(m.step, m.value) for m in self.client.get_metric_history(run_id, name)]

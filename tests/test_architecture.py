@@ -162,6 +162,23 @@ def test_the_table_of_packages_has_their_files():
         assert files == there - {"__init__"}
 
 
+def test_tests_mirror_the_packages():
+    """A test file has the name of the module that it tests, or of a theme of several."""
+    themes = {
+        *("cli/fuzz", "cli/mistakes", "sweep/sweep"),
+        *("training/fused", "training/gpu", "training/holdout"),
+        *("commands", "experiments", "lightning", "steps"),
+    }
+    tests = PROJECT / "tests"
+    named = {
+        path.relative_to(tests).as_posix().replace("test_", "")
+        for folder in ("experiments", "models")
+        for path in (tests / folder).rglob("test_*.py")
+    }
+    modules = {path.relative_to(PROJECT).as_posix() for path in CODE}
+    assert named - modules == {f"experiments/{theme}.py" for theme in themes}
+
+
 def targets(node) -> list[str]:
     if isinstance(node, dict | DictConfig):
         here = [value for key, value in node.items() if key == "_target_"]

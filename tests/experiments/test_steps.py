@@ -5,11 +5,9 @@ from functools import partial
 
 import conftest
 import pytest
-from conftest import composing, own_conf
+from conftest import own_conf
 
 from experiments.budget.cost import cost_of
-from experiments.cli.compose import compose
-from experiments.tracking.identity import config_hash, name_experiment
 
 # widths, parameters, dropout, degrees, batch, rate, StepLR, epochs, published train, best, last
 LADDER = {
@@ -62,40 +60,3 @@ def test_step_is_the_published_recipe(number):
 def test_step_files_are_deltas():
     lines = [len(p.read_text().splitlines()) for p in (own_conf() / "step").glob("*.yaml")]
     assert statistics.median(lines) <= 20
-
-
-def test_identity_is_the_experiment_not_the_place():
-    base = config_hash(configure("step=s13"))
-    for same in (
-        "data.root=/elsewhere",
-        "trainer.accelerator=cpu",
-        "tracking.uri=http://server",
-        "checkpoints.root=/tmp",
-        "budget.parameters=9000",
-        "force=true",
-    ):
-        assert config_hash(configure("step=s13", same)) == base, same
-    for other in ("seed=1", "optimizer.lr=0.02", "model.dropout=0.1", "data=fashion_mnist"):
-        assert config_hash(configure("step=s13", other)) != base, other
-
-
-@pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        (["step=s07", "seed=3", "data.root=/tmp", "launcher=local"], "step 7"),
-        (["step=s13", "optimizer.lr=0.03"], "step 13, optimizer.lr=0.03"),
-        (["step=s13", "optimizer.lr=3e-2"], "step 13, optimizer.lr=0.03"),
-        (["step=s13", "optimizer.lr=0.019"], "step 13"),  # its own rate
-        (
-            ["model.widths=[ 8,8 ,12,12,10]", "step=s13", "data.batch_size=32"],
-            "step 13, data.batch_size=32, model.widths=[8,8,12,12,10]",
-        ),
-        (["step=found/hand", "optimizer=adam"], "found/hand, optimizer=adam"),
-        (["step=s13", "++model.bias=true"], "step 13, model.bias=true"),
-        ([], "custom"),
-    ],
-)
-def test_a_name_has_what_differs_from_the_step_however_it_was_typed(overrides, name):
-    with composing():
-        cfg = compose("train", overrides)
-        assert name_experiment(cfg, "train", overrides) == name

@@ -1,9 +1,11 @@
 """The digest of images is kept once, whatever is done with the images afterwards."""
 
-import pytest
-from conftest import configure
+import shutil
 
-from experiments.data.digest import state
+import pytest
+from conftest import configure, quick
+
+from experiments.data.digest import KEPT, state
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +26,17 @@ def usual():
 )
 def test_what_decides_which_images_are_read(usual, override, same):
     assert (state(configure("train", override)) == usual) == same
+
+
+def test_a_finished_run_is_found_without_reading_the_images_again(workplace, small, tmp_path):
+    shutil.copytree(small, tmp_path / "data")
+    command = quick(tmp_path / "data", "trainer.max_epochs=1")
+    assert workplace.run("train", *command).returncode == 0
+    kept = tmp_path / "data" / KEPT
+    before = kept.stat().st_mtime_ns
+    again = workplace.run("train", *command)
+    assert "trained before" in again.stdout
+    assert again.stderr == "", "of what it would train"
+    assert kept.stat().st_mtime_ns == before
+    kept.write_text("{")  # damaged: the images are read again
+    assert "trained before" in workplace.run("train", *command).stdout

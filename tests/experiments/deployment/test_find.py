@@ -102,3 +102,14 @@ def test_best_is_no_trial_nor_of_part_of_its_data_and_of_one_set_of_images(workp
     with pytest.raises(UserError, match=r"networks for 2 sets of images .* choose one:"):
         best(store(workplace))
     assert best(store(workplace), "tags.`data.digest` = 'b'").info.run_id == clothes
+
+
+def test_a_model_whose_run_is_gone_says_so(workplace):
+    store = Store(configure("train", *workplace.places[:2]).tracking)
+    run = store.client.create_run(store.experiment_id)
+    store.client.create_registered_model("digits")
+    store.client.create_model_version("digits", run.info.artifact_uri, run_id=run.info.run_id)
+    store.client.delete_run(run.info.run_id)
+    workplace.remove_deleted()
+    with pytest.raises(UserError, match=f"comes from run {run.info.run_id}, which is no longer in"):
+        find_run(store, "digits")

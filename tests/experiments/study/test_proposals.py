@@ -1,12 +1,26 @@
 """Samplers: always within the budget, and better than random where they learn."""
 
 import statistics
+from collections.abc import Callable
 
 import optuna
 import pytest
 from conftest import configure
 from omegaconf import DictConfig
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna import Study
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
+from optuna.trial import FrozenTrial
 
 from experiments.budget.cost import check_trainable
 from experiments.cli.config import build
@@ -112,3 +126,51 @@ def test_values_that_a_sampler_around_ours_fixes():
         if sampler is not ours:
             assert fixed.items() <= trial.params.items()
     assert fixed.keys() <= space.distributions.keys()
+
+
+SAMPLERS = [("random",), ("tpe", "sampler.n_startup_trials=1"), ("nsga2",)]
+
+
+class AnySpace:
+    """One in which everything can be trained."""
+
+    def __init__(self) -> None:
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def why_infeasible(self, params: dict) -> None:
+        return None
+
+
+class Learning(Likeliest):
+    """Has the space that the objectives of a suite ask for, once a trial has asked."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict:
+        for one in study.get_trials(deepcopy=False):
+            self.space.distributions |= one.distributions
+        return super().infer_relative_search_space(study, trial)
+
+
+@pytest.fixture(scope="module")
+def make(request) -> Callable[[], BaseSampler]:
+    """A sampler of `conf/sampler` as a worker has it, by its name and overrides."""
+    name, *overrides = request.param
+    cfg = configure("search", f"sampler={name}", *overrides)
+    return lambda: Learning(build(cfg, "sampler", seed=0), AnySpace())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", SAMPLERS, indirect=True, ids=lambda one: one[0])
+class TestLikeliest(BasicSamplerTestCase, RelativeSamplerTestCase):
+    """Optuna's own suite."""
+
+    @pytest.fixture
+    def sampler(self, make):
+        return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", SAMPLERS, indirect=True, ids=lambda one: one[0])
+class TestLikeliestOfSeveralObjectives(MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self, make):
+        return make

@@ -1,15 +1,31 @@
+"""What workers share: a storage of Optuna, the settings of a study, and claims with one holder."""
+
 import json
 import sqlite3
+import subprocess
 import sys
+import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
-from conftest import closed_port, serving
+import sqlalchemy
+from conftest import PROJECT, closed_port, composing, serving
+from hydra import compose
+from omegaconf import OmegaConf
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.testing.pytest_storages import StorageTestCase
 
 from experiments.cli.errors import UserError
-from experiments.study.storage import open_storage, storage_errors_explained
+from experiments.study.space import Space
+from experiments.study.storage import (
+    Claims,
+    begin_or_resume,
+    open_storage,
+    storage_errors_explained,
+)
 
 
 def study(storage: str) -> optuna.Study:
@@ -89,3 +105,119 @@ def test_optuna_dashboard_opens_a_study(tmp_path, kind):
         with urllib.request.urlopen(f"{address}/api/studies/{found['study_id']}") as answer:
             [shown] = json.load(answer)["trials"]
         assert shown["values"] == [0.99]
+
+
+def resume(study: optuna.Study, *overrides: str, digest: str = "some") -> None:
+    with composing():
+        cfg = compose("search", overrides=["search=plain", *overrides])
+        space = Space(OmegaConf.masked_copy(cfg, list(compose("train"))), cfg.space)
+    begin_or_resume(study, cfg, space, digest)
+
+
+def test_a_study_keeps_its_settings():
+    study = optuna.create_study(study_name="night")
+    resume(study)
+    assert study.ask().suggest_int("model.widths.0", 4, 12) == 8
+    resume(study, "trials=7", "data.root=/data", "checkpoints.root=/checkpoints")
+    assert len(study.get_trials()) == 1
+    for changed, complaint in (
+        ("trainer.max_epochs=3", "trainer.max_epochs=2, which is now 3"),
+        ("budget.parameters=4000", "budget.parameters=5000, which is now 4000"),
+        ("final.seeds=9", "final.seeds=20, which is now 9"),
+        ("smallest_above=0.9", "smallest_above=None, which is now 0.9"),
+        ("+space.model.head=[1]", r"space.model.head=Cat.*\(1, 3\)\), which is now Cat.*\(1,\)"),
+    ):
+        with pytest.raises(UserError, match=f"the study night was begun with {complaint}"):
+            resume(study, changed)
+    with pytest.raises(UserError, match="begun with images=some, which is now others"):
+        resume(study, digest="others")
+
+
+def test_a_study_may_get_larger_until_it_has_all_its_finalists():
+    study = optuna.create_study(study_name="night")
+    resume(study, "trials=20", "full=8")
+    study.set_user_attr("finalists", [3, 4])
+    resume(study, "trials=30", "full=8")
+    study.set_user_attr("finalists", [3, 4, 11])
+    resume(study, "trials=30", "full=8")
+    resume(study, "trials=20", "full=8")
+    for larger in ("trials=31,full=8", "trials=20,full=9"):
+        with pytest.raises(UserError, match=r"night has all its finalists, which .*, before .*can"):
+            resume(study, *larger.split(","))
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from experiments.study.storage import Claims
+with Claims(sys.argv[1], Path(sys.argv[2])).take("1", wait=True) as ours:
+    print(ours, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(params=["file", pytest.param("postgresql", marks=pytest.mark.slow)])
+def places(request, tmp_path) -> tuple[str, Path, Path]:
+    """A storage, and the folders of two processes: on one machine, or on two that share none."""
+    if request.param == "file":
+        return "study.journal", tmp_path, tmp_path
+    storage = request.getfixturevalue("postgresql")
+    return storage, tmp_path / "here" / "study", tmp_path / "there" / "study"
+
+
+def test_a_claim_ends_with_its_process(places):
+    storage, here, there = places
+    claims = Claims(storage, here)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, storage, there],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "True\n"
+        with claims.take("1") as ours:
+            assert not ours
+        with claims.take("2") as ours:
+            assert ours
+        other.kill()  # it releases nothing itself
+    with claims.take("1", wait=True) as ours:
+        assert ours
+        with Claims(storage, there).take("1") as theirs:
+            assert not theirs
+    with Claims(storage, there).take("1") as theirs:
+        assert theirs
+
+
+@pytest.mark.slow
+def test_a_lost_connection_is_noticed(postgresql, tmp_path):
+    claims = Claims(postgresql, tmp_path)
+    claims.check()
+    with sqlalchemy.create_engine(postgresql).connect() as other:
+        other.exec_driver_sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+        )
+    time.sleep(0.5)
+    with pytest.raises(sqlalchemy.exc.SQLAlchemyError):
+        claims.check()
+
+
+PLACES = {"journal": "{}/some/search.journal", "sqlite": "sqlite:///{}/some/search.db"}
+
+
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+def storage(request, tmp_path) -> Iterator[BaseStorage]:
+    if place := PLACES.get(request.param):
+        opened = open_storage(place.format(tmp_path))
+    else:
+        opened = open_storage(request.getfixturevalue("postgresql"))
+    for study in opened.get_all_studies():  # of the test before, where they share a database
+        opened.delete_study(opened.get_study_id_from_name(study.study_name))
+    yield opened
+    if isinstance(opened, RDBStorage):
+        opened.engine.dispose()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+class TestStorages(StorageTestCase):
+    """Optuna's own suite."""

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import ONE_THREAD, PROJECT, closed_port, quick, serving, wait_for_epoch
+from conftest import ONE_THREAD, PROJECT, closed_port, configure, quick, serving, wait_for_epoch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
@@ -310,3 +310,36 @@ def test_a_store_of_another_kind_or_version_is_explained(store, tmp_path):
         tracking.uri = f"sqlite:///{changed}"
         with pytest.raises(UserError, match=complaint):
             Store(tracking)
+
+
+def test_an_experiment_that_was_deleted_or_renamed_is_named(workplace):
+    cfg = configure("train", *workplace.places[:2]).tracking
+    first = Store(cfg)
+    client, identifier = workplace.client, first.experiment_id
+    client.delete_experiment(identifier)
+    for create in (True, False):
+        command = f"MLFLOW_TRACKING_URI={workplace.uri} mlflow .* --experiment-id {identifier}"
+        with pytest.raises(UserError, match=f"was deleted; .*{command}"):
+            Store(cfg, create)
+    client.restore_experiment(identifier)
+    assert Store(cfg).experiment_id == identifier
+    client.rename_experiment(identifier, "spring")
+    for create in (True, False):
+        with pytest.raises(UserError, match=r"has been renamed: tracking.experiment='spring' goes"):
+            Store(cfg, create)
+    cfg.experiment = "spring"
+    assert Store(cfg).experiment_id == identifier
+    client.delete_experiment(identifier)
+    workplace.remove_deleted()
+    cfg.experiment = "parsimony"
+    assert Store(cfg).search("") == []
+
+
+def test_an_experiment_that_others_made_is_missed_when_it_is_renamed(workplace):
+    cfg = configure("train", *workplace.places[:2], "tracking.experiment=theirs").tracking
+    other = configure("train", *workplace.places[:2]).tracking
+    identifier = Store(other).client.create_experiment("theirs")
+    assert Store(cfg).experiment_id == identifier
+    workplace.client.rename_experiment(identifier, "ours")
+    with pytest.raises(UserError, match=r"has been renamed: tracking.experiment='ours' goes"):
+        Store(cfg)

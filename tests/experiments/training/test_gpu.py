@@ -29,7 +29,7 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images
 from experiments.study import steps
-from experiments.training import artifacts
+from experiments.training import outputs
 from experiments.training.history import History
 from experiments.training.trainer import fuse, make_module, predict, set_precision
 from models import augmentation
@@ -327,7 +327,7 @@ def train_on(workplace, small, run_here, monkeypatch):
 
 def test_a_run_moves_between_devices_and_says_so(workplace, train_on, monkeypatch):
     """From a GPU to the CPU and back; the best epoch is of the GPU, and is scored on the CPU."""
-    monkeypatch.setattr(artifacts, "log_artifacts", lambda *_: None)  # these take a second
+    monkeypatch.setattr(outputs, "log_artifacts", lambda *_: None)  # these take a second
     train_on("gpu", killed_in=2)
     train_on("cpu", killed_in=3)
     train_on("gpu", killed_in=5)

@@ -1,17 +1,26 @@
 """Checkpoints on a disk that is full, and checkpoints that are damaged."""
 
 import resource
+import time
 from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import configure, trainer_of
+from conftest import configure, quick, trainer_of
 
 from experiments.budget.cost import build_network
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.data import images
-from experiments.training.resume import BEFORE, LAST, WholeFiles, find_whole
+from experiments.tracking.run import TrackedRun
+from experiments.tracking.store import Store
+from experiments.training.resume import (
+    BEFORE,
+    LAST,
+    WholeFiles,
+    find_whole,
+    training_errors_explained,
+)
 from experiments.training.trainer import fit_from, make_module, predict
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -112,3 +121,30 @@ def test_what_interrupts_between_two_checkpoints_leaves_the_last(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         WholeFiles().save_checkpoint(whole | {"epoch": 2}, last)
     assert torch.load(last, weights_only=True)["epoch"] == 1
+
+
+EPOCH = "trainer.max_epochs=1"
+
+
+def test_a_run_that_another_machine_trains_is_not_gone_on_with(workplace, small, tmp_path):
+    command = quick(small, EPOCH)
+    assert workplace.run("train", *command).returncode == 0
+    [theirs] = workplace.seeds()
+    workplace.client.update_run(theirs.info.run_id, status="RUNNING")
+    elsewhere = f"checkpoints.root={tmp_path}/another-machine"
+    assert workplace.run("train", *command, elsewhere).returncode == 0
+    ours, same = workplace.seeds()
+    assert (ours.info.status, same.info.status) == ("FINISHED", "RUNNING")
+    assert len(workplace.history(same.info.run_id, "val/acc")) == 1
+
+
+def test_a_run_that_is_deleted_while_it_trains_ends_at_once_and_says_why(workplace):
+    """Waiting for the store, here for a minute, does not bring it back."""
+    store = Store(configure("train", *workplace.places[:2]).tracking)
+    run = TrackedRun(store, "run", {}, resume=None)
+    store.client.delete_run(run.id)
+    started = time.monotonic()
+    with pytest.raises(UserError) as error, training_errors_explained(workplace.folder):
+        run.log_figures({"parameters": 1}, time=1)
+    assert time.monotonic() - started < 30
+    assert "Current state is deleted.; restore it in MLflow; the run's" in str(error.value)

@@ -1,11 +1,16 @@
 """A run is its configuration and its images, however typed and wherever the files lie."""
 
 import shutil
+from functools import partial
 
-from conftest import one_line, quick
+import conftest
+import pytest
+from conftest import composing, one_line, quick
 
-from experiments.data.digest import KEPT
+from experiments.cli.compose import compose
+from experiments.tracking.identity import config_hash, name_experiment
 
+configure = partial(conftest.configure, "train")
 EPOCH = "trainer.max_epochs=1"
 
 
@@ -34,20 +39,6 @@ def test_other_images_are_another_run_and_damaged_ones_are_refused(workplace, sm
     assert len(workplace.seeds()) == 2
 
 
-def test_a_finished_run_is_found_without_reading_the_images_again(workplace, small, tmp_path):
-    shutil.copytree(small, tmp_path / "data")
-    command = quick(tmp_path / "data", EPOCH)
-    assert workplace.run("train", *command).returncode == 0
-    kept = tmp_path / "data" / KEPT
-    before = kept.stat().st_mtime_ns
-    again = workplace.run("train", *command)
-    assert "trained before" in again.stdout
-    assert again.stderr == "", "of what it would train"
-    assert kept.stat().st_mtime_ns == before
-    kept.write_text("{")  # damaged: the images are read again
-    assert "trained before" in workplace.run("train", *command).stdout
-
-
 def test_equal_values_typed_differently_are_one_arm(workplace, small, run_here, tmp_path):
     for seed, rate in enumerate(("0.02", "2e-2", "0.020")):
         overrides = (f"optimizer.lr={rate}", f"seed={seed}", EPOCH)
@@ -60,13 +51,38 @@ def test_equal_values_typed_differently_are_one_arm(workplace, small, run_here, 
     assert ",0 1 2," in row
 
 
-def test_a_run_that_another_machine_trains_is_not_gone_on_with(workplace, small, tmp_path):
-    command = quick(small, EPOCH)
-    assert workplace.run("train", *command).returncode == 0
-    [theirs] = workplace.seeds()
-    workplace.client.update_run(theirs.info.run_id, status="RUNNING")
-    elsewhere = f"checkpoints.root={tmp_path}/another-machine"
-    assert workplace.run("train", *command, elsewhere).returncode == 0
-    ours, same = workplace.seeds()
-    assert (ours.info.status, same.info.status) == ("FINISHED", "RUNNING")
-    assert len(workplace.history(same.info.run_id, "val/acc")) == 1
+def test_identity_is_the_experiment_not_the_place():
+    base = config_hash(configure("step=s13"))
+    for same in (
+        "data.root=/elsewhere",
+        "trainer.accelerator=cpu",
+        "tracking.uri=http://server",
+        "checkpoints.root=/tmp",
+        "budget.parameters=9000",
+        "force=true",
+    ):
+        assert config_hash(configure("step=s13", same)) == base, same
+    for other in ("seed=1", "optimizer.lr=0.02", "model.dropout=0.1", "data=fashion_mnist"):
+        assert config_hash(configure("step=s13", other)) != base, other
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["step=s07", "seed=3", "data.root=/tmp", "launcher=local"], "step 7"),
+        (["step=s13", "optimizer.lr=0.03"], "step 13, optimizer.lr=0.03"),
+        (["step=s13", "optimizer.lr=3e-2"], "step 13, optimizer.lr=0.03"),
+        (["step=s13", "optimizer.lr=0.019"], "step 13"),  # its own rate
+        (
+            ["model.widths=[ 8,8 ,12,12,10]", "step=s13", "data.batch_size=32"],
+            "step 13, data.batch_size=32, model.widths=[8,8,12,12,10]",
+        ),
+        (["step=found/hand", "optimizer=adam"], "found/hand, optimizer=adam"),
+        (["step=s13", "++model.bias=true"], "step 13, model.bias=true"),
+        ([], "custom"),
+    ],
+)
+def test_a_name_has_what_differs_from_the_step_however_it_was_typed(overrides, name):
+    with composing():
+        cfg = compose("train", overrides)
+        assert name_experiment(cfg, "train", overrides) == name

@@ -1,27 +1,12 @@
-"""Runs and experiments that somebody deletes, restores, renames, or removes for good."""
-
-import time
+"""Parents and their seeds that somebody deletes, restores, or removes for good."""
 
 import pytest
-from click.testing import CliRunner
 from conftest import configure, quick
 from made import DIGEST, make
-from mlflow.cli import cli
 
-from experiments.cli.errors import UserError
-from experiments.deployment.find import find_run
 from experiments.tracking.arms import gather
 from experiments.tracking.parent_runs import sum_up
-from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
-from experiments.training.resume import training_errors_explained
-
-
-def removed(workplace) -> None:
-    """Remove for good what was deleted."""
-    options = ["--backend-store-uri", workplace.uri, "--tracking-uri", workplace.uri]
-    result = CliRunner().invoke(cli, ["gc", *options])
-    assert result.exit_code == 0, result.output
 
 
 def parents(workplace) -> dict[str, list[str]]:
@@ -72,7 +57,7 @@ def test_seeds_whose_parent_is_gone_get_a_new_one(workplace):
     cfg = configure("train", "step=s13", *workplace.places[:3])
     old = make(workplace.folder, "s13", [0.99, 0.98])
     workplace.client.delete_run(old)
-    removed(workplace)
+    workplace.remove_deleted()
     sum_up(cfg, Store(cfg.tracking), old)
     [(new, seeds)] = parents(workplace).items()
     assert (new != old, seeds) == (True, ["0", "1"])
@@ -102,66 +87,10 @@ def test_a_deleted_run_is_taken_from_its_checkpoint(workplace, small):
         [run] = workplace.seeds()
         workplace.client.delete_run(run.info.run_id)
         if remove:
-            removed(workplace)
+            workplace.remove_deleted()
         assert ": trained in" in workplace.run(*train).stdout
         [again] = workplace.seeds()
         assert again.info.run_id != run.info.run_id
         history = workplace.history(again.info.run_id, "val/acc")
         assert history == [(1, run.data.metrics["val/acc"])]
     assert list(parents(workplace).values()) == [["0"]]
-
-
-def test_an_experiment_that_was_deleted_or_renamed_is_named(workplace):
-    cfg = configure("train", *workplace.places[:2]).tracking
-    first = Store(cfg)
-    client, identifier = workplace.client, first.experiment_id
-    client.delete_experiment(identifier)
-    for create in (True, False):
-        command = f"MLFLOW_TRACKING_URI={workplace.uri} mlflow .* --experiment-id {identifier}"
-        with pytest.raises(UserError, match=f"was deleted; .*{command}"):
-            Store(cfg, create)
-    client.restore_experiment(identifier)
-    assert Store(cfg).experiment_id == identifier
-    client.rename_experiment(identifier, "spring")
-    for create in (True, False):
-        with pytest.raises(UserError, match=r"has been renamed: tracking.experiment='spring' goes"):
-            Store(cfg, create)
-    cfg.experiment = "spring"
-    assert Store(cfg).experiment_id == identifier
-    client.delete_experiment(identifier)
-    removed(workplace)
-    cfg.experiment = "parsimony"
-    assert Store(cfg).search("") == []
-
-
-def test_an_experiment_that_others_made_is_missed_when_it_is_renamed(workplace):
-    cfg = configure("train", *workplace.places[:2], "tracking.experiment=theirs").tracking
-    other = configure("train", *workplace.places[:2]).tracking
-    identifier = Store(other).client.create_experiment("theirs")
-    assert Store(cfg).experiment_id == identifier
-    workplace.client.rename_experiment(identifier, "ours")
-    with pytest.raises(UserError, match=r"has been renamed: tracking.experiment='ours' goes"):
-        Store(cfg)
-
-
-def test_a_model_whose_run_is_gone_says_so(workplace):
-    store = Store(configure("train", *workplace.places[:2]).tracking)
-    run = store.client.create_run(store.experiment_id)
-    store.client.create_registered_model("digits")
-    store.client.create_model_version("digits", run.info.artifact_uri, run_id=run.info.run_id)
-    store.client.delete_run(run.info.run_id)
-    removed(workplace)
-    with pytest.raises(UserError, match=f"comes from run {run.info.run_id}, which is no longer in"):
-        find_run(store, "digits")
-
-
-def test_a_run_that_is_deleted_while_it_trains_ends_at_once_and_says_why(workplace):
-    """Waiting for the store, here for a minute, does not bring it back."""
-    store = Store(configure("train", *workplace.places[:2]).tracking)
-    run = TrackedRun(store, "run", {}, resume=None)
-    store.client.delete_run(run.id)
-    started = time.monotonic()
-    with pytest.raises(UserError) as error, training_errors_explained(workplace.folder):
-        run.log_figures({"parameters": 1}, time=1)
-    assert time.monotonic() - started < 30
-    assert "Current state is deleted.; restore it in MLflow; the run's" in str(error.value)
