@@ -27,10 +27,9 @@ def main(cfg: DictConfig) -> str:
     name = plan.study_name(cfg, HydraConfig.get())
 
     from experiments.study import storage, worker  # not before: torch and MLflow take seconds
-    from experiments.training.resume import training_errors_explained
+    from experiments.training.resume import training_errors
 
-    errors = storage.storage_errors_explained(str(cfg.storage))
-    with training_errors_explained(cfg.checkpoints.root), errors:
+    with training_errors(cfg.checkpoints.root), storage.storage_errors(str(cfg.storage)):
         one = worker.Worker(cfg, name)
         if not is_job():
             plan.tell(cfg, name)

@@ -1,6 +1,6 @@
 """A configuration: its files, what its keys are for, its values, the objects that it describes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -45,11 +45,12 @@ def flatten(cfg: DictConfig) -> dict[str, Any]:
     return dict(leaves(OmegaConf.to_container(cfg, resolve=True)))
 
 
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf beneath a node of a configuration, with its dotted key."""
-    if isinstance(node, dict) and node:
+def leaves(node: Any, key: str = "", ends: Set[str] = frozenset()) -> Iterator[tuple[str, Any]]:
+    """Every leaf beneath a node of a configuration, with its dotted key; a group with one of the
+    keys `ends` is a leaf."""
+    if isinstance(node, dict) and node and not ends & node.keys():
         for name, child in node.items():
-            yield from leaves(child, f"{key}.{name}" if key else str(name))
+            yield from leaves(child, f"{key}.{name}" if key else str(name), ends)
     else:
         yield key, node
 

@@ -1,7 +1,6 @@
 """The space of a search: the keys that vary, their values, and which of these can be trained."""
 
 import math
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +15,7 @@ from optuna.distributions import (
 from optuna.trial import create_trial
 
 from experiments.budget.cost import check_trainable, cost_of
-from experiments.cli.config import flatten
+from experiments.cli.config import flatten, leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import unknown
 
@@ -32,9 +31,9 @@ class Space:
     the key does not vary. UserError: a key does not exist, or its values are invalid."""
 
     def __init__(self, cfg: DictConfig, space: DictConfig) -> None:
-        self.cfg, entries = cfg, leaves(OmegaConf.to_container(space, resolve=True))
+        self.cfg, entries = cfg, leaves(OmegaConf.to_container(space, resolve=True), ends=RANGE)
         self.sizes: dict[str, int] = {}  # the parameters of values that were tried out
-        given = {key: values for key, values in dict(entries).items() if values is not None}
+        given = {key: values for key, values in dict(entries).items() if values not in (None, {})}
         self.distributions = {key: distribution(key, values) for key, values in given.items()}
         if not self.distributions:
             raise UserError("space is empty; choose one, such as search=blocks")
@@ -107,15 +106,6 @@ class Space:
         except (UserError, OmegaConfBaseException) as error:
             return str(error)
         return None
-
-
-def leaves(space: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys of a space with their values; keys of the command line are nested."""
-    if isinstance(space, dict) and not RANGE & space.keys():
-        for name, value in space.items():
-            yield from leaves(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, space
 
 
 def distribution(key: str, values: Any) -> BaseDistribution:

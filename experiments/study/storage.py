@@ -45,7 +45,7 @@ def open_storage(storage: str) -> BaseStorage:
             opened = RDBStorage(storage, engine_kwargs=waits)
         opened.get_all_studies()
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, JSONDecodeError, ImportError):
-        raise  # see `storage_errors_explained`
+        raise  # see `storage_errors`
     except Exception as error:  # Optuna reads what is there without a check
         raise UserError(
             f"storage={storage}: is not a storage of this Optuna, or is damaged "
@@ -55,7 +55,7 @@ def open_storage(storage: str) -> BaseStorage:
 
 
 @contextmanager
-def storage_errors_explained(storage: str) -> Iterator[None]:
+def storage_errors(storage: str) -> Iterator[None]:
     """Turn the failures of a storage into a UserError."""
     try:
         yield

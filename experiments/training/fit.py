@@ -29,15 +29,7 @@ from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, PARENT, Store
 from experiments.training import trainer
 from experiments.training.history import History
-from experiments.training.resume import (
-    BEST,
-    LAST,
-    LOG,
-    Member,
-    locked,
-    start_anew,
-    training_errors_explained,
-)
+from experiments.training.resume import BEST, LAST, LOG, Member, locked, start_anew, training_errors
 from models.lightning.classifier import Classifier, Diverged
 
 log = logging.getLogger(__name__)
@@ -69,7 +61,7 @@ def train(
         folder = Path(cfg.checkpoints.root, "-".join(own.values()))
         members.append(Member(run_name(cfg), cfg, network, cost, folder, tags))
     folders = [member.folder for member in members]
-    with training_errors_explained(folders[0]), locked(folders):
+    with training_errors(folders[0]), locked(folders):
         if not force:
             for member in members:
                 member.find(store, member.folder)

@@ -121,7 +121,7 @@ def start_anew(folder: Path) -> None:
 
 
 @contextmanager
-def training_errors_explained(folder: Path) -> Iterator[None]:
+def training_errors(folder: Path) -> Iterator[None]:
     """Turn what can go wrong with a lock, a store or a disk into a UserError."""
     try:
         yield

@@ -24,7 +24,7 @@ from experiments.study.storage import (
     Claims,
     begin_or_resume,
     open_storage,
-    storage_errors_explained,
+    storage_errors,
 )
 
 
@@ -56,7 +56,7 @@ def test_half_a_line_in_a_journal_is_reported(tmp_path):
     lines = path.read_bytes()
     path.write_bytes(lines + b'{"op_code":4,"wor')
     complaint = r"delete the line that starts with '{\"op_code\":4,\"wor{"
-    with pytest.raises(UserError, match=complaint), storage_errors_explained(str(path)):
+    with pytest.raises(UserError, match=complaint), storage_errors(str(path)):
         study(str(path)).set_user_attr("settings", 1)
     rest = [line for line in path.read_bytes().splitlines(True) if b'"wor{' not in line]
     path.write_bytes(b"".join(rest))
@@ -67,7 +67,7 @@ def test_a_failure_is_explained_in_one_line(tmp_path):
     (tmp_path / "text.db").write_text("not a database, " * 100)
     storage = f"sqlite:///{tmp_path}/text.db"
     complaint = r"storage=sqlite.*: failed: file is not a database"
-    with pytest.raises(UserError, match=complaint), storage_errors_explained(storage):
+    with pytest.raises(UserError, match=complaint), storage_errors(storage):
         study(storage)
 
 

@@ -19,7 +19,7 @@ from experiments.training.resume import (
     LAST,
     WholeFiles,
     find_whole,
-    training_errors_explained,
+    training_errors,
 )
 from experiments.training.trainer import fit_from, make_module, predict
 
@@ -144,7 +144,7 @@ def test_a_run_that_is_deleted_while_it_trains_ends_at_once_and_says_why(workpla
     run = TrackedRun(store, "run", {}, resume=None)
     store.client.delete_run(run.id)
     started = time.monotonic()
-    with pytest.raises(UserError) as error, training_errors_explained(workplace.folder):
+    with pytest.raises(UserError) as error, training_errors(workplace.folder):
         run.log_figures({"parameters": 1}, time=1)
     assert time.monotonic() - started < 30
     assert "Current state is deleted.; restore it in MLflow; the run's" in str(error.value)
