@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.stage != "budget":
         from experiments.reports.evidence import evidence  # MLflow: seconds
 
-    steps, checks = dict(targets.chosen()), []
+    steps, checks = dict(targets.chosen_steps()), []
     if cfg.stage != "evidence":
         checks += targets.costs(steps)
     if cfg.stage != "budget":

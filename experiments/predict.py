@@ -20,11 +20,11 @@ def main(cfg: DictConfig) -> None:
     check(cfg)
     from experiments.deployment import inference  # torch and MLflow: seconds
     from experiments.deployment.find import credit
-    from experiments.deployment.load import chosen
+    from experiments.deployment.load import chosen_run
 
-    store, run, trained = chosen(cfg)
+    store, run, trained = chosen_run(cfg)
     names, images, labels = inference.read_input(Path(cfg.input), trained.data)
-    probabilities = inference.predict(trained, images, cfg.batch_size)
+    probabilities = inference.predict_probabilities(trained, images, cfg.batch_size)
     if cfg.output is None:
         inference.print_predictions(names, probabilities)
     else:

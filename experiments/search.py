@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> str:
     with training_errors(cfg.checkpoints.root), storage.storage_errors(str(cfg.storage)):
         one = worker.Worker(cfg, name)
         if not is_job():
-            plan.tell(cfg, name)
+            plan.print_plan(cfg, name)
         one.work()
         one.finish()
     return "searched"

@@ -13,7 +13,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.text import percent
 from experiments.data.images import Batches, Images, load
 from experiments.deployment.find import credit
-from experiments.deployment.load import Trained, chosen
+from experiments.deployment.load import Trained, chosen_run
 from experiments.tracking.identity import DIGEST
 from experiments.tracking.run import TrackedRun, dataset, used_as
 from experiments.tracking.store import EVALUATED, PARENT, Store, answered
@@ -23,7 +23,7 @@ from models.lightning.classifier import Classifier
 def evaluate(cfg: DictConfig) -> str:
     """Score the network of a run on the images of `data` and `split`; the result, in two lines.
     UserError: there is no such run, or its network does not take such images."""
-    store, run, trained = chosen(cfg)
+    store, run, trained = chosen_run(cfg)
     for key in ("image_size", "num_classes"):
         if cfg.data[key] != (takes := trained.data[key]):
             raise UserError(f"data.{key} is {cfg.data[key]}, but the network is for {takes}")
@@ -31,7 +31,7 @@ def evaluate(cfg: DictConfig) -> str:
     refuse_held_out(cfg, run)
     data, digest = load(cfg)
     images = {"train": data.train, "val": data.val, "test": data.test or data.val}[cfg.split]
-    figures = score(trained, images, cfg.data.eval_batch_size)
+    figures = score_images(trained, images, cfg.data.eval_batch_size)
     with answered(store):
         logged = log_evaluation(store, run, cfg, digest, figures)
     right, loss = percent(figures["test/acc"]), figures["test/loss"]
@@ -56,7 +56,7 @@ def refuse_held_out(cfg: DictConfig, run: Run) -> None:
         raise UserError(f"split={cfg.split}: {text}")
 
 
-def score(trained: Trained, images: Images, batch_size: int) -> dict[str, float]:
+def score_images(trained: Trained, images: Images, batch_size: int) -> dict[str, float]:
     """test/loss and test/acc: means over all images."""
     normal = {key: trained.data[key] for key in ("mean", "std")}
     module = Classifier(trained.network, None, loss=trained.loss, **normal)

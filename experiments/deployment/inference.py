@@ -33,7 +33,7 @@ def read_input(path: Path, data: dict) -> tuple[list[str], Tensor, Tensor | None
     return names, images[:, None].expand(-1, data["in_channels"], -1, -1), labels
 
 
-def predict(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+def predict_probabilities(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
     """uint8 [N, C, H, W] -> probabilities [N, K]."""
     with torch.inference_mode():
         return torch.cat([network(batch) for batch in images.split(batch_size)])

@@ -47,7 +47,7 @@ class Trained(nn.Module):
         return self.probabilities(self.network(self.normalize(images)))
 
 
-def chosen(cfg: DictConfig) -> tuple[Store, Run, Trained]:
+def chosen_run(cfg: DictConfig) -> tuple[Store, Run, Trained]:
     """The store, and the run in it that `run` and `where` name, with its network."""
     store = Store(cfg.tracking, create=False)
     run = find_run(store, cfg.run, cfg.where)
@@ -81,13 +81,13 @@ def _described(path: Path) -> tuple[Trained, str]:
         for name, kind in IMAGES.items():
             if type(data[name]) not in (int, kind) or (name != "mean" and not data[name] > 0):
                 raise ValueError(f"data.{name} is {data[name]}")
-        loss = build(config.get("loss") or {"_target_": "models.losses.CrossEntropy"})
+        loss = build_trusted(config.get("loss") or {"_target_": "models.losses.CrossEntropy"})
         with torch.device("meta"):  # takes no memory
-            shapes = build(config["model"]).state_dict().values()
+            shapes = build_trusted(config["model"]).state_dict().values()
         if (size := sum(tensor.nbytes for tensor in shapes)) > LARGEST[WEIGHTS]:
             raise ValueError(f"its network has {size:,} bytes")
         kept = "last.ckpt" if config["data"].get("holdout") is None else "best.ckpt"
-        return Trained(build(config["model"]), loss, data), kept
+        return Trained(build_trusted(config["model"]), loss, data), kept
     except Exception as error:  # its values may be anything
         raise UserError(f"{CONFIG} describes no network: {one_line(error)[:200]}") from error
 
@@ -110,14 +110,14 @@ def _read_weights(network: nn.Module, path: Path) -> None:
         raise UserError(f"its weights are damaged, or not of its network: {reason}") from error
 
 
-def build(node: Any) -> Any:
+def build_trusted(node: Any) -> Any:
     """Build a part of a configuration: networks and layers out of plain values. ValueError: it asks
     for anything else, which is not even imported then."""
     if isinstance(node, list):
-        return [build(child) for child in node]
+        return [build_trusted(child) for child in node]
     if not isinstance(node, dict):
         return node
-    values = {key: build(child) for key, child in node.items()}
+    values = {key: build_trusted(child) for key, child in node.items()}
     if "_target_" not in node:
         return values
     target = str(values.pop("_target_"))

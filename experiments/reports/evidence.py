@@ -35,14 +35,14 @@ def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
     with answered(store):
         for name, step in steps.items():
             arm = arms.of(store, OmegaConf.masked_copy(step, trained), known_digest(step))
-            yield seeds(name, step, arm, trained)
+            yield check_seeds(name, step, arm, trained)
             if arm and arm.scores and step.min_accuracy is not None:
-                yield accuracy(name, step, arm.values)
+                yield check_accuracy(name, step, arm.values)
             if arm and arm.scores and baseline is not None:
-                yield regression(name, arm, baseline.get(arm.name), cfg.margin)
+                yield check_regression(name, arm, baseline.get(arm.name), cfg.margin)
 
 
-def seeds(step: str, cfg: DictConfig, arm: Arm | None, trained: list[str]) -> Check:
+def check_seeds(step: str, cfg: DictConfig, arm: Arm | None, trained: list[str]) -> Check:
     """Whether enough seeds have finished, and none has failed. `trained`: the keys of train."""
     n, reason = len(arm.scores) if arm else 0, ""
     if arm and arm.failed:
@@ -66,7 +66,7 @@ def training(step: str, cfg: DictConfig, trained: list[str]) -> str:
     return shlex.join(["python", "-m", "experiments.train", "-m", *overrides])
 
 
-def accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
+def check_accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
     """Whether the accuracies of a step's runs reach its target."""
     found, target = interval(values), percent(cfg.min_accuracy)
     words, figure = {
@@ -86,7 +86,7 @@ def accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
     return check._replace(margin=f"{margin:+.2f}", reason=reason)
 
 
-def regression(step: str, arm: Arm, before: dict[str, float] | None, margin: float) -> Check:
+def check_regression(step: str, arm: Arm, before: dict[str, float] | None, margin: float) -> Check:
     """Whether a step's runs are known to be worse than the baseline by no more than a margin."""
     asked = f"no worse than the baseline by more than {100 * margin:.2f} points"
     check = Check(step, "regression", asked, otherwise=NO_VERDICT)

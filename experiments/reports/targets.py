@@ -46,7 +46,7 @@ class Check(NamedTuple):
         return (*self[:5], self.verdict)
 
 
-def chosen() -> Iterator[tuple[str, DictConfig]]:
+def chosen_steps() -> Iterator[tuple[str, DictConfig]]:
     """The chosen step or experiment, or else every step: its name, and its configuration with all
     other overrides of the command line."""
     config = HydraConfig.get()

@@ -18,7 +18,7 @@ class Plan(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with suppress(AttributeError, TypeError, ValueError):  # of values that a worker refuses
-            tell(config, study_name(config, config.hydra), several=True)
+            print_plan(config, study_name(config, config.hydra), several=True)
 
 
 def study_name(cfg: DictConfig, hydra: DictConfig) -> str:
@@ -26,7 +26,7 @@ def study_name(cfg: DictConfig, hydra: DictConfig) -> str:
     return cfg.study or hydra.runtime.choices.search
 
 
-def tell(cfg: DictConfig, name: str, several: bool = False) -> None:
+def print_plan(cfg: DictConfig, name: str, several: bool = False) -> None:
     """Say what is searched, within what, by how many runs, and how much training that is."""
     final, aim = cfg.final, "the most accurate network"
     if cfg.smallest_above is not None:

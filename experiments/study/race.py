@@ -88,7 +88,7 @@ class Race(NamedTuple):
             known |= {run: self.results[run] for run in runs}
             counts = Counter(run.network for run in known if run.stage == FULL)
             chance = chances(self.networks, known, rules.target)
-            field = best(chance, min(WIDTH, rules.full - counts.total()))
+            field = most_likely(chance, min(WIDTH, rules.full - counts.total()))
             yield (runs := [Run(n, FULL, counts[n]) for n in field]), chance
 
     def wanted(self) -> list[Run | None]:
@@ -112,7 +112,7 @@ class Race(NamedTuple):
         rules, chance = self.rules, chances(self.networks, self.results, self.rules.target)
         places = max(rules.finalists - len(decisions), 0)
         still = [n for n, decision in decisions.items() if decision.open]
-        new = [n for n in best(chance, len(chance)) if n not in decisions]
+        new = [n for n in most_likely(chance, len(chance)) if n not in decisions]
         done = {n: len(self.finals(n)) for n in (*decisions, *new)}
         if rules.target is None:
             if places and new:
@@ -176,7 +176,7 @@ def _chances(networks: tuple, results: tuple, target: float | None) -> np.ndarra
     return found
 
 
-def best(chance: np.ndarray, count: int) -> list[int]:
+def most_likely(chance: np.ndarray, count: int) -> list[int]:
     """The networks with the highest chances, the highest first; those without any are left out."""
     order = np.argsort(-chance, kind="stable")
     return [int(n) for n in order[:count] if chance[n] > 0]

@@ -90,7 +90,7 @@ def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
     return render(
         "search.html",
         title=f"search {study.study_name}",
-        first=". ".join([run_counts(race), *answers(race, steps)]),
+        first=". ".join([run_counts(race), *answer_sentences(race, steps)]),
         claim=OVERALL,
         finalists=(HEADER, finalists(race, steps)),
         again=None if winner is None else again(steps[winner]),
@@ -157,7 +157,7 @@ def sized(race: Race, network: int) -> str:
     return f"{race.networks[network].parameters:,} parameters"
 
 
-def answers(race: Race, steps: dict[int, str]) -> list[str]:
+def answer_sentences(race: Race, steps: dict[int, str]) -> list[str]:
     """What the search found, in one sentence or two."""
     (winner, possible, decisions), target = race.answer(), percent(race.rules.target)
     if not decisions:
@@ -187,7 +187,7 @@ def report(race: Race, steps: dict[int, str], folder: Path) -> str:
     text, winner = tables.folded(run_counts(race)), race.answer().winner
     if rows := finalists(race, steps):
         text += tables.to_text(HEADER, rows, right=HEADER[1:3])
-    text += "".join(map(tables.folded, answers(race, steps)))
+    text += "".join(map(tables.folded, answer_sentences(race, steps)))
     if rows:
         text += tables.folded(OVERALL)
     if winner is not None:

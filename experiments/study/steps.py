@@ -89,13 +89,13 @@ def write_step(cfg: DictConfig, found: str, path: Path) -> str:
 def train_step(step: str, seed: int) -> Member:
     """Train the run of `python -m experiments.train step=... seed=...` in this place, unless it
     was trained before."""
-    cfg = configure(step, seed)
+    cfg = step_config(step, seed)
     announce(name=run_name(cfg))
     _, _, [member] = train([cfg], *build_networks([cfg]))
     return member
 
 
-def configure(step: str, seed: int) -> DictConfig:
+def step_config(step: str, seed: int) -> DictConfig:
     """The configuration of a run of a step, in the places and by the launcher of this search."""
     known = compose("train")
     here = [

@@ -108,7 +108,7 @@ class Worker:
             if not parameters:
                 self.study.tell(trial.number, state=TrialState.FAIL)
             elif short := attributes.get(f"run {trial.number} {SHORT} 0"):
-                value = score(short["accuracy"], parameters, self.rules.target)
+                value = sampler_score(short["accuracy"], parameters, self.rules.target)
                 self.study.tell(trial.number, value)
         for trial in self.study.get_trials(deepcopy=False):
             if parameters := trial.user_attrs.get("parameters"):
@@ -228,7 +228,7 @@ class Worker:
             print(text)
 
 
-def score(accuracy: float | None, parameters: int, target: float | None) -> float:
+def sampler_score(accuracy: float | None, parameters: int, target: float | None) -> float:
     """What a sampler learns of a network: its accuracy; where the smallest is wanted, the one that
     it would have with 1,000 parameters, so that sizes compete as equals."""
     accuracy = accuracy or 0.0  # of a network that diverged

@@ -11,7 +11,7 @@ from conftest import Workplace, configure
 
 from experiments.data.idx import IDXFolder
 from experiments.deployment.find import find_run
-from experiments.deployment.inference import predict
+from experiments.deployment.inference import predict_probabilities
 from experiments.deployment.load import load_network
 from experiments.tracking.arms import gather
 from experiments.tracking.store import Store
@@ -44,7 +44,9 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     name = re.search(scored, printed)
     data = IDXFolder(str(small), train=False)
     network = load_network(store, find_run(store, run.info.run_id), digits.folder / "checkpoints")
-    chances = predict(network, data.data[:, None].expand(-1, 3, -1, -1), batch_size=500)
+    chances = predict_probabilities(
+        network, data.data[:, None].expand(-1, 3, -1, -1), batch_size=500
+    )
     right = (chances.argmax(1) == data.targets).float().mean()
     assert float(name[1]) == pytest.approx(100 * float(right), abs=0.005)
     found = copied.client.get_run(name[2])

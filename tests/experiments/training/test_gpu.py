@@ -213,7 +213,7 @@ def test_the_last_round_of_a_search_trains_where_its_launcher_says():
         whole = compose("search", overrides=[*given], return_hydra_config=True)
         HydraConfig.instance().set_config(whole)
         try:
-            cfg = steps.configure("s13", 7)
+            cfg = steps.step_config("s13", 7)
         finally:
             HydraConfig.instance().cfg = None
     found = cfg.trainer.accelerator, cfg.checkpoints.root, cfg.force, cfg.seed, cfg.name
