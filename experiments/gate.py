@@ -16,11 +16,12 @@ from omegaconf import DictConfig
 from experiments.cli import tables
 from experiments.cli.files import check_outputs
 from experiments.cli.program import program
+from experiments.stats.target import HOLDS, MISSED
 
-FAILED, NO_VERDICT = 1, 2  # exit statuses
+FAILED, UNKNOWN = 1, 2  # exit statuses
 
 
-@program("gate", failure=NO_VERDICT)
+@program("gate", failure=UNKNOWN)
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.junit, inputs=[cfg.baseline])
     from experiments.reports import targets  # torch: seconds
@@ -43,8 +44,8 @@ def main(cfg: DictConfig) -> None:
         targets.junit(checks, Path(cfg.junit))
     targets.on_github(checks)
     verdicts = {check.verdict for check in checks}
-    if verdicts != {targets.HOLDS}:
-        sys.exit(FAILED if targets.MISSED in verdicts else NO_VERDICT)
+    if verdicts != {HOLDS}:
+        sys.exit(FAILED if MISSED in verdicts else UNKNOWN)
 
 
 if __name__ == "__main__":

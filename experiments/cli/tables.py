@@ -18,7 +18,8 @@ from rich.progress import Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from experiments.cli.text import printable
+from experiments.cli.text import ON_TARGET, printable
+from experiments.stats import target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +28,9 @@ WIDTH = 260  # characters, where the output is not a terminal and COLUMNS does n
 GAP = 2  # characters between columns
 WORD, TEXT = 30, 12  # characters; longer words are broken, longer texts folded, where they must be
 VERDICTS = {  # how they begin, by their colour
-    "green": ("better", "holds", "reaches", "finished"),
-    "red": ("worse", "fails", "missed", "misses", "failed"),
-    "yellow": ("cannot tell", "no verdict"),
+    "green": (target.BETTER, target.HOLDS, ON_TARGET[target.HOLDS], "finished"),
+    "red": (target.WORSE, target.FAILS, target.MISSED, ON_TARGET[target.FAILS], "failed"),
+    "yellow": (target.CANNOT_TELL, target.NO_VERDICT),
 }
 FORMULA = re.compile(r"^(?='*[=+\-@\t\r])")
 

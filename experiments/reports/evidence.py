@@ -15,9 +15,9 @@ from experiments.cli.keys import key_of
 from experiments.cli.tables import restored
 from experiments.cli.text import measured, percent, points
 from experiments.data.digest import known_digest
-from experiments.reports.targets import MISSED, NO_VERDICT, Check
+from experiments.reports.targets import Check
 from experiments.stats.intervals import interval
-from experiments.stats.target import FAILS, HOLDS, reaches
+from experiments.stats.target import FAILS, HOLDS, MISSED, NO_VERDICT, reaches
 from experiments.stats.verdict import LEAST, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction

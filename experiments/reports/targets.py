@@ -18,10 +18,9 @@ from experiments.cli.files import write
 from experiments.cli.keys import key_of
 from experiments.cli.tables import markdown, to_markdown
 from experiments.cli.text import printable
-from experiments.stats.target import HOLDS
+from experiments.stats.target import HOLDS, MISSED
 from experiments.tracking.identity import refuse_part
 
-MISSED, NO_VERDICT = "missed", "no verdict"
 HEADER, RIGHT = ("step", "target", "asked", "measured", "margin", "verdict"), ("measured", "margin")
 
 

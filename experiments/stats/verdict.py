@@ -11,9 +11,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from experiments.stats.intervals import CONFIDENCE
-from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS, ROUNDING
+from experiments.stats.target import BETTER, CANNOT_TELL, FAILS, HOLDS, ROUNDING, WORSE
 
-BETTER, WORSE = "better", "worse"
 POWER = 0.8  # probability of seeing the effect
 LIMIT = 1000  # seeds; nobody trains more
 LEAST = 5  # seeds; three that agree by chance would advise none, and err in 8 % of cases
