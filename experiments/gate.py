@@ -31,7 +31,8 @@ def main(cfg: DictConfig) -> None:
 
     steps, checks = dict(targets.chosen_steps()), []
     if cfg.stage != "evidence":
-        checks += targets.costs(steps)
+        for name, step in steps.items():
+            checks += targets.check_costs(name, step)
     if cfg.stage != "budget":
         checks += evidence(cfg, steps)
     checks.sort(key=lambda check: check.step)

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from jinja2 import Template
 from omegaconf import DictConfig
 
-from experiments.budget.cost import Cost, cost_of
+from experiments.budget.cost import cost_of
 from experiments.cli.checks import configured
 from experiments.cli.compose import search_path
 from experiments.cli.files import write
@@ -59,13 +59,9 @@ def chosen_steps() -> Iterator[tuple[str, DictConfig]]:
         yield name, cfg
 
 
-def costs(steps: dict[str, DictConfig]) -> Iterator[Check]:
-    """What the networks of steps, by their names, cost: beside limits and published counts."""
-    for name, cfg in steps.items():
-        yield from _costs(name, cfg, cost_of(cfg))
-
-
-def _costs(step: str, cfg: DictConfig, cost: Cost) -> Iterator[Check]:
+def check_costs(step: str, cfg: DictConfig) -> Iterator[Check]:
+    """What the network costs, compared with its limits and its published count."""
+    cost = cost_of(cfg)
     limits = {
         "parameters": (cost.parameters, cfg.max_parameters),
         "multiply-adds": (cost.mult_adds, cfg.max_mult_adds),

@@ -69,7 +69,7 @@ def test_an_experiment_is_the_published_one(name):
 
 def test_woolly_is_the_published_one():
     cfg = configure("experiment=woolly")
-    network, cost = prepare([cfg])
+    network, cost = build_networks([cfg])
     assert cost.parameters == cfg.published.parameters == 3762
     bound = (6 / (9 * (4 + 8))) ** 0.5  # of Glorot and Bengio, for the fourth convolution
     assert 0.9 * bound < network[0][11].weight.abs().max() <= bound
