@@ -156,11 +156,9 @@ def lightning(cfg: DictConfig, data: ImageData) -> Times:
 
 
 def floor(cfg: DictConfig, mult_adds: int, data: ImageData, size: int = 1024) -> Times:
-    """The least time that the multiplications of an epoch's training take.
-
-    Forward, and backward to the inputs and to the weights: three times the multiply-adds of
-    the forward pass, at the rate of a product of two square matrices of `size`, the best of ten.
-    """
+    """The least time that the multiplications of an epoch's training take: forward, and backward to
+    the inputs and to the weights, so three times the multiply-adds of the forward pass, at the rate
+    of a product of two square matrices of `size`, the best of ten."""
     a, b = torch.rand(2, size, size, device=device_of(cfg))
     best = min(timeit.repeat(lambda: [a @ b, now()], number=1, repeat=10))
     seconds = 3 * mult_adds * len(data.train.labels) * best / size**3

@@ -23,22 +23,13 @@ from models.receptive_field import receptive_field
 from models.schedules import make_schedule
 
 LARGEST = 3  # layers that an error names
-
-
-def _of_vectors(first: list[int], *_: object, **__: object) -> int:
-    return 2 * math.prod(first)
-
-
-def _bilinear(one: list[int], weights: list[int], *_: object, **__: object) -> int:
-    return 2 * one[0] * math.prod(weights)
-
-
 # operations by the shapes of their arguments, of which PyTorch's counter knows nothing
 OPERATIONS = {
-    torch.ops.aten.mv: _of_vectors,
-    torch.ops.aten.dot: _of_vectors,
+    torch.ops.aten.mv: lambda matrix, *_, **__: 2 * math.prod(matrix),
+    torch.ops.aten.dot: lambda vector, *_, **__: 2 * math.prod(vector),
     torch.ops.aten.addmv: lambda _, matrix, *__, **___: 2 * math.prod(matrix),
-    torch.ops.aten._trilinear: _bilinear,
+    # what nn.Bilinear calls; it has no public name
+    torch.ops.aten._trilinear: lambda one, weights, *_, **__: 2 * one[0] * math.prod(weights),
 }
 
 
@@ -92,13 +83,8 @@ def compute_cost(
     make: Callable[[], nn.Module], data: DictConfig, budget: DictConfig | None = None
 ) -> Cost:
     """The cost of the network that `make` builds, for an image of the shape that `data` states.
-
     Multiply-adds take a second at first, for PyTorch's imports: other limits come before.
-
-    Raises:
-        UserError: the network is over the budget, does not take the image, or computes
-            with the values of tensors.
-    """
+    UserError: it is over the budget, does not take the image, or computes with tensors' values."""
     with torch.device("meta"):  # tensors have shapes and no values, so that nothing is computed
         network = make()
     for name, weight in network.named_parameters():
@@ -124,13 +110,7 @@ def compute_cost(
         every = dict(network.named_parameters(remove_duplicate=False))
         if not (shared := every.keys() - once):
             counted = f"torchinfo counts {table.total_params:,} parameters, PyTorch {parameters:,}"
-            leaves = (info for info in table.summary_list if info.is_leaf_layer)
-            unlike = [
-                f"{info.var_name} ({info.class_name})"
-                for info in leaves
-                if info.num_params != sum(weight.numel() for weight in info.module.parameters())
-            ]
-            raise UserError(f"model: {counted}; look at {', '.join(unlike) or largest}")
+            raise UserError(f"model: {counted}; look at its largest layers: {largest}")
         text += f"; shared, and so not counted again: {', '.join(sorted(shared))}"
     leaves = (info.module for info in table.summary_list if info.is_leaf_layer)
     field = receptive_field(leaves, data.image_size)

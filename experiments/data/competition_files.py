@@ -17,11 +17,8 @@ FILES = "train.csv", "test.csv", "truth.csv"
 
 
 def make(cfg: DictConfig) -> None:
-    """Write train.csv, test.csv and truth.csv, each whole or not at all.
-
-    Raises:
-        UserError: the folder cannot be written or has such files, or `rows` is out of range.
-    """
+    """Write train.csv, test.csv and truth.csv, each whole or not at all. UserError: the folder
+    cannot be written or has such files, or `rows` is out of range."""
     folder, rows = Path(cfg.root), cfg.rows
     for path in (folder / name for name in FILES):
         if path.exists():

@@ -16,10 +16,8 @@ LABEL = "label"
 
 
 class CSVFolder:
-    """The file train.csv of a folder; its last rows are held out for validation.
-
-    Has `data` [N, H, W] and `targets` [N] like torchvision's data sets. Raises UserError.
-    """
+    """The file train.csv of a folder; its last rows are held out for validation. Has `data`
+    [N, H, W] and `targets` [N] like torchvision's data sets. Raises UserError."""
 
     def __init__(self, root: str, train: bool, held_out: int, num_classes: int) -> None:
         path = Path(root, "train.csv")
@@ -39,10 +37,8 @@ class CSVFolder:
 
 @functools.lru_cache(maxsize=1)  # training and validation images come from one file
 def read_csv_images(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None]:
-    """Images uint8 [N, H, W], and int64 labels [N], or None if the file has no labels.
-
-    UserError names the row and column of a bad cell.
-    """
+    """Images uint8 [N, H, W], and int64 labels [N], or None if the file has no labels. UserError
+    names the row and column of a bad cell."""
     try:
         if not path.is_file():
             raise ValueError("is not a file")

@@ -22,11 +22,9 @@ TIMEOUT = 30  # seconds without an answer
 
 
 def fetch(data: DictConfig) -> None:
-    """Make sure that the files of `data.source` are under `data.root` as published.
-
-    Missing or damaged files are fetched again, checked in a temporary folder, and then moved into
-    place. Raises UserError where the folder cannot be written, or no place has intact files.
-    """
+    """Make sure that the files of `data.source` are under `data.root` as published. Missing or
+    damaged ones are fetched again, checked in a temporary folder, and then moved into place.
+    UserError: the folder cannot be written, or no place has intact files."""
     if data.source is None:
         return
     root, folder = Path(data.root), Path(data.root, data.source.folder)

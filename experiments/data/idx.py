@@ -28,10 +28,8 @@ def read_idx(path: Path) -> Tensor:
 
 
 class IDXFolder:
-    """Four IDX files, plain or gzipped, under MNIST's names in one folder.
-
-    Has `data` [N, H, W] and `targets` [N] like torchvision's data sets.
-    """
+    """Four IDX files, plain or gzipped, under MNIST's names in one folder. Has `data` [N, H, W]
+    and `targets` [N] like torchvision's data sets."""
 
     def __init__(self, root: str, train: bool) -> None:
         split = "train" if train else "t10k"

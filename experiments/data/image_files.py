@@ -24,10 +24,8 @@ def find_image_files(path: Path) -> list[Path]:
 
 
 def read_image_files(paths: list[Path], size: int) -> tuple[np.ndarray, list[str]]:
-    """Images uint8 [N, size, size], and notes on files that were not read as they are.
-
-    UserError names all files that cannot be read.
-    """
+    """Images uint8 [N, size, size], and notes on files that were not read as they are. UserError
+    names all files that cannot be read."""
     images, notes, problems = [], [], []
     for path in paths:
         try:

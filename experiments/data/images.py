@@ -72,10 +72,8 @@ class Batches:
 
 @dataclass(eq=False, repr=False)
 class ImageData(pl.LightningDataModule):
-    """Training and validation images, moved once to the device that trains on them.
-
-    `test`: where validation images were held out; scored once, after the training.
-    """
+    """Training and validation images, moved once to the device that trains on them. `test`: where
+    validation images were held out; scored once, after the training."""
 
     train: Images
     val: Images
@@ -103,14 +101,11 @@ class ImageData(pl.LightningDataModule):
 
 
 def load(cfg: DictConfig) -> tuple[ImageData, str]:
-    """Fetch and read the data of a configuration; with the digest of what was read.
+    """Fetch and read the data of a configuration; with the digest of what was read. UserError: the
+    data cannot be fetched or read, or differ from what `data` states.
 
     With `data.holdout`, that many training images are for validation, and the test images are
-    a third set; without it, validation is on the test images.
-
-    Raises:
-        UserError: the data cannot be fetched or read, or differ from what `data` states.
-    """
+    a third set; without it, validation is on the test images."""
     data = cfg.data
     fetch(data)
     train, val, test = _read(cfg, "train"), _read(cfg, "val"), None

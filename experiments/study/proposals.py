@@ -54,10 +54,7 @@ class Likeliest(BaseSampler):
     ) -> dict[str, Any]:
         """Values for `search_space`. Those that the trial has already stay, and where a sampler
         around this one fixes others, as PartialFixedSampler does, they are trained with these.
-
-        Raises:
-            UserError: none of `LIMIT` proposals can be trained.
-        """
+        UserError: none of `LIMIT` proposals can be trained."""
         inner = self.sampler.infer_relative_search_space(study, trial)
         inner = {name: inner[name] for name in inner if name in search_space}
         for _ in range(self.LIMIT):

@@ -76,12 +76,9 @@ def storage_errors(storage: str) -> Iterator[None]:
 
 def begin_or_resume(study: Study, cfg: DictConfig, space: Space, digest: str) -> str:
     """Begin a new study with the configuration's own values as its first trial. Returns its id, by
-    which MLflow's runs and checkpoints are told from those of another study of its name.
-
-    Raises:
-        UserError: it was begun before, with another space, data, schedule or budget; or has all
-            its finalists, so that more networks or full runs would change nothing.
-    """
+    which MLflow's runs and checkpoints are told from those of another study of its name. UserError:
+    it was begun before, with another space, data, schedule or budget; or has all its finalists, so
+    that more networks or full runs would change nothing."""
     kept = select(cfg, RESULT, JUDGEMENT)
     settings = {k: v for k, v in kept.items() if k.partition(".")[0] not in NOT_KEPT}
     settings |= {f"space.{key}": repr(one) for key, one in space.distributions.items()}
@@ -115,9 +112,7 @@ class Claims:
 
     A claim is a locked file, `folder`/`part`/lock, for processes on one machine or with a shared
     folder; with PostgreSQL, whose machines may share no folder, also an advisory lock of the
-    database. The operating system and the database release both when the process ends, however
-    that ends.
-    """
+    database. Both are released when the process ends, however that ends."""
 
     def __init__(self, storage: str, folder: Path) -> None:
         self.folder, self.connection = folder, None
@@ -128,10 +123,8 @@ class Claims:
 
     @contextmanager
     def take(self, part: str = "", wait: bool = False) -> Iterator[bool]:
-        """Hold a claim until the context ends; without a part, on the study as a whole.
-
-        Yields whether it is ours: False where another process holds it and `wait` is False.
-        """
+        """Hold a claim until the context ends; without a part, on the study as a whole. Yields
+        whether it is ours: False where another process holds it and `wait` is False."""
         path = self.folder / part / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

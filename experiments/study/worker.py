@@ -98,10 +98,8 @@ class Worker:
 
     def look(self) -> None:
         """Read what the study holds: its networks, the results of their runs, and the finalists.
-
         A trial is told once its short run has ended. One without a network lost its worker
-        between its number and its values, and fails.
-        """
+        between its number and its values, and fails."""
         attributes, networks, results = self.study.user_attrs, [], {}
         for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             parameters = trial.user_attrs.get("parameters")
@@ -122,11 +120,8 @@ class Worker:
         self.race = Race(self.rules, networks, results, finalists)
 
     def ask(self) -> Run:
-        """Add a network; its first run.
-
-        The random numbers follow from the seed and the count: workers draw different
-        values, and one worker alone draws the same values again.
-        """
+        """Add a network; its first run. The random numbers follow from the seed and the count:
+        workers draw different values, and one worker alone draws the same values again."""
         count = len(self.race.networks)
         seed = np.random.SeedSequence([self.cfg.seed, count]).generate_state(1)[0]
         usual, known = build(self.cfg, "sampler", seed=int(seed)), self.race
