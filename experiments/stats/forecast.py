@@ -82,7 +82,7 @@ def draw(
 
 def answers(accuracies: np.ndarray, parameters: np.ndarray, target: float | None) -> np.ndarray:
     """How often each network is the answer by such draws: the smallest that reaches a target, or
-    the best. Where two are equal, such as almost 0, the one nearer to it has a trifle more."""
+    the best. Where two are equal, such as almost 0, the one nearer to it has slightly more."""
     if target is None:
         best, near = accuracies.argmax(axis=1), accuracies.mean(axis=0)
     else:

@@ -8,7 +8,7 @@ import pytest
 from conftest import composing, one_line, quick
 
 from experiments.cli.compose import compose
-from experiments.tracking.identity import config_hash, name_experiment
+from experiments.tracking.identity import config_hash, name_experiment, step_number
 
 configure = partial(conftest.configure, "train")
 EPOCH = "trainer.max_epochs=1"
@@ -86,3 +86,11 @@ def test_a_name_has_what_differs_from_the_step_however_it_was_typed(overrides, n
     with composing():
         cfg = compose("train", overrides)
         assert name_experiment(cfg, "train", overrides) == name
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [("s09", 9), ("step 9", 9), ("s13", 13), ("", None), ("found/s09", None), ("s9 again", None)],
+)
+def test_a_numbered_step_has_its_number_in_its_file_and_in_its_name(step, number):
+    assert step_number(step) == number
