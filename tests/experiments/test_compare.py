@@ -9,7 +9,6 @@ import pytest
 from conftest import Workplace
 from made import make
 
-from experiments.cli.errors import UserError
 from experiments.reports.evidence import read_scores
 
 S10, S12 = [0.9931, 0.9929, 0.9933, 0.9930], [0.9901, 0.9903, 0.9899, 0.9902]
@@ -192,16 +191,6 @@ def test_the_filter_that_is_suggested_can_be_pasted(store, run_here, typed):
     status, _, errors = run_here("compare", f"tracking.uri={store.uri}", pasted)
     assert "invalid" not in errors
     assert (status == 0) == ("seeds" not in typed)  # of parents, which are not compared
-
-
-@pytest.mark.parametrize(
-    "text", ["", "name,step\nstep 13,s13\n", "name,seeds,accuracies\na,1 2,x y"]
-)
-def test_a_file_that_is_not_a_baseline_is_refused(tmp_path, text):
-    path = tmp_path / "baseline.csv"
-    path.write_text(text)
-    with pytest.raises(UserError, match=r"experiments.compare csv=FILE"):
-        read_scores(path)
 
 
 def test_a_long_name_is_folded_and_no_column_loses_a_figure(workplace, run_here, screen):
