@@ -13,8 +13,7 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.data.images import Images, load
 from experiments.tracking.identity import config_hash
-from experiments.training.trainer import device_of, make_module, worth_compiling
-from models.losses import SquaredError
+from experiments.training.trainer import device_of, make_module
 
 configure = partial(conftest.configure, "train")
 
@@ -120,22 +119,6 @@ def test_every_point_of_the_table_is_an_experiment_of_its_own():
     assert few.point == [1e-3, 2]
 
 
-def test_only_the_chosen_classes_are_read_in_the_files_order():
-    data, _ = load(configure("experiment=zero_vs_five"))
-    assert [len(part.labels) for part in (data.train, data.val)] == [5923 + 5421, 980 + 892]
-    assert data.train.labels.unique().tolist() == data.val.labels.unique().tolist() == [0, 5]
-    _, labels = next(iter(data.train_dataloader()))
-    assert torch.equal(labels, data.train.labels[:4])
-    data.fused_seeds = [0, 1]
-    _, labels = next(iter(data.train_dataloader()))
-    assert torch.equal(labels, data.train.labels[:4].expand(2, 4))
-
-
-def test_classes_that_do_not_occur_are_an_error(small):
-    with pytest.raises(UserError, match=r"train images .*: there are none of data.classes=\[12\]"):
-        load(configure("data=idx", f"data.root={small}", "data.classes=[12]"))
-
-
 def trained(small, batch_size: int, gradient: str = "sum", rate: float = 1e-4) -> torch.Tensor:
     """All weights of scratch_mlp after 500 images, by the parts that train it."""
     cfg = configure(
@@ -171,17 +154,3 @@ def test_batches_of_a_hundred_follow_the_path_of_single_images(small):
     assert (trained(small, 100, "mean") - start).norm() < 0.01 * one.norm()
     quick = [trained(small, size, rate=1e-2) - start for size in (1, 100)]
     assert (quick[1] - quick[0]).norm() > 0.2 * quick[0].norm()
-
-
-def test_small_networks_are_not_compiled():
-    assert not worth_compiling(configure("experiment=scratch_mlp", "data.batch_size=1"), 60_000)
-
-
-def test_the_loss_is_the_configuration_s():
-    cfg = configure("experiment=scratch_mlp")
-    module = make_module(cfg, build_network(cfg), 100)
-    assert isinstance(module.learn.loss, SquaredError)
-    images, labels = torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.tensor([1, 2])
-    loss, _ = module.learn.evaluate(*Images(images, labels))
-    expected = SquaredError()(module.learn.outputs(images), labels)
-    assert torch.allclose(loss, expected)

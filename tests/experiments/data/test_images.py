@@ -115,3 +115,19 @@ def test_images_held_out_are_training_images_and_the_same_for_all(small):
 def test_a_holdout_of_all_images_is_refused(small):
     with pytest.raises(UserError, match=r"data\.holdout"):
         load(configure("data=idx", f"data.root={small}", "data.holdout=2000"))
+
+
+def test_only_the_chosen_classes_are_read_in_the_files_order():
+    data, _ = load(configure("experiment=zero_vs_five"))
+    assert [len(part.labels) for part in (data.train, data.val)] == [5923 + 5421, 980 + 892]
+    assert data.train.labels.unique().tolist() == data.val.labels.unique().tolist() == [0, 5]
+    _, labels = next(iter(data.train_dataloader()))
+    assert torch.equal(labels, data.train.labels[:4])
+    data.fused_seeds = [0, 1]
+    _, labels = next(iter(data.train_dataloader()))
+    assert torch.equal(labels, data.train.labels[:4].expand(2, 4))
+
+
+def test_classes_that_do_not_occur_are_an_error(small):
+    with pytest.raises(UserError, match=r"train images .*: there are none of data.classes=\[12\]"):
+        load(configure("data=idx", f"data.root={small}", "data.classes=[12]"))

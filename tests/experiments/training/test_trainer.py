@@ -1,0 +1,27 @@
+"""What a configuration makes of Lightning's module."""
+
+from functools import partial
+
+import conftest
+import torch
+
+from experiments.budget.cost import build_network
+from experiments.data.images import Images
+from experiments.training.trainer import make_module, worth_compiling
+from models.losses import SquaredError
+
+configure = partial(conftest.configure, "train")
+
+
+def test_small_networks_are_not_compiled():
+    assert not worth_compiling(configure("experiment=scratch_mlp", "data.batch_size=1"), 60_000)
+
+
+def test_the_loss_is_the_configuration_s():
+    cfg = configure("experiment=scratch_mlp")
+    module = make_module(cfg, build_network(cfg), 100)
+    assert isinstance(module.learn.loss, SquaredError)
+    images, labels = torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.tensor([1, 2])
+    loss, _ = module.learn.evaluate(*Images(images, labels))
+    expected = SquaredError()(module.learn.outputs(images), labels)
+    assert torch.allclose(loss, expected)
