@@ -12,5 +12,7 @@ import mlflow.pytorch  # noqa: E402
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
 
 import experiments.budget.cost  # noqa: E402
+import experiments.tracking.arms  # noqa: E402
 import experiments.training.fit  # noqa: E402
-import experiments.training.grid  # noqa: E402, F401
+import experiments.training.grid  # noqa: E402
+import experiments.training.outputs  # noqa: E402, F401
