@@ -19,8 +19,7 @@ from experiments.data.image_files import SUFFIXES
 def main(cfg: DictConfig) -> None:
     check(cfg)
     from experiments.deployment import inference  # torch and MLflow: seconds
-    from experiments.deployment.find import credit
-    from experiments.deployment.load import chosen_run
+    from experiments.deployment.find import chosen_run, credit
 
     store, run, trained = chosen_run(cfg)
     names, images, labels = inference.read_input(Path(cfg.input), trained.data)

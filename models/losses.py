@@ -1,8 +1,11 @@
 """Losses, and how the outputs of a network trained with each become probabilities."""
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +19,46 @@ class CrossEntropy(nn.CrossEntropyLoss):
     def probabilities(outputs: Tensor) -> Tensor:
         """[N, K] -> the same, 0 to 1, rows of sum 1."""
         return outputs.softmax(1)
+
+
+class Distillation(nn.Module):
+    """Cross entropy, and in training how far a network is from a wider teacher's probabilities.
+
+    Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
+
+    Args:
+        teacher: the id of its run; `network`, set before training, is its network: images
+            [N, C, H, W] -> probabilities [N, K].
+        weight: of the teacher's part in the loss, beside 1 - weight of the cross entropy.
+        temperature: by which both logits are divided, so that small probabilities count too.
+    """
+
+    @checked
+    def __init__(
+        self,
+        teacher: str,
+        weight: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        temperature: Annotated[float, Field(gt=0)] = 4.0,
+    ) -> None:
+        super().__init__()
+        self.teacher, self.weight, self.temperature = teacher, weight, temperature
+        self.network: nn.Module | None = None
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, labels)
+
+    def taught(self, images: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss of a batch of these images, outputs [N, K] and labels [N] -> []."""
+        with torch.no_grad():
+            softened = (self.network(images).log() / self.temperature).softmax(1)
+        return partial(self._from_both, softened)
+
+    def _from_both(self, softened: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+        own = (outputs / self.temperature).log_softmax(1)
+        distance = F.kl_div(own, softened, reduction="batchmean") * self.temperature**2
+        return torch.lerp(self(outputs, labels), distance, self.weight)
+
+    probabilities = staticmethod(CrossEntropy.probabilities)
 
 
 class SquaredError(nn.Module):

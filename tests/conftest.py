@@ -34,7 +34,7 @@ OWN = {  # the files of conf/, by their groups
         *("scratch_mlp", "woolly", "zero_vs_five"),
     ),
     "launcher": ("gpus", "local", "ray", "slurm"),
-    "loss": ("cross_entropy", "squared_error"),
+    "loss": ("cross_entropy", "distillation", "squared_error"),
     "model": ("blocks", "convnet", "ladder", "mlp"),
     "optimizer": ("adam", "sgd"),
     "sampler": ("nsga2", "random", "tpe"),

@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from experiments.cli.errors import UserError
 from experiments.cli.text import percent
 from experiments.data.images import Batches, Images, load
-from experiments.deployment.find import credit
-from experiments.deployment.load import Trained, chosen_run
+from experiments.deployment.find import chosen_run, credit
 from experiments.tracking.identity import DIGEST
 from experiments.tracking.run import TrackedRun, dataset, used_as
 from experiments.tracking.store import EVALUATED, PARENT, Store, answered
+from experiments.tracking.trained_network import Trained
 from models.lightning.classifier import Classifier
 
 

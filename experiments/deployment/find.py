@@ -1,10 +1,12 @@
 """Find the run whose network is to be used."""
 
 import re
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import percent
@@ -12,10 +14,18 @@ from experiments.stats.target import reaches
 from experiments.tracking.identity import DIGEST, PARTIAL
 from experiments.tracking.parent_runs import TESTED, judged
 from experiments.tracking.store import PARENT, STUDY, Store, answered
+from experiments.tracking.trained_network import Trained, load_network
 
 FINISHED = "attributes.status = 'FINISHED'"
 ALL_CLASSES = "params.`data.classes` = 'None'"
 HAS_TARGET = "metrics.parameters > 0 and params.`target.val_acc` != 'None'"
+
+
+def chosen_run(cfg: DictConfig) -> tuple[Store, Run, Trained]:
+    """The store, and the run in it that `run` and `where` name, with its network."""
+    store = Store(cfg.tracking, create=False)
+    run = find_run(store, cfg.run, cfg.where)
+    return store, run, load_network(store, run, Path(cfg.checkpoints.root))
 
 
 def find_run(store: Store, name: str, where: str | None = None) -> Run:

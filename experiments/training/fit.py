@@ -31,6 +31,7 @@ from experiments.training import trainer
 from experiments.training.history import History
 from experiments.training.resume import BEST, LAST, LOG, Member, locked, start_anew, training_errors
 from models.lightning.classifier import Classifier, Diverged
+from models.losses import Distillation
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,8 @@ def fit(
         module = trainer.fuse(cfgs, networks, count, device)
     else:
         module = trainer.make_module(cfg, members[0].network, count)
+    if isinstance(module.learn.loss, Distillation):
+        module.learn.loss.network = trainer.load_teacher(cfg, store, device)
     validated_on = "test images" if held_out is None else f"{held_out} of the training images"
     validated_on = f"part of the {validated_on}" if part_of_data(cfg) else validated_on
     origin = {DIGEST: digest, "validated_on": validated_on, "mlflow.note.content": cfg.description}

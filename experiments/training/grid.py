@@ -25,6 +25,8 @@ def expand(cfg: DictConfig) -> list[DictConfig]:
         )
     if varied and cfg.trainer.get("callbacks"):
         raise UserError("fused: trainer.callbacks would act on all runs at once; leave either out")
+    if varied and (cfg.loss or {}).get("teacher"):
+        raise UserError("fused: loss.teacher would see the images of one run; leave either out")
     if 0 in varied.get("dropout", ()):
         raise UserError("fused.dropout: a network without dropout is another one; leave 0 out")
     runs = []

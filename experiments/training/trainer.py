@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -27,6 +28,8 @@ from experiments.cli.jobs import is_job
 from experiments.cli.tables import Plain
 from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
+from experiments.tracking.store import Store
+from experiments.tracking.trained_network import Trained, load_network
 from experiments.training.history import History
 from experiments.training.resume import BEFORE, Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
@@ -86,6 +89,20 @@ def recipe(cfg: DictConfig) -> dict[str, Any]:
         "batch_size": cfg.data.batch_size,
         "loss": build(cfg, "loss") or F.cross_entropy,
     }
+
+
+def load_teacher(cfg: DictConfig, store: Store, device: torch.device) -> Trained:
+    """The network of the run `loss.teacher`. UserError: there is none, or it takes other images."""
+    key = f"loss.teacher={cfg.loss.teacher}"
+    try:
+        run = store.client.get_run(cfg.loss.teacher)
+    except MlflowException as error:
+        raise UserError(f"{key}: is no run of {store.uri}; make ui shows what there is") from error
+    teacher = load_network(store, run, Path(cfg.checkpoints.root))
+    for name in ("in_channels", "image_size", "num_classes"):
+        if cfg.data[name] != (takes := teacher.data[name]):
+            raise UserError(f"{key}: is for data.{name}={takes}, not {cfg.data[name]}")
+    return teacher.to(device)
 
 
 def worth_compiling(cfg: DictConfig, images: int) -> bool:

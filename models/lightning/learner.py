@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.losses import Distillation
 from models.native.kernels import NoKernels
 from models.native.network import NativeNetwork
 
@@ -98,7 +99,8 @@ class Learner:
         if self.augmentation is not None:  # the images of several networks as one batch
             augmented = self.augmentation(images.flatten(0, -4).float())
             images = augmented.unflatten(0, labels.shape)
-        return score(network(self.normalize(images)), labels, self.loss)
+        loss = self.loss.taught(images) if isinstance(self.loss, Distillation) else self.loss
+        return score(network(self.normalize(images)), labels, loss)
 
     def _fastest(self, images: Tensor, labels: Tensor) -> tuple[str, Program]:
         """Name and program of what is fastest for batches such as these."""

@@ -12,9 +12,9 @@ from conftest import Workplace, configure
 from experiments.data.idx import IDXFolder
 from experiments.deployment.find import find_run
 from experiments.deployment.inference import predict_probabilities
-from experiments.deployment.load import load_network
 from experiments.tracking.arms import gather
 from experiments.tracking.store import Store
+from experiments.tracking.trained_network import load_network
 
 
 @pytest.fixture

@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EPOCH_METRICS, ONE_THREAD, PROJECT, Workplace, one_line, quick, wait_for_epoch
+from conftest import (
+    EPOCH_METRICS,
+    ONE_THREAD,
+    PROJECT,
+    Workplace,
+    configure,
+    one_line,
+    quick,
+    wait_for_epoch,
+)
 from mlflow.entities import Run
+
+from experiments.tracking.store import Store
+from experiments.tracking.trained_network import load_network
 
 
 def curve(workplace: Workplace, run: Run) -> list:
@@ -115,6 +127,33 @@ def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, sma
     assert "the training loss became nan" in run.data.tags["error"]
     log = Path(workplace.client.download_artifacts(run.info.run_id, "train.log"))
     assert "Diverged: the training loss became nan" in log.read_text()
+
+
+@pytest.mark.slow
+def test_a_wider_network_teaches_a_small_one(workplace, small):
+    short = quick(small, "trainer.max_epochs=1")
+    wider = ("model.widths=[20,20,20,20,20]", "budget.parameters=null")
+    assert workplace.run("train", *short, *wider).returncode == 0
+    [teacher] = workplace.seeds()
+    taught = ("loss=distillation", f"loss.teacher={teacher.info.run_id}")
+    result = workplace.run("train", *short, *taught)
+    assert result.returncode == 0, result.stderr
+    assert workplace.run("train", *short).returncode == 0
+    alone, student = workplace.seeds()[:2]
+    assert student.data.metrics["train/loss"] != alone.data.metrics["train/loss"]
+    store = Store(configure("train", *short, f"tracking.uri={workplace.uri}").tracking)
+    assert load_network(store, student, workplace.folder / "checkpoints").data["in_channels"] == 1
+    line = one_line(workplace.run("train", *short, "loss=distillation"))
+    assert "loss.teacher has no value; give it one" in line
+    for wrong, complaint in (
+        (["data.in_channels=3", "budget.parameters=null"], "is for data.in_channels=1, not 3"),
+        (["loss.teacher=nobody"], "loss.teacher=nobody: is no run of sqlite:///"),
+    ):
+        line = one_line(workplace.run("train", *short, *taught, *wrong), begun="step 13")
+        assert complaint in line
+    line = one_line(workplace.run("train", *short, *taught, "fused.seed=2"))
+    assert "fused: loss.teacher would see the images of one run" in line
+    assert len(workplace.seeds()) == 3
 
 
 def test_a_full_disk_is_told_in_one_line(workplace, small):

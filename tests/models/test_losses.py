@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.losses import CrossEntropy, SquaredError
+from models.losses import CrossEntropy, Distillation, SquaredError
 
 
 @pytest.fixture
@@ -29,6 +29,18 @@ def test_its_gradient_is_twice_the_difference(batch, gradient, divisor):
 def test_cross_entropy_is_that_of_torch(batch):
     assert torch.equal(CrossEntropy()(*batch), F.cross_entropy(*batch))
     assert CrossEntropy(label_smoothing=0.1)(*batch) != F.cross_entropy(*batch)
+
+
+def test_distillation_is_that_of_hinton_and_others(batch):
+    outputs, labels = batch
+    logits = torch.rand(5, 10) * 5
+    loss = Distillation("a run", weight=0.3, temperature=2.0)
+    assert torch.equal(loss(outputs, labels), F.cross_entropy(outputs, labels))  # in validation
+    loss.network = lambda images: images.softmax(1)
+    soft, own = (logits / 2).softmax(1), (outputs / 2).softmax(1)
+    distance = (soft * (soft / own).log()).sum(1).mean()
+    expected = 0.7 * F.cross_entropy(outputs, labels) + 0.3 * 4 * distance
+    assert torch.allclose(loss.taught(logits)(outputs, labels), expected)
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy, SquaredError])

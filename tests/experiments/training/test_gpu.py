@@ -60,7 +60,7 @@ def files(group: str) -> list[str]:
 
 def configurations() -> list[tuple[str, ...]]:
     """Each file of the groups in at least one of them; then experiments, then steps."""
-    columns = [[f"{group}={name}" for name in files(group)] for group in GROUPS]
+    columns = [[f"{group}={n}" for n in files(group) if n != "distillation"] for group in GROUPS]
     mixed = islice(zip(*map(cycle, columns), strict=True), max(map(len, columns)))
     experiments = [(f"experiment={n}",) for n in files("experiment") if n != TOO_LARGE]
     return [*mixed, *OTHERS, *experiments, *((f"step={n}",) for n in STEPS)]

@@ -11,9 +11,9 @@ from conftest import ONE_THREAD, PROJECT, Workplace, configure, quick, wait_for_
 
 from experiments.cli.text import against, percent
 from experiments.data.images import load
-from experiments.deployment.load import load_network
 from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.store import Store
+from experiments.tracking.trained_network import load_network
 
 # a rate that grows eightfold with each epoch: the best epoch is not the last one
 UNSTEADY = ("trainer.max_epochs=3", "scheduler.step_size=1", "scheduler.gamma=8")

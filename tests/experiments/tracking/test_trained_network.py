@@ -14,9 +14,9 @@ from conftest import configure, trainer_of
 from experiments.budget.cost import build_network
 from experiments.cli.errors import UserError
 from experiments.data import images
-from experiments.deployment.load import load_network
 from experiments.tracking.artifacts import WEIGHTS
 from experiments.tracking.store import Store
+from experiments.tracking.trained_network import load_network
 from experiments.training.trainer import fit_from, make_module
 
 DAMAGED = "its weights are damaged, or not of its network"

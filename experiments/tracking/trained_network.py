@@ -15,13 +15,11 @@ from typing import Any
 import torch
 import yaml
 from mlflow.entities import Run
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 import models
 from experiments.cli.config import reading
 from experiments.cli.errors import UserError, one_line
-from experiments.deployment.find import find_run
 from experiments.tracking.artifacts import CONFIG, LARGEST, WEIGHTS, download, refuse_large
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.store import Store
@@ -45,13 +43,6 @@ class Trained(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.probabilities(self.network(self.normalize(images)))
-
-
-def chosen_run(cfg: DictConfig) -> tuple[Store, Run, Trained]:
-    """The store, and the run in it that `run` and `where` name, with its network."""
-    store = Store(cfg.tracking, create=False)
-    run = find_run(store, cfg.run, cfg.where)
-    return store, run, load_network(store, run, Path(cfg.checkpoints.root))
 
 
 def load_network(store: Store, run: Run, checkpoints: Path) -> Trained:
