@@ -41,8 +41,8 @@ OWN = {  # the files of conf/, by their groups
     "scheduler": ("one_cycle", "step"),
     "search": ("blocks", "plain", "scale"),
     "step": (
-        *(f"s{number:02}" for number in range(1, 14)),
-        *("found/hand", "found/p4000-0", "found/p4000-11", "found/p4000-16", "found/shared"),
+        *(f"s{number:02}" for number in range(1, 15)),
+        *("found/hand", "found/p4000-0", "found/p4000-11", "found/p4000-16"),
     ),
     "trainer": ("lightning",),
 }

@@ -22,7 +22,7 @@ def test_every_step_holds_its_budget_and_its_published_count(run_here):
     status, output, errors = run_here("gate", "stage=budget")
     assert status == 0, errors
     rows = budgets(output)
-    assert [row[0] for row in rows] == [f"s{number:02}" for number in range(1, 14)]
+    assert [row[0] for row in rows] == [f"s{number:02}" for number in range(1, 15)]
     assert rows[0] == ["s01", "parameters", "40,202", "holds"]
     assert rows[12] == ["s13", "parameters", "at", "most", "6,000", "5,854", "146", "holds"]
 
@@ -41,7 +41,7 @@ def test_a_wrong_width_misses(tmp_path, workplace):
     assert changed == (
         "s12: 8,054 parameters, 6,054 were published; for another network, set published=null"
     )
-    assert [line.split()[-1] for line in result.stdout.splitlines()].count("holds") == 12
+    assert [line.split()[-1] for line in result.stdout.splitlines()].count("holds") == 13
 
 
 def test_overrides_hold_for_every_step(run_here):

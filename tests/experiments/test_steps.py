@@ -1,4 +1,4 @@
-"""The 13 steps say what was published, and little else."""
+"""The 13 published steps say what was published, and little else."""
 
 import statistics
 from functools import partial

@@ -38,7 +38,7 @@ from models.lightning.learner import Learner, Scores
 from models.networks import blocks
 
 GROUPS = ("model", "loss", "augmentation", "optimizer", "scheduler")
-STEPS = ("s01", "s02", "s13", "found/hand", "found/shared")  # the others have their layers
+STEPS = ("s01", "s02", "s13", "s14", "found/hand")  # the others have their layers
 TOO_LARGE = "kaggle_vgg16"
 # what no file of conf/ has: the other blocks, norms, pools and activations
 BLOCKS = "model.blocks=[separable,bottleneck,residual,squeeze,shared]"
