@@ -173,7 +173,7 @@ def test_a_build_gets_junit_annotations_and_a_summary(gate, monkeypatch, tmp_pat
     status, output, _ = gate("stage=evidence", f"junit={tmp_path}/gate.xml")
     assert status == 1
     suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
-    assert suite.get("errors") == "11"  # too few seeds of ten steps, and a failed one of step 10
+    assert suite.get("errors") == "12"  # too few seeds of eleven steps, and a failed one of step 10
     assert suite.get("failures") == "2"  # the accuracies of steps 8 and 11
     assert len(suite.findall(".//testcase")) == int(suite.get("tests"))
     [case] = suite.findall(".//testcase[@classname='s11'][@name='accuracy']")
@@ -210,7 +210,7 @@ def test_a_broken_store_is_no_evidence(tmp_path, workplace):
     ("argument", "complaint"),
     [
         ("stage=accurracy", "stage must be 'budget', 'evidence' or 'all', not accurracy"),
-        ("step=s14", "step=s14 does not exist; choose one of s01"),
+        ("step=s99", "step=s99 does not exist; choose one of s01"),
         ("model.widths=[10,-3]", "model.widths.1 must be at least 1"),
         ("max_parameters=many", "max_parameters must be a whole number"),
         ("min_accuracy=99.4", "min_accuracy must be at most 1, not 99.4"),

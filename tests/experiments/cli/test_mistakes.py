@@ -93,7 +93,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["fused.lr=[0.1,-1]"], "optimizer: Invalid learning rate: -1"),
         (["fused.dropout=[0,0.1]"], "fused.dropout: a network without dropout is another one"),
         (["step=s01", "budget.parameters=8000"], "over budget: 40,202 parameters"),
-        (["loss=hinge"], "loss=hinge does not exist; choose one of cross_entropy, squared_error"),
+        (["loss=hinge"], "loss=hinge does not exist; choose one of cross_entropy, distillation, squared_error"),
         (
             ["loss=squared_error", "loss.gradient=all"],
             "loss.gradient must be 'mean' or 'sum', not",

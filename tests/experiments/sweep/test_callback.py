@@ -17,7 +17,7 @@ from experiments.sweep.callback import View, count_jobs, print_jobs
     [
         (["step=s13"], 1),
         (["step=glob(*)", "seed=range(5)"], 14 * 5),
-        (["step=glob(*,exclude=s0*)", "seed=1,2", "+model.x=[1,2]"], 4 * 2),
+        (["step=glob(*,exclude=s0*)", "seed=1,2", "+model.x=[1,2]"], 5 * 2),
         (["seed=range(5)", "seed=1,2"], 2),
         (["seed=0,1", "seed=0"], 1),
         (["~scheduler", "seed=choice(1,2,3)"], 3),
