@@ -1,4 +1,4 @@
-"""Time our training beside what people run instead, in turns, in one run.
+"""Time our training beside other ways to train, in turns.
 
 python -m experiments.bench what=epoch rounds=3
 python -m experiments.bench what=epoch step=s09 bench.batches=100

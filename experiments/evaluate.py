@@ -7,6 +7,7 @@ python -m experiments.evaluate run=digits@champion data=idx data.root=FOLDER spl
 
 from omegaconf import DictConfig
 
+from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.cli.program import program
 
@@ -17,7 +18,8 @@ def main(cfg: DictConfig) -> None:
         raise UserError("give run=ID, of a run or a registered model, or run=best")
     from experiments.deployment.evaluation import evaluate  # torch and MLflow: seconds
 
-    print(evaluate(cfg))
+    for line in evaluate(cfg):
+        tables.say(line)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Compare steps with their targets; the exit status is for a build to act on.
+"""Check steps against their targets, for a build: the exit status is the verdict.
 
 python -m experiments.gate stage=budget
 python -m experiments.gate step=s13 min_accuracy=0.993 junit=gate.xml

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
@@ -33,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     if labels is not None:
         right = int((probabilities.argmax(1) == labels).sum())
         print(f"{right:,} of {len(labels):,} right, {right / len(labels) * 100:.2f} %")
-    print(credit(store, run))
+    tables.say(credit(store, run))
 
 
 def check(cfg: DictConfig) -> None:
@@ -47,11 +48,8 @@ def check(cfg: DictConfig) -> None:
     if cfg.output is None:
         return
     check_outputs(cfg.output, inputs=[cfg.input])
-    output = Path(cfg.output)
-    if not output.absolute().parent.is_dir():
-        raise UserError(f"output={output}: is not the name of a file in a folder that exists")
-    if output.suffix.lower() in SUFFIXES:  # it could be one of the images that are read
-        raise UserError(f"output={output}: is written as CSV; name it *.csv")
+    if Path(cfg.output).suffix.lower() in SUFFIXES:  # it could be one of the images that are read
+        raise UserError(f"output={cfg.output}: is written as CSV; name it *.csv")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Search for a network: a race from many short trials to the verdict on a few.
+"""Search for a network: many short runs, full runs of the likeliest, a verdict on the best few.
 
 python -m experiments.search budget.parameters=5000
 python -m experiments.search smallest_above=0.994 trials=50 study=small  # the same again resumes it
@@ -18,7 +18,7 @@ from experiments.tracking.identity import refuse_part
 @program("search", sweep=True)
 def main(cfg: DictConfig) -> str:
     """One worker: takes part in the race until it is over."""
-    announce(name=f"worker {cfg.worker}", state="running")
+    announce(name=f"worker {cfg.worker}", state="running", race=0)
     if any(value is not None for value in cfg.fused.values()):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
     if cfg.force or cfg.until_verdict is not None:
@@ -31,10 +31,11 @@ def main(cfg: DictConfig) -> str:
 
     with training_errors(cfg.checkpoints.root), storage.storage_errors(str(cfg.storage)):
         one = worker.Worker(cfg, name)
-        if not is_job():
-            plan.print_plan(cfg, name)
-        one.work()
-        one.finish()
+        with one.parent:
+            if not is_job():
+                plan.print_plan(cfg, name)
+            one.work()
+            one.finish()
     return "searched"
 
 

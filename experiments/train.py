@@ -5,15 +5,18 @@ python -m experiments.train step=s13 model.widths=[8,8,12,12,10] budget.paramete
 python -m experiments.train -m step=s09,s13 'seed=range(5)' launcher=local  # a sweep
 """
 
+import sys
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from experiments.cli import tables
 from experiments.cli.config import RESULT, class_name
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.keys import key_of, kind
 from experiments.cli.program import program
-from experiments.cli.text import pluralize
+from experiments.cli.text import pluralize, printable
 from experiments.reports import screen
 from experiments.tracking.identity import identified, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
@@ -31,6 +34,11 @@ def main(cfg: DictConfig) -> str:
     from experiments.budget.cost import build_networks  # a run over its budget stops here, in 2 s
 
     networks, cost = build_networks(cfgs)
+    if not is_job():  # the imports below take seconds
+        size = pluralize(cost.parameters, "parameter")
+        about = f"{size}, {pluralize(cfg.trainer.max_epochs, 'epoch')}"
+        name, data = run_name(cfg, len(cfgs)), class_name(cfg.data.train)
+        print(printable(f"{name}: {about} on {data}"), file=sys.stderr)
 
     from experiments.reports import until  # MLflow and Lightning: seconds
     from experiments.tracking.parent_runs import judged
@@ -62,7 +70,7 @@ def main(cfg: DictConfig) -> str:
         title = f"{member.name}: {outcome}{again}"
         screen.print_results(member.cfg, title, run.data.metrics, device)
         screen.print_backend(tags)
-        print(f"to look at it: make ui, then {store.url(run.info.run_id)}")
+        tables.say(f"to look at it: make ui, then {store.url(run.info.run_id)}")
         print(f"checkpoints and log: {member.folder}")
     return outcome
 

@@ -1,4 +1,4 @@
-"""Open MLflow's UI on a table with parameters, seeds, mean and verdict of each arm.
+"""Open MLflow's UI on a table with parameters, seeds, mean and verdict of each network.
 
 python -m experiments.ui
 python -m experiments.ui port=5001
@@ -14,7 +14,7 @@ import webbrowser
 
 from omegaconf import DictConfig
 
-from experiments.cli.errors import UserError
+from experiments.cli.errors import UserError, scrubbed
 from experiments.cli.program import program
 
 
@@ -32,15 +32,17 @@ def main(cfg: DictConfig) -> None:
     command = [sys.executable, "-m", "mlflow", "ui", "--workers=1", "--host=127.0.0.1"]
     # not an option: it may hold a password, and every user sees the options of a process
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
-    with subprocess.Popen([*command, f"--port={cfg.port}"], env=environment) as server:
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # takes seconds to start
+    hidden = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # 15 lines, and warnings
+    with subprocess.Popen([*command, f"--port={cfg.port}"], env=environment, **hidden) as server:
         try:
-            while not is_open(cfg.port):
-                if server.poll() is not None:
-                    raise UserError(f"MLflow's UI does not start on port={cfg.port}")
+            while not is_open(cfg.port) and server.poll() is None:
                 time.sleep(0.2)
-            if server.poll() is not None:  # another program was faster
-                raise UserError(f"port={cfg.port} is in use; choose another one")
+            if server.poll() is not None:
+                why = f"mlflow ui --backend-store-uri={scrubbed(uri)} says why"
+                raise UserError(f"MLflow's UI does not start on port={cfg.port}; {why}")
             open_page(link)
+            print("Ctrl-C stops the server", file=sys.stderr)
             server.wait()
         finally:
             server.terminate()

@@ -63,35 +63,25 @@ def train(name: str, arguments: list[str], seed: int, table: Path) -> None:
         line.to_csv(table, mode="a", header=not table.exists(), index=False, float_format="%.6g")
 
 
-def compare() -> None:
-    """Put the runs of the table into a store, and compare them."""
+def compare(folder: Path, output: str) -> None:
+    """Put the runs of the table into a store in `folder`, and compare them; `output` says what to
+    write, such as csv=FILE."""
     runs = read()
-    with tempfile.TemporaryDirectory() as folder:
-        for step in [f"s{number:02}" for number in range(1, 14)]:
-            for run in runs[runs.step == ("s13" if step == "s10" else step)].itertuples():
-                wrong = [list(map(int, run.wrong.split()))]
-                accuracy, seed = 1 - len(wrong[0]) / 10_000, int(run.seed)
-                make(
-                    Path(folder),
-                    step,
-                    [accuracy],
-                    first_seed=seed,
-                    keeps=True,
-                    wrong=wrong,
-                    device=run.device,
-                )
-        output = f"csv={PROJECT}/evidence/ladder.csv"
-        places = (
-            f"tracking.uri=sqlite:///{folder}/mlflow.db",
-            f"tracking.artifacts={folder}/artifacts",
-        )
-        command = [sys.executable, "-m", "experiments.compare", *places, output]
-        subprocess.run(command, cwd=PROJECT, check=True)
+    for step in [f"s{number:02}" for number in range(1, 14)]:
+        for run in runs[runs.step == ("s13" if step == "s10" else step)].itertuples():
+            wrong = [list(map(int, run.wrong.split()))]
+            accuracy, seed = 1 - len(wrong[0]) / 10_000, int(run.seed)
+            options = {"first_seed": seed, "keeps": True, "wrong": wrong, "device": run.device}
+            make(folder, step, [accuracy], **options)
+    places = f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.artifacts={folder}/artifacts"
+    command = [sys.executable, "-m", "experiments.compare", *places, output]
+    subprocess.run(command, cwd=PROJECT, check=True)
 
 
 def main() -> None:
     if sys.argv[1:] == ["compare"]:
-        compare()
+        with tempfile.TemporaryDirectory() as folder:
+            compare(Path(folder), f"csv={PROJECT}/evidence/ladder.csv")
         return
     train_missing({step: [f"step={step}"] for step in STEPS})
 

@@ -36,6 +36,7 @@ Contender = Callable[[], dict[str, float]]  # takes a turn; its seconds, and wha
 
 def epoch(cfg: DictConfig) -> dict[str, Contender]:
     """An epoch with validation in this process; each contender has trained a few batches before."""
+    Store(cfg.tracking)  # MLflow says much where it makes a store
     data, _ = load(cfg)
     few = first_batches(data, WARM_UP)
     module = make_module(cfg, build_network(cfg), len(data.train.labels))
@@ -139,7 +140,8 @@ def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
     ratio = groups["ratio"]
     medians = groups.median().assign(ratio_min=ratio.min(), ratio_max=ratio.max())
     header = [f"ratio: to {OURS}", *(key.replace("_", " ") for key in medians)]
-    rows = [[name, *(f"{value:,.4g}" for value in row)] for name, *row in medians.itertuples()]
+    shown = medians.map(lambda value: f"{value:,.0f}" if value > 1000 else f"{value:.4g}")
+    rows = [list(row) for row in shown.itertuples()]
     tables.show(header, rows, right=header[1:])
     machine = provenance(device_of(cfg))
     result = {"what": cfg.what, "machine": machine, "turns": turns.to_dict("records")}
@@ -151,4 +153,4 @@ def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
         metrics = medians.rename(lambda name: re.sub("[^a-zA-Z0-9 -]", "", name)).stack()
         kept.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
         store.client.log_artifact(kept.id, str(written))
-    print(f"kept in {written} and in MLflow: {store.url(kept.id)}")
+    tables.say(f"kept in {written} and in MLflow: {store.url(kept.id)}")

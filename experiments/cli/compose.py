@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.keys import key_of, unknown
+from experiments.cli.keys import key_of, nearest, unknown
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # the groups whose files describe an object that Hydra builds
@@ -155,16 +155,20 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override} is not understood; write KEY=VALUE"
-    key = getattr(error.__cause__, "full_key", None)
-    if not key or "Could not override" not in str(error):
+    bare = isinstance(error, OverrideParseException)
+    key = error.override if bare else getattr(error.__cause__, "full_key", None)
+    if not key or not (bare or "Could not override" in str(error)):
         return one_line(error)[:LONGEST]
     chosen = [item for item in overrides if key_of(item) in groups()]
     try:
         known = flatten(hydra.compose(command, chosen))
     except (HydraException, OmegaConfBaseException):  # several steps, or one of another folder
         known = flatten(hydra.compose(command))
+    if bare:
+        files = [f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml")]
+        meant = [file for file in files if file.endswith(f"={key}")]
+        meant = meant or [f"{near}=VALUE" for near in nearest(key_of(key), [*known, *groups()])]
+        return f"{key} is not understood; write {' or '.join(meant) or 'KEY=VALUE'}"
     if key in known:
         return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
     return unknown(key, known)

@@ -9,13 +9,14 @@ import html
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
-from rich.progress import Task, TextColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from experiments.cli.text import ON_TARGET, printable
@@ -58,8 +59,10 @@ def say(text: str) -> None:
 
 
 def folded(text: str) -> str:
-    """A text as `say` prints it."""
-    return _drawn(Text(printable(text)))
+    """A text as `say` prints it; addresses stay whole, so that they can be copied."""
+    width = _console().width
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(printable(text), 10**6 if width == WIDTH else width, **whole) + "\n"
 
 
 def to_text(
@@ -92,6 +95,18 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 def restored(text: str) -> str:
     """A text of a CSV file as it was before `without_formulas`."""
     return text[1:] if text[:1] == "'" and FORMULA.match(text[1:]) else text
+
+
+def bars(**options: Any) -> Progress:
+    """Progress bars on standard error: each with a name, which is shortened where there is no room,
+    the time left, and the task's `note`."""
+    columns = (
+        Plain("{task.description}", table_column=Column()),
+        BarColumn(6, table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        Plain("{task.fields[note]}"),
+    )
+    return Progress(*columns, console=Console(stderr=True), **options)
 
 
 class Plain(TextColumn):

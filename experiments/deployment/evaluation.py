@@ -20,7 +20,7 @@ from experiments.tracking.trained_network import Trained
 from models.lightning.classifier import Classifier
 
 
-def evaluate(cfg: DictConfig) -> str:
+def evaluate(cfg: DictConfig) -> tuple[str, str]:
     """Score the network of a run on the images of `data` and `split`; the result, in two lines.
     UserError: there is no such run, or its network does not take such images."""
     store, run, trained = chosen_run(cfg)
@@ -36,8 +36,8 @@ def evaluate(cfg: DictConfig) -> str:
         logged = log_evaluation(store, run, cfg, digest, figures)
     right, loss = percent(figures["test/acc"]), figures["test/loss"]
     name = dataset(cfg, cfg.split, digest).name
-    result = f"{right} of {len(images.labels):,} images of {name} right, loss {loss:.4f}"
-    return f"{result}: {store.url(logged)}\n{credit(store, run)}"
+    result = f"{name}: {right} of {len(images.labels):,} images right, loss {loss:.4f}"
+    return f"{result}: {store.url(logged)}", credit(store, run)
 
 
 def refuse_held_out(cfg: DictConfig, run: Run) -> None:

@@ -82,6 +82,7 @@ def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
                 words = f"{kind}, {percent(score)}"
                 data.append(_point(kind, arm.name, score, words, lane="given"))
     chart = _chart("ladder", width, points=data, intervals=intervals)
+    chart["encoding"]["y"]["sort"] = [row.arm.name for row in rows]  # some have no interval
     lines = max(row.arm.name.count(", ") for row in rows) + 1
     chart["height"]["step"] = max(36, 14 * (2 * lines - 1))  # a label goes down from its middle
     return chart

@@ -39,7 +39,7 @@ def print_results(cfg: DictConfig, title: str, metrics: dict[str, float], device
     header = ("", "this run", "budget and target", source)
     tables.show(header, rows, right=("this run", source))
     if part:
-        print(f"part of the data only ({part}): compare, gate and run=best leave this run out")
+        tables.say(f"part of the data only ({part}): compare, gate and run=best leave this run out")
     elif test is None:
         chose = "no epoch was chosen by them: the weights are of the last one"
         tables.say(f"validated on the test images; {chose}")
@@ -54,12 +54,12 @@ def print_fused_results(members: list["Member"], store: "Store") -> None:
         rows.append((member.name, run.info.status.lower(), *map(percent, shown)))
     tables.show(("run", "", "accuracy, last epoch", "best epoch", "test images"), rows)
     print_backend(run.data.tags)
-    print(f"to look at them: make ui, then {store.url(run.data.tags['mlflow.parentRunId'])}")
+    tables.say(f"to look at them: make ui, then {store.url(run.data.tags['mlflow.parentRunId'])}")
 
 
 def print_backend(tags: dict[str, str]) -> None:
     """Print what trained a run, where that was not the fastest, or not the same in all epochs."""
     if ", as " in tags.get("backend", ""):
-        print(f"slower than it could be: {tags['backend']}")
+        tables.say(f"slower than it could be: {tags['backend']}")
     if "backend.changes" in tags:
-        print(f"not trained in one way: {tags['backend.changes']}")
+        tables.say(f"not trained in one way: {tags['backend.changes']}")

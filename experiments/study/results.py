@@ -27,25 +27,25 @@ HEADER = "finalist", "seeds", "mean, 95 % interval", "verdict"
 OVERALL = f"{CLAIM} and finalists"
 
 
-def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> str:
-    """The id of a study's MLflow run, above those of its trials: new, known, or restored."""
+def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> TrackedRun:
+    """A study's MLflow run, above those of its trials: new, known, or restored."""
     tags = {STUDY_ID: identifier, "kind": "study"}
-    if found := store.revived(tags):
-        return found[0].info.run_id
+    found = next(iter(store.revived(tags)), None)
     tags |= {STUDY: name, "mlflow.source.name": "experiments.search"}
-    with TrackedRun(store, f"search {name}", tags, resume=None) as run:  # nothing runs in it
+    run = TrackedRun(store, f"search {name}", tags, resume=found)
+    if found is None:
         run.describe(cfg, {})
-    return run.id
+    return run
 
 
 def log_study(
-    study: Study, store: Store, parent: str, race: Race, steps: dict[int, str], folder: Path
+    study: Study, parent: TrackedRun, race: Race, steps: dict[int, str], folder: Path
 ) -> str:
     """Attach metrics, a page and the table of networks to the study's MLflow run; the report
     for the screen. `steps`: the names of the finalists' steps, whose files are in `folder`."""
-    table = tables.without_formulas(to_frame(race)).to_csv(index=False)
+    table, store = tables.without_formulas(to_frame(race)).to_csv(index=False), parent.store
     for name, text in {"report.html": search_page(study, race, steps), "trials.csv": table}.items():
-        store.patiently(store.client.log_text, parent, text, name)
+        store.patiently(store.client.log_text, parent.id, text, name)
     stages, winner = Counter(run.stage for run in race.results), race.answer().winner
     metrics = {f"runs/{name}": stages[stage] for stage, name in enumerate(NAMES)}
     metrics["networks"] = len(race.networks)
@@ -53,8 +53,7 @@ def log_study(
         metrics["final/parameters"] = race.networks[winner].parameters
         metrics["final/acc_mean"] = interval(race.accuracies(winner, FINAL)).mean
     for name, value in metrics.items():
-        store.patiently(store.client.log_metric, parent, name, value)
-    store.patiently(store.client.set_terminated, parent)
+        store.patiently(store.client.log_metric, parent.id, name, value)
     return report(race, steps, folder)
 
 

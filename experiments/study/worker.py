@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pytorch_lightning.callbacks import LambdaCallback
 
 from experiments.budget.cost import build_networks, cost_of
+from experiments.cli import tables
 from experiments.cli.config import build
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import duration, percent
@@ -161,7 +162,8 @@ class Worker:
     def tell(self, run: Run, accuracy: float | None, seconds: float) -> None:
         """Say what a run gave, to the sweep or on the screen, and how long it goes on."""
         done, cfg = len(self.race.results) + 1, self.cfg
-        announce(epoch=done, epochs=max(done, cfg.trials + cfg.full), runs=[])
+        race = done / max(done, cfg.trials + cfg.full)
+        announce(name=f"worker {cfg.worker}, run {done}", race=race, runs=[])
         if accuracy:
             announce(val_acc=accuracy)
         if is_job():
@@ -183,11 +185,16 @@ class Worker:
         cfg.seed += run.seed
         [network], cost = build_networks([cfg])
         mark = {STUDY_ID: self.id, "study.run": self.key(run)}
-        tags = {PARENT: self.parent, STUDY: self.name, "mlflow.source.name": "experiments.search"}
-        tags |= mark | {"trial": self.trial(run.network).number, "stage": NAMES[run.stage]}
+        tags = mark | {PARENT: self.parent.id, STUDY: self.name, "stage": NAMES[run.stage]}
+        tags |= {
+            "trial": self.trial(run.network).number,
+            "mlflow.source.name": "experiments.search",
+        }
         begun = next(iter(self.store.matching(mark)), None)
         member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
         if begun is None or begun.info.status != "FINISHED":
+            # another worker that was killed may have closed it
+            self.store.client.update_run(self.parent.id, status="RUNNING")
             checks = LambdaCallback(on_train_epoch_end=lambda *_: self.claims.check())
             fit([member], self.store, folder, callbacks=[checks])
         return member
@@ -198,7 +205,7 @@ class Worker:
         cfg = self.space.configure(trial.params)
         if stage != SHORT:
             cfg.trainer.max_epochs = self.cfg.final.max_epochs
-        cfg.name = f"{self.name}, trial {trial.number}"
+        cfg.name = f"trial {trial.number} of {self.name}"
         cfg.description = f"trial {trial.number} of the search {self.name}"
         return cfg
 
@@ -216,8 +223,9 @@ class Worker:
         with self.claims.take(wait=True):
             self.look()
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
-            text = log_study(self.study, self.store, self.parent, self.race, steps, self.steps)
-        text += f"to look at it: make ui, then {self.store.url(self.parent)}"
+            text = log_study(self.study, self.parent, self.race, steps, self.steps)
+        link = f"to look at it: make ui, then {self.store.url(self.parent.id)}"
+        text += tables.folded(link).rstrip()
         announce(name=f"worker {self.cfg.worker}", report=text)
         if not is_job():
             print(text)

@@ -19,9 +19,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Column
 
 from experiments.cli import tables
 from experiments.cli.compose import swept
@@ -92,17 +89,9 @@ class View(threading.Thread):
     def __init__(self, folder: Path, jobs: int) -> None:
         super().__init__(daemon=True)
         self.folder, self.jobs, self.stopped = folder, jobs, threading.Event()
-        whole = Column(no_wrap=True)
-        self.bars = Progress(
-            tables.Plain("{task.description}", table_column=Column()),  # shortened: no room
-            BarColumn(10, table_column=whole),
-            MofNCompleteColumn(table_column=whole),
-            TimeRemainingColumn(table_column=whole),
-            tables.Plain("{task.fields[note]}"),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-            speed_estimate_period=3600,  # seconds: most jobs take minutes
-        )
+        hidden = not sys.stderr.isatty()
+        # speeds are those of an hour: most jobs take minutes
+        self.bars = tables.bars(disable=hidden, speed_estimate_period=3600)
         self.sweep = self.bars.add_task("sweep", total=jobs, note="starting")
         self.tasks = defaultdict(lambda: self.bars.add_task("starting", total=None, note=""))
         self.ended: set[int] = set()  # numbers of jobs
@@ -120,20 +109,20 @@ class View(threading.Thread):
         jobs = read_jobs(self.folder)
         # what had nothing to do says nothing of the time that the others take
         new = [job for job in jobs if job["state"] not in AT_ONCE]
-        done = sum(
-            1 if job["state"] in ENDED else job.get("epoch", 0) / job.get("epochs", 1)
-            for job in new
-        )
+        # of a worker's many runs, the batches of one say little
+        share = {job["number"]: job.get("race", job.get("done")) for job in jobs}
+        done = sum(job["state"] in ENDED or share[job["number"]] or 0 for job in new)
         total = self.jobs - len(jobs) + len(new)
-        self.bars.update(self.sweep, completed=done, total=total, note=tally(jobs) or "starting")
+        name, note = f"sweep {int(done)}/{total}", tally(jobs) or "starting"
+        self.bars.update(self.sweep, description=name, completed=done, total=total, note=note)
         for job in jobs:
             ended = job["state"] in ENDED
             self.bars.update(
                 self.tasks[job["number"]],
                 description="starting" if job["state"] == "starting" else job["name"],
-                completed=job.get("epoch", 0),
-                total=job.get("epochs"),
-                note=f"val {percent(job['val_acc'])}" if "val_acc" in job else "",
+                completed=share[job["number"]] or 0,
+                total=None if share[job["number"]] is None else 1,
+                note=job.get("note", ""),
                 visible=not ended,
             )
             if ended and job["number"] not in self.ended:
@@ -203,8 +192,7 @@ def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> str:
         with FileLock(Path(job["checkpoints"], "lock"), timeout=PATIENCE):
             store = Store(tracking)
             for run in job["runs"]:
-                if store.client.get_run(run).info.status == "RUNNING":
-                    store.close(run, "KILLED")
+                store.close(run, "KILLED")
     except Timeout:
         return "still running"
     except (UserError, MlflowException, OSError) as error:

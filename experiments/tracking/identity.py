@@ -37,8 +37,11 @@ def identity(cfg: DictConfig, digest: str, seed: bool = True) -> dict[str, str]:
 
 
 def run_name(cfg: DictConfig, together: int = 1) -> str:
-    """What people call one run of it, or several in one program: "step 13, seed 2"."""
-    return f"{cfg.name}, seed {cfg.seed}" if together == 1 else f"{cfg.name}, {together} runs"
+    """What people call one run of it, or several in one program: "step 13, seed 2, optimizer.lr=1".
+    The seed comes early, as lists of runs show the beginning of a name."""
+    name, *overrides = cfg.name.split(", ")
+    which = f"seed {cfg.seed}" if together == 1 else f"{together} runs"
+    return ", ".join([name, which, *overrides])
 
 
 def identified(cfg: DictConfig) -> DictConfig:

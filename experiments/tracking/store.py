@@ -26,6 +26,7 @@ from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.cli.errors import UserError, scrubbed
+from experiments.cli.keys import kinds
 
 PARENT = "mlflow.parentRunId"  # a tag
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
@@ -69,6 +70,10 @@ ADVICE = {  # what to do, by what an error says
     r"current state is deleted": "restore it in MLflow",
     r"refused|timed out|max retries|connection": "start it, or check its address",
 }
+CLAUSE = re.compile(  # of a filter: its kind, where it has one, its name, sign and value
+    r"(?:(metrics?|param(?:eter)?s?|tags?|attributes?|datasets?)\.)?(.+?)\s*"
+    r"([!<>=]=|[<>=]|\b(?:i?like|is)\b)\s*(.+)"
+)
 
 log = logging.getLogger(__name__)
 
@@ -161,14 +166,13 @@ class Store:
                 self.client.restore_run(run.info.run_id)
         return found
 
-    def close(self, run_id: str, status: str) -> None:
-        """End a run that did not finish; its parent too, unless a seed has finished or trains."""
-        self.client.set_terminated(run_id, status)
-        parent = self.client.get_run(run_id).data.tags.get(PARENT)
-        if self.search(f"tags.`{PARENT}` = '{parent}' and attributes.status = 'RUNNING'"):
-            return
-        for run in self.search(f"attributes.run_id = '{parent}' and attributes.status = 'RUNNING'"):
-            self.client.set_terminated(run.info.run_id, status)
+    def close(self, run_id: str | None, status: str) -> None:
+        """End a run that has not finished, unless one below it runs; and in this way its parent."""
+        running = "attributes.status = 'RUNNING'"
+        if not self.search(f"tags.`{PARENT}` = '{run_id}' and {running}"):
+            for run in self.search(f"attributes.run_id = '{run_id}' and {running}"):
+                self.client.set_terminated(run_id, status)
+                self.close(run.data.tags.get(PARENT), status)
 
     def patiently(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call the store until it answers; its error is raised after `patience` seconds, or at
@@ -210,13 +214,22 @@ def invalid(key: str, text: str, message: str) -> str:
 
 
 def clause(text: str) -> str:
-    """One comparison of a filter, with = for == and all quotes that MLflow wants."""
-    found = re.fullmatch(r"(\w+)\.(.+?)\s*([!<>=]=|[<>=]|\b(?:i?like|is)\b)\s*(.+)", text.strip())
-    if not found or (found[1] != "metrics" and found[3][0] in "<>"):  # text is not above text
+    """One comparison of a filter, with = for == and all that MLflow wants: params., quotes."""
+    found = CLAUSE.fullmatch(text.strip())
+    if not found:
         return text
     kind, name, sign, value = found.groups()
+    if kind is None:
+        known = name.partition(".")[0] in kinds()  # keys of the configuration are parameters
+        if "." in name and not known:
+            return text
+        kind = "params" if known else "metrics" if re.fullmatch(r"[\d.e+-]+", value) else "tags"
+        kind = "attributes" if name in SearchUtils.VALID_SEARCH_ATTRIBUTE_KEYS else kind
+    is_metric = kind.startswith("metric")
+    if not is_metric and sign[0] in "<>":  # text is not above text
+        return text
     name = name if re.fullmatch(r"[\w.]+|([`\"]).*\1", name) else f"`{name}`"
-    value = value if kind == "metrics" or value[0] in "'\"" else f"'{value}'"
+    value = value if is_metric or value[0] in "'\"" else f"'{value}'"
     return f"{kind}.{name} {'=' if sign in ('==', 'is') else sign} {value}"
 
 

@@ -5,7 +5,6 @@ It serves a single run, several runs as one program, and the trials of a search.
 
 import hashlib
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,10 +14,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from experiments.budget.cost import Cost
-from experiments.cli.config import class_name
 from experiments.cli.files import write
-from experiments.cli.jobs import announce, is_job
-from experiments.cli.text import against, pluralize, printable
+from experiments.cli.jobs import announce
+from experiments.cli.text import against
 from experiments.data.digest import known_digest
 from experiments.data.images import ImageData, Images, load
 from experiments.tracking.artifacts import MISTAKES, mistakes
@@ -74,23 +72,12 @@ def train(
             elif fused:  # what was begun alone or in another program starts again
                 for member in missing:
                     member.find(store, folder)
-            if not is_job():
-                print(about(missing), file=sys.stderr)
             fit(missing, store, folder, images)
             if fused:
                 start_anew(folder)  # the weights of each run are in the store now
         for parent, cfg in {one.run.data.tags[PARENT]: one.cfg for one in members}.items():
             sum_up(cfg, store, parent)
     return "trained" if missing else "trained before", store, members
-
-
-def about(members: list[Member]) -> str:
-    """What is to be trained: "step 13, seed 0: 5,854 parameters, 14 epochs on MNIST"."""
-    cfg = members[0].cfg
-    size = pluralize(members[0].cost.parameters, "parameter")
-    epochs = pluralize(cfg.trainer.max_epochs, "epoch")
-    name, data = run_name(cfg, len(members)), class_name(cfg.data.train)
-    return printable(f"{name}: {size}, {epochs} on {data}")
 
 
 def program_of(members: list[Member]) -> Path:

@@ -81,7 +81,7 @@ class History(Checkpoint):
             except (MlflowException, OSError) as error:
                 log.warning("epoch %d is not in the store yet: %s", epoch, reason(error))
             self.sent = time.monotonic()
-        announce(epoch=epoch, epochs=trainer.max_epochs, val_acc=means["val/acc"])
+        announce(val_acc=means["val/acc"])
         # images held out choose an epoch; of a program, the module keeps the best weights itself
         chosen = trainer.datamodule.test is not None and len(self.runs) == 1
         if chosen and self.summary(0)["val/best_epoch"] == epoch:

@@ -16,16 +16,13 @@ from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TimeRemainingColumn
-from rich.table import Column
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.jobs import is_job
-from experiments.cli.tables import Plain
+from experiments.cli.jobs import announce, is_job
+from experiments.cli.tables import bars
 from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
 from experiments.tracking.store import Store
@@ -118,7 +115,7 @@ def device_of(cfg: DictConfig) -> torch.device:
 
 def make_trainer(cfg: DictConfig, history: History, *callbacks: pl.Callback) -> pl.Trainer:
     """A Lightning trainer with these callbacks, and those of `trainer.callbacks`."""
-    bar = cfg.trainer.get("enable_progress_bar", True) and sys.stderr.isatty() and not is_job()
+    bar = cfg.trainer.get("enable_progress_bar", True) and (sys.stderr.isatty() or is_job())
     shown = [ProgressLine(run_name(cfg, len(history.runs)))] if bar else []
     return _trainer(
         cfg,
@@ -207,15 +204,14 @@ def fit_from(last: Path, trainer: pl.Trainer, module: Classifier, data: ImageDat
 
 
 class ProgressLine(pl.Callback):
-    """A bar over all epochs of a run, with loss and accuracy so far in this epoch."""
+    """A bar over all epochs of a run, with loss and accuracy so far in this epoch; of a job of a
+    sweep, the sweep shows it."""
 
     def __init__(self, name: str) -> None:
-        shortened = Plain("{task.description}", table_column=Column())  # where there is no room
-        figures = Plain("{task.fields[figures]}")
-        columns = shortened, BarColumn(10), TimeRemainingColumn(), figures
-        self.bar = Progress(*columns, console=Console(stderr=True))
-        self.task = self.bar.add_task(name, total=None, figures="")
+        self.bar = bars(disable=is_job())
+        self.task = self.bar.add_task(name, total=None, note="")
         self.validated, self.updated = "", 0.0
+        self.pause = SECONDS * (4 if is_job() else 1)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         steps = trainer.estimated_stepping_batches
@@ -223,7 +219,7 @@ class ProgressLine(pl.Callback):
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_) -> None:
-        if time.monotonic() - self.updated >= SECONDS:
+        if time.monotonic() - self.updated >= self.pause:
             self.show(trainer, module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -234,8 +230,9 @@ class ProgressLine(pl.Callback):
         self.updated = time.monotonic()
         loss, accuracy = module.progress()
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        figures = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}{self.validated}"
-        self.bar.update(self.task, completed=trainer.global_step, figures=figures)
+        note, done = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}", trainer.global_step
+        self.bar.update(self.task, completed=done, note=note + self.validated)
+        announce(done=done / self.bar.tasks[0].total, note=note + self.validated)
 
     def on_train_end(self, *_) -> None:
         self.bar.stop()

@@ -5,6 +5,8 @@ import json
 import pytest
 from conftest import one_line, quick
 
+from experiments.benchmarks import contenders
+
 PLACES = ("rounds=1", "bench.batches=2")
 
 
@@ -41,6 +43,22 @@ def test_the_start_of_a_command_is_timed(workplace, small):
     assert result.returncode == 0, result.stderr
     kept = json.loads((workplace.folder / "start.json").read_text())
     assert all(row["seconds"] > 0 for row in kept["medians"])
+
+
+@pytest.mark.slow
+def test_the_screen_is_as_kept(small, tmp_path, run_here, monkeypatch, screen):
+    """All contenders train a few batches; their figures are given."""
+    seconds = iter((13.5, 9.75, 15.2, 2.32, 2.27, 2))
+
+    def figures(*_):
+        took = next(seconds)
+        return {"seconds": took, "ms_a_batch": took, "images_a_second": 60_000 / took}
+
+    monkeypatch.setattr(contenders, "figures", figures)
+    monkeypatch.chdir(tmp_path)
+    status, output, errors = run_here("bench", *quick(small, "rounds=1"))
+    assert status == 0, errors
+    screen("bench", errors + output)
 
 
 def test_an_unknown_bench_is_refused(workplace):

@@ -180,6 +180,8 @@ def test_a_bad_question_gets_one_clear_line(store, run_here, question, complaint
         "params.step is s13",
         "params.step=s13 AND metrics.seeds==1",
         "metrics.val/acc > 0.5 and params.optimizer.lr == '0.019'",
+        "step=s13",  # without the kind of what is compared
+        "val/acc > 0.5 and optimizer.lr=0.019 and device=cpu and status=FINISHED",
     ],
 )
 def test_the_filter_that_is_suggested_can_be_pasted(store, run_here, typed):

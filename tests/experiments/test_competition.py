@@ -41,3 +41,9 @@ def test_files_that_cannot_be_made(csv_files, small, tmp_path, overrides, compla
     with pytest.raises(UserError, match=complaint):
         make(configure("competition", *given, *overrides))
     assert not (tmp_path / "made" / "train.csv").exists()
+
+
+def test_the_screen_is_as_kept(small, tmp_path, run_here, monkeypatch, screen):
+    monkeypatch.chdir(tmp_path)
+    _, output, errors = run_here("competition", "data=idx", f"data.root={small}", "rows=2000")
+    screen("competition", errors + output)

@@ -40,7 +40,7 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     other = ("run=best", "data=idx", f"data.root={small}")
     status, printed, error = run_evaluate(*other)
     assert status == 0, error
-    scored = r"([\d.]+) % of 500 images of IDXFolder test right, loss [\d.]+: .*/runs/(\w{32})\nby"
+    scored = r"IDXFolder test: ([\d.]+) % of 500 images right, loss [\d.]+: .*/runs/(\w{32})\nby"
     name = re.search(scored, printed)
     data = IDXFolder(str(small), train=False)
     network = load_network(store, find_run(store, run.info.run_id), digits.folder / "checkpoints")
@@ -59,7 +59,7 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     again = run_evaluate(*other)[1]
     assert again == printed  # and no second run
     _, printed, _ = run_evaluate(*other, "split=train")
-    assert "of 2,000 images of IDXFolder train right" in printed
+    assert printed.startswith("IDXFolder train: ") and "of 2,000 images right" in printed
     assert len(copied.client.search_runs([run.info.experiment_id])) == 4
     assert gather(store.search("")) == arms  # it is no evidence of its own
     assert find_run(store, "best").info.run_id == run.info.run_id
@@ -80,3 +80,8 @@ def test_what_cannot_be_scored_is_refused_in_a_line(run_evaluate, arguments, com
     assert (status, printed) == (1, "")
     assert complaint in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_screen_is_as_kept(run_evaluate, small, screen):
+    _, output, errors = run_evaluate("run=best", "data=idx", f"data.root={small}")
+    screen("evaluate", errors + output, varying=r"[\d.]+ %|loss [\d.]+")

@@ -85,10 +85,6 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
             "is an input of this command",
         ),
         (
-            ["run=best", "input={csv_files}/test.csv", "output=/nowhere/out.csv"],
-            "in a folder that exi",
-        ),
-        (
             ["run=best", "input={csv_files}", "output={csv_files}/good.PNG"],
             "is written as CSV; name it *.csv",
         ),

@@ -151,9 +151,10 @@ def test_all_workers_gone_and_started_again(place, monkeypatch):
         worker.kill()
     assert worker.returncode == 130
     assert errors.startswith("interrupted; the same command goes on from ")
-    assert [run.info.status for run in place.trials()] == ["KILLED"]
+    assert [run.info.status for run in place.runs()] == ["KILLED"] * 2  # the study's run, too
     place.study().ask()
     search_here(place, monkeypatch, "trials=2", "trainer.max_epochs=6")
+    assert {run.info.status for run in place.runs()} == {"FINISHED"}
     check_trials(place, 2, epochs=6)
 
 

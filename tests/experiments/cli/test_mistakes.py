@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import MNIST, PROJECT, closed_port, own_conf
+from conftest import BEGUN, MNIST, PROJECT, closed_port, own_conf
 
 from experiments.train import main
 
@@ -23,6 +23,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
             main()
         output, errors = capsys.readouterr()
         assert (exit.value.code, output) == (1, "")
+        errors = BEGUN.sub("", errors)
         assert len(errors.splitlines()) == 1, errors
         assert not workplace.runs()
         return errors
@@ -57,7 +58,11 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["threads=4"], "threads is not for a run: the environment has their number; OMP_NUM_TH"),
         (["step=s13", "target=0.99"], "target must be a group of keys such as target.val_acc, no"),
         (["seed=range(3"], "seed must be a whole number, not range(3 (text)"),
-        (["seed"], "seed is not understood; write KEY=VALUE"),
+        (["seed"], "seed is not understood; write seed=VALUE"),
+        (["step=s13", "lr"], "lr is not understood; write optimizer.lr=VALUE"),
+        (["step=s13", "epochs"], "epochs is not understood; write trainer.max_epochs=VALUE"),
+        (["s13"], "s13 is not understood; write step=s13"),
+        (["xyzzy"], "xyzzy is not understood; write KEY=VALUE"),
         (["--config-name=search"], "--config-name: leave it out; each command has its own"),
         (["--experimental-rerun=none.pickle"], "File none.pickle does not exist!"),
         (["-m", "--cfg=job"], "Only one of --run, --multirun, --cfg"),
@@ -93,7 +98,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["fused.lr=[0.1,-1]"], "optimizer: Invalid learning rate: -1"),
         (["fused.dropout=[0,0.1]"], "fused.dropout: a network without dropout is another one"),
         (["step=s01", "budget.parameters=8000"], "over budget: 40,202 parameters"),
-        (["loss=hinge"], "loss=hinge does not exist; choose one of cross_entropy, distillation, squared_error"),
+        (["loss=hinge"], "loss=hinge does not exist; choose one of cross_entropy, distillation"),
         (
             ["loss=squared_error", "loss.gradient=all"],
             "loss.gradient must be 'mean' or 'sum', not",

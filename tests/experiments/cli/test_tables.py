@@ -108,7 +108,7 @@ def test_a_progress_bar_shortens_a_long_name_and_not_its_figures(monkeypatch):
         ProgressLine("step 13, " * 20),
         "epoch 2/14  loss 0.0385  acc 98.11%  val 99.36%",
     )
-    line.bar.update(line.task, total=10, completed=3, figures=figures)
+    line.bar.update(line.task, total=10, completed=3, note=figures)
     with line.bar.console.capture() as found:
         line.bar.console.print(line.bar.get_renderable())
     assert figures in found.get()

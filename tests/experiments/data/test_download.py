@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from conftest import MNIST, configure
+from conftest import MNIST, PROJECT, configure
 
 from experiments.cli.errors import UserError
 from experiments.data.download import CHECKSUMS, checksums, fetch, find_damage
@@ -122,3 +122,9 @@ def test_a_damaged_record_of_checksums_verifies_nothing(tmp_path):
     for text in ("{", "[1]", "\xff"):
         (tmp_path / CHECKSUMS).write_bytes(text.encode("latin-1"))
         assert find_damage(tmp_path, source) == f"no verified files in {tmp_path}"
+
+
+def test_the_screen_is_as_kept(run_here, monkeypatch, screen):
+    monkeypatch.chdir(PROJECT)
+    _, output, errors = run_here("fetch", "data=mnist")
+    screen("fetch", errors + output)

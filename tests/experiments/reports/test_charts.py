@@ -4,9 +4,11 @@ import re
 from xml.etree import ElementTree
 
 import pandas as pd
+from made import arm
 
 from experiments.reports import charts
 from experiments.reports.charts import Point
+from experiments.reports.comparison import compare
 from experiments.stats.intervals import interval
 
 NASTY = """<img src=x onerror='1'> "a" & b"""
@@ -57,3 +59,11 @@ def test_ids_of_two_charts_on_a_page_differ():
 
 def test_a_picture_has_the_light_colours():
     assert charts.png(charts.pareto(points((500, 0.98)), 600)).startswith(b"\x89PNG")
+
+
+def test_arms_stand_in_their_order_also_those_without_an_interval():
+    scores = {"step 1": [0.99, 0.991], "step 2": [0.99, 0.991, 0.992], "step 3": [0.99, 0.9, 0.91]}
+    arms = [arm(name, name, "a", *each, runs=["id"] * len(each)) for name, each in scores.items()]
+    svg = charts.svg(charts.ladder(compare(arms), 800, str), "x")
+    heights = re.findall(r"translate\([\d.-]+,([\d.]+)\)[^>]*>(step \d)<", svg)
+    assert [name for _, name in sorted((float(y), name) for y, name in heights)] == [*scores]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -12,12 +11,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import PROJECT, Workplace, closed_port, serving
 from made import make, raced
-from playwright.sync_api import Browser, expect, sync_playwright
+from pictures import CHROMIUM, chromium
+from playwright.sync_api import Browser, expect
 
 from experiments.study import results
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 MANY = ("data.batch_size=128", "model.widths=[8,8,12,12,10]", "optimizer.lr=0.03")
 PATIENCE = 60_000  # milliseconds until the UI has drawn a page
 
@@ -29,10 +27,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

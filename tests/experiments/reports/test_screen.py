@@ -10,6 +10,6 @@ METRICS = {"val/acc": 0.9935, "val/best_acc": 0.9940, "val/best_epoch": 13, "epo
 def test_the_screen_of_a_run_is_as_kept(screen, capsys):
     cfg, figures = described("s13", "optimizer.lr=0.03")
     metrics = figures | METRICS | {"train_seconds": 125}
-    title = "step 13, optimizer.lr=0.03, seed 0: trained"
+    title = "step 13, seed 0, optimizer.lr=0.03: trained"
     print_results(cfg, title, metrics, "cpu (AMD EPYC)")
     screen("train", capsys.readouterr().out)

@@ -50,17 +50,17 @@ def working(folder, *jobs: dict) -> View:
 
 def test_the_bars_of_a_sweep_shorten_names_and_keep_figures_at_80_columns(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    long = "step 13, data.batch_size=128, model.widths=[8,8,12,12,10], optimizer.lr=0.03, seed 0"
-    running = {"name": long, "state": "running", "epoch": 3, "epochs": 14, "val_acc": 0.9935}
+    long = "step 13, seed 1, data.batch_size=128, model.widths=[8,8,12,12,10], optimizer.lr=0.03"
+    note = "epoch 10/14  loss 0.0385  acc 98.11%  val 99.36%"
+    running = {"name": long, "state": "running", "done": 0.7, "note": note}
     starting = {"name": "step=s13,optimizer.lr=0.03,seed=1", "state": "starting"}
     view = working(tmp_path, running, starting)
     view.update()
     with view.bars.console.capture() as found:
         view.bars.console.print(view.bars.get_renderable())
     sweep, first, second = found.get().splitlines()
-    assert sweep.startswith("sweep ") and "1 running, 1 starting" in sweep
-    assert first.startswith("step 13, data") and "…" in first
-    assert "3/14" in first and "val 99.35 %" in first
+    assert sweep.startswith("sweep 0/3 ") and "1 running, 1 starting" in sweep
+    assert first.startswith("step 13, seed 1") and "…" in first and note in first
     assert second.startswith("starting ") and "seed=1" not in second
 
 

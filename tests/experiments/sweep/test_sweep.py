@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -9,6 +10,8 @@ import time
 
 import pytest
 from conftest import EPOCH_METRICS, PROJECT, Workplace, quick, wait_for_epoch
+
+from experiments.cli.jobs import read_jobs
 
 EPOCHS = 6
 LONG = (f"trainer.max_epochs={EPOCHS}", "scheduler.step_size=2", "name=step 13")
@@ -47,7 +50,8 @@ def swept(tmp_path_factory, small) -> tuple[Workplace, subprocess.CompletedProce
 def test_seeds_hang_under_a_parent_with_their_statistics(swept):
     runs = by_name(swept[0])
     parent = runs["step 13, data=idx, optimizer.lr=0.02, trainer.max_epochs=2"]
-    children = [run for name, run in runs.items() if name.startswith(f"{parent.info.run_name}, se")]
+    overrides = parent.info.run_name.removeprefix("step 13, ")
+    children = [runs[f"step 13, seed {seed}, {overrides}"] for seed in range(2)]
     assert [run.info.status for run in children] == ["FINISHED", "FINISHED"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     values = [run.data.metrics["val/acc"] for run in children]
@@ -81,6 +85,14 @@ def test_a_sweep_without_a_terminal_prints_a_line_a_job(swept):
     first, *lines = swept[1].stderr.splitlines()
     assert first == "starting 4 jobs"
     assert [line.split()[0] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+
+
+def test_a_job_tells_its_batches_to_the_sweep(swept):
+    jobs = read_jobs(swept[0].folder / "sweeps")
+    trained = [job for job in jobs if job["state"] == "trained"]
+    assert [job["done"] for job in trained] == [1, 1]
+    line = r"epoch 2/2  loss [\d.]+  acc [\d.]+%  val [\d.]+%"
+    assert all(re.fullmatch(line, job["note"]) for job in trained)
 
 
 def test_local_jobs_have_one_thread_each(swept):

@@ -43,11 +43,11 @@ def test_it_learns(run):
 
 def test_it_ends_with_a_verdict_and_nothing_else(trained, run):
     _, result = trained
-    begun = "step 13, trainer.max_epochs=1, seed 0: 5,854 parameters, 1 epoch on MNIST\n"
+    begun = "step 13, seed 0, trainer.max_epochs=1: 5,854 parameters, 1 epoch on MNIST\n"
     assert result.stderr == begun, "and no progress bar, outside a terminal"
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     accuracy = f"{run.data.metrics['val/acc'] * 100:.2f} %"
-    assert lines[0].startswith("step 13, trainer.max_epochs=1, seed 0: trained in ")
+    assert lines[0].startswith("step 13, seed 0, trainer.max_epochs=1: trained in ")
     assert "parameters 5,854 within 6,000 5,854" in lines
     assert any(
         line.startswith(f"accuracy, epoch 1 (last) {accuracy} misses 99.40 %") for line in lines
@@ -63,7 +63,7 @@ def test_it_is_found_by_what_it_is(trained, run):
         "and metrics.parameters < 6000 and params.`model.widths` = '[10, 10, 12, 12, 12]'",
     )
     assert [r.info.run_id for r in found] == [run.info.run_id]
-    assert run.info.run_name == "step 13, trainer.max_epochs=1, seed 0"
+    assert run.info.run_name == "step 13, seed 0, trainer.max_epochs=1"
 
 
 def test_its_metrics_are_kept(trained, run):
