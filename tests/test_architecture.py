@@ -35,6 +35,7 @@ PRIVATE = {
     "hydra._internal.hydra",
     "hydra._internal.utils",
     "joblib.externals.loky.backend.context",
+    "torch.compiler._cache",
 }
 INSIDE_FUNCTIONS = 25  # imports that are not at the top of a file; more would hide the structure
 CODE = sorted((*PROJECT.glob("experiments/**/*.py"), *PROJECT.glob("models/**/*.py")))

@@ -29,6 +29,7 @@ from experiments.cli.text import duration, percent, pluralize, printable
 
 PATIENCE = 5  # seconds that an interrupted job has to end
 SECONDS = 0.5  # between two looks at the jobs
+GPUS = ("ray.remote.num_gpus", "gres", "gpus_per_node", "gpus_per_task")  # keys of launchers
 AT_ONCE = ("trained before", "not needed")  # states of jobs that had nothing to do
 FINISHED = (*AT_ONCE, "trained", "searched")
 ENDED = (*FINISHED, "failed")
@@ -161,16 +162,23 @@ def print_jobs(jobs: list[dict[str, Any]], total: int) -> None:
 
 
 def refuse_missing_gpu(config: DictConfig) -> None:
-    """Raises UserError: this machine's Ray would wait without end for a GPU that is not there."""
-    ray = OmegaConf.select(config, "hydra.launcher.ray")
-    if not ray or ray.init.get("address") or ray.init.get("num_gpus"):
-        return
-    # nvidia-smi comes with the driver; to ask PyTorch would take seconds
-    if ray.remote.num_gpus and shutil.which("nvidia-smi") is None:
+    """Raises UserError: runs are given a GPU that they would not use, or that this machine's Ray
+    would wait for without end, as it is not there."""
+    launcher, accelerator = config.hydra.launcher, config.trainer.accelerator
+    given = {key: OmegaConf.select(launcher, key) for key in GPUS}
+    asked = [f"hydra.launcher.{key}={n}" for key, n in given.items() if n and "gpu" in f"{key}{n}"]
+    if asked and accelerator in ("auto", "cpu"):
         raise UserError(
-            f"each run is to have {ray.remote.num_gpus} of a GPU, but there is no nvidia-smi here, "
-            "so no GPU: launcher=local takes the cores; if there is one, say so by "
-            "+hydra.launcher.ray.init.num_gpus=1"
+            f"{asked[0]} gives each run a GPU, but trainer.accelerator={accelerator} may take the "
+            "CPU: choose launcher=gpus, or add trainer.accelerator=gpu"
+        )
+    ray = launcher.get("ray")  # its own, that counts the GPUs itself
+    its_own = ray and not (ray.init.get("address") or ray.init.get("num_gpus"))
+    # nvidia-smi comes with the driver; to ask PyTorch would take seconds
+    if asked and its_own and shutil.which("nvidia-smi") is None:
+        raise UserError(
+            f"{asked[0]}, but there is no nvidia-smi here, so no GPU: launcher=local takes the "
+            "cores; if there is one, say so by +hydra.launcher.ray.init.num_gpus=1"
         )
 
 

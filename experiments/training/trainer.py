@@ -39,21 +39,17 @@ COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes
 
 def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
     """The Lightning module that trains a network on so many images, as configured."""
-    single = cfg.trainer.precision == "32-true"  # what our kernels compute in
-    compiled = "native" if cfg.compile == "auto" and single else None
-    if worth_compiling(cfg, images):
-        compiled = "all" if single else "compiler"
-    optimizer = build(cfg, "optimizer")
-    return Classifier(network, optimizer, cfg.seed, compiled=compiled, **recipe(cfg))
+    compiles, optimizer = worth_compiling(cfg, images), build(cfg, "optimizer")
+    return Classifier(network, optimizer, cfg.seed, compiles=compiles, **recipe(cfg))
 
 
 def fuse(
     cfgs: Sequence[DictConfig], networks: Sequence[nn.Module], images: int, device: torch.device
 ) -> FusedClassifier:
     """The module that trains all networks, each on its own batches."""
-    compiled = "all" if device.type == "cuda" and worth_compiling(cfgs[0], images) else None
+    compiles = device.type == "cuda" and worth_compiling(cfgs[0], images)
     optimizers = [build(cfg, "optimizer") for cfg in cfgs]
-    return FusedClassifier(list(networks), optimizers, compiled=compiled, **recipe(cfgs[0]))
+    return FusedClassifier(list(networks), optimizers, compiles=compiles, **recipe(cfgs[0]))
 
 
 def exported(module: Classifier, member: Member, index: int, best: Path | None) -> Classifier:
@@ -84,6 +80,7 @@ def recipe(cfg: DictConfig) -> dict[str, Any]:
         "mean": cfg.data.mean,
         "std": cfg.data.std,
         "batch_size": cfg.data.batch_size,
+        "kernels": bool(cfg.compile) and cfg.trainer.precision == "32-true",  # what they compute in
         "loss": build(cfg, "loss") or F.cross_entropy,
     }
 

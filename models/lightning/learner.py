@@ -1,5 +1,6 @@
 """The computation of a training step, from bytes to the loss, on the fastest backend."""
 
+import gc
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.compiler._cache import CacheArtifactManager
 from torch.nn import functional as F
 
 from models.losses import Distillation
@@ -46,9 +48,8 @@ class Learner:
             images, labels, outputs and scores have one more dimension in front.
         normalize, augmentation: float [N, C, H, W], 0 to 255 -> the same.
         batch_size: of training; batches of another size, such as a smaller last one, run eagerly.
-        compiled: "native": on a CPU, our own kernels where they can run the network;
-            "all": these, or else torch.compile; "compiler": torch.compile, for precisions that
-            our kernels do not have; None: plain PyTorch.
+        kernels: whether to use our own kernels, on a CPU, for the networks that they can run.
+        compiles: whether to use torch.compile, for what our kernels do not run.
         loss: outputs [N, K], labels [N] -> mean loss [].
 
     Attributes:
@@ -61,15 +62,17 @@ class Learner:
         normalize: nn.Module,
         augmentation: nn.Module | None = None,
         batch_size: int = 1,
-        compiled: str | None = None,
+        kernels: bool = False,
+        compiles: bool = False,
         loss: Loss = F.cross_entropy,
     ) -> None:
         self.network, self.normalize, self.augmentation = network, normalize, augmentation
-        self.batch_size, self.compiled, self.loss = batch_size, compiled, loss
+        self.batch_size, self.loss = batch_size, loss
+        self.kernels, self.compiles = kernels, compiles
         self.batches: Counter[str] = Counter()
         self.native: NativeNetwork | None = None
         self.plain: Program = partial(self._learn, network)
-        self.name, self.program = "eager", None if compiled else self.plain
+        self.name, self.program = "eager", None  # until a whole batch comes
 
     @property
     def backend(self) -> str:
@@ -105,7 +108,7 @@ class Learner:
     def _fastest(self, images: Tensor, labels: Tensor) -> tuple[str, Program]:
         """Name and program of what is fastest for batches such as these."""
         errors: list[Exception] = []
-        if images.device.type == "cpu" and self.compiled != "compiler":
+        if self.kernels and images.device.type == "cpu":
             try:
                 self.native = NativeNetwork(self.network, self.batch_size, images.shape[1:])
                 return "native", partial(self._learn, self.native)
@@ -113,11 +116,14 @@ class Learner:
                 errors.append(error)
             except ValueError:  # our kernels cannot run this network
                 pass
-        compiled = () if self.compiled == "native" else COMPILED.get(images.device.type, ())
-        for name, options in compiled:
+        for name, options in COMPILED.get(images.device.type, ()) if self.compiles else ():
             # Dynamo keeps 8 programs of a function, those of runs before included, and then runs
             # it eagerly; `fullgraph` makes an error of that and of all else that is not compiled
             torch.compiler.reset()
+            # else each architecture leaves 20 MB: 9 in copies of what PyTorch has put on the disk,
+            # which have no public way out, and 9 in circles, which are rarely searched for
+            CacheArtifactManager.clear()
+            gc.collect()
             program = torch.compile(self.plain, dynamic=False, fullgraph=True, options=options)
             try:
                 self._try(program, images, labels)

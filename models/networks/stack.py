@@ -26,6 +26,9 @@ class NetworkStack(nn.Module):
         self.count = len(networks)
         self.skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule of ours
         self.names = [*weights, *buffers]
+        state = networks[0].state_dict(keep_vars=True)  # a shared weight by each of its names
+        first = {id(state[name]): name for name in self.names}
+        self.first_names = {name: first[id(tensor)] for name, tensor in state.items()}
         split = (weight.detach().split(list(group_sizes)) for weight in weights.values())
         self.groups = nn.ModuleList(
             nn.ParameterList(nn.Parameter(part.clone()) for part in group)
@@ -39,20 +42,21 @@ class NetworkStack(nn.Module):
         weights = (torch.cat(list(parts)) for parts in zip(*self.groups, strict=True))
         return dict(zip(self.names, (*weights, *self.buffers()), strict=True))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def one(self, state: dict[str, Tensor], images: Tensor) -> Tensor:
+        """The outputs of one network, by its parameters and buffers."""
         [skeleton] = self.skeleton
-        skeleton.train(self.training)
+        # by all names of a weight: the compiler does not follow functional_call's search for them
+        state = {name: state[first] for name, first in self.first_names.items()}
+        return functional_call(skeleton.train(self.training), state, (images,), tie_weights=False)
+
+    def forward(self, images: Tensor) -> Tensor:
         stacked = self.stacked()
         images = images.expand(self.count, *images.shape[-4:])
-
-        def run(state: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(skeleton, state, (x,))
-
         if images.device.type == "cpu":  # its kernels for grouped convolutions are slow
             states = zip(*(tensor.unbind() for tensor in stacked.values()), strict=True)
             each = (dict(zip(stacked, state, strict=True)) for state in states)
-            return torch.stack([run(*pair) for pair in zip(each, images, strict=True)])
-        return vmap(run, randomness="different")(stacked, images)
+            return torch.stack([self.one(*pair) for pair in zip(each, images, strict=True)])
+        return vmap(self.one, randomness="different")(stacked, images)
 
 
 class TensorDropout(nn.Module):

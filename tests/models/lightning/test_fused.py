@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import nn
+from torch.func import vmap
 from torch.nn import functional as F
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
@@ -18,7 +19,7 @@ from models.lightning.learner import score
 from models.losses import SquaredError
 from models.networks.blocknet import BlockNet
 from models.networks.ladder import LadderNet
-from models.networks.stack import TensorDropout, take, with_tensor_dropout
+from models.networks.stack import NetworkStack, TensorDropout, take, with_tensor_dropout
 
 FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
 
@@ -107,6 +108,28 @@ def test_many_fused_are_what_they_would_have_been_alone(blocks):
         take(taken, fused.network.stacked(), i)
         for name, tensor in network.state_dict().items():
             assert torch.allclose(taken.state_dict()[name], tensor, atol=1e-4), name
+
+
+def one_layer() -> nn.Module:
+    return BlockNet([6, 6, 8], blocks=["shared", "plain", "shared"], dropout=0.1)
+
+
+def two_layers() -> nn.Module:
+    layers = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3), nn.Flatten())
+    layers[1].weight = layers[0].weight
+    return layers
+
+
+@pytest.mark.parametrize("make", [one_layer, two_layers])
+def test_a_stack_with_a_shared_weight_is_compiled(make):
+    """As on a GPU, where all networks run at once."""
+    torch.manual_seed(0)
+    stack = NetworkStack([make() for _ in range(2)], [2])
+    together = partial(vmap(stack.eval().one, randomness="different"), stack.stacked())
+    images = torch.randn(2, 4, 1, 28, 28)
+    torch.compiler.reset()
+    compiled = torch.compile(together, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images), stack(images))
 
 
 def test_each_network_has_its_own_loss():
