@@ -26,9 +26,10 @@ class NetworkStack(nn.Module):
         self.count = len(networks)
         self.skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule of ours
         self.names = [*weights, *buffers]
-        state = networks[0].state_dict(keep_vars=True)  # a shared weight by each of its names
-        first = {id(state[name]): name for name in self.names}
-        self.first_names = {name: first[id(tensor)] for name, tensor in state.items()}
+        # whether two layers share a weight, whose names the compiler could not follow; a layer that
+        # is used twice is one
+        each = [[*layer.parameters(recurse=False)] for layer in networks[0].modules()]
+        self.tied = sum(map(len, each)) > len(weights)
         split = (weight.detach().split(list(group_sizes)) for weight in weights.values())
         self.groups = nn.ModuleList(
             nn.ParameterList(nn.Parameter(part.clone()) for part in group)
@@ -45,9 +46,8 @@ class NetworkStack(nn.Module):
     def one(self, state: dict[str, Tensor], images: Tensor) -> Tensor:
         """The outputs of one network, by its parameters and buffers."""
         [skeleton] = self.skeleton
-        # by all names of a weight: the compiler does not follow functional_call's search for them
-        state = {name: state[first] for name, first in self.first_names.items()}
-        return functional_call(skeleton.train(self.training), state, (images,), tie_weights=False)
+        skeleton.train(self.training)
+        return functional_call(skeleton, state, (images,), tie_weights=self.tied)
 
     def forward(self, images: Tensor) -> Tensor:
         stacked = self.stacked()
