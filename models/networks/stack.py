@@ -26,10 +26,6 @@ class NetworkStack(nn.Module):
         self.count = len(networks)
         self.skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list: no submodule of ours
         self.names = [*weights, *buffers]
-        # whether two layers share a weight, whose names the compiler could not follow; a layer that
-        # is used twice is one
-        each = [[*layer.parameters(recurse=False)] for layer in networks[0].modules()]
-        self.tied = sum(map(len, each)) > len(weights)
         split = (weight.detach().split(list(group_sizes)) for weight in weights.values())
         self.groups = nn.ModuleList(
             nn.ParameterList(nn.Parameter(part.clone()) for part in group)
@@ -47,7 +43,8 @@ class NetworkStack(nn.Module):
         """The outputs of one network, by its parameters and buffers."""
         [skeleton] = self.skeleton
         skeleton.train(self.training)
-        return functional_call(skeleton, state, (images,), tie_weights=self.tied)
+        # a shared layer has its weights once, and the compiler does not follow what would tie them
+        return functional_call(skeleton, state, (images,), tie_weights=False)
 
     def forward(self, images: Tensor) -> Tensor:
         stacked = self.stacked()

@@ -110,15 +110,6 @@ def test_many_fused_are_what_they_would_have_been_alone(blocks):
             assert torch.allclose(taken.state_dict()[name], tensor, atol=1e-4), name
 
 
-def test_two_layers_of_a_stack_share_a_weight():
-    networks = [nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)) for _ in range(2)]
-    for one, other in networks:
-        other.weight = one.weight
-    images = torch.randn(2, 4, 1, 28, 28)
-    alone = [network(x) for network, x in zip(networks, images, strict=True)]
-    torch.testing.assert_close(NetworkStack(networks, [2])(images), torch.stack(alone))
-
-
 def test_a_stack_with_a_shared_block_is_compiled():
     """As on a GPU, where all networks run at once."""
     torch.manual_seed(0)
