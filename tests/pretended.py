@@ -16,8 +16,7 @@ WAITS = {Tag.data_dependent_output, Tag.dynamic_output_shape}
 UNSTABLE = {aten._adaptive_avg_pool2d_backward, aten.grid_sampler_2d_backward, aten.histc}
 UNSTABLE |= {aten._upsample_bilinear2d_aa_backward, aten.reflection_pad2d_backward, aten.put_}
 ANSWERS = {"device_count": 1, "get_device_capability": (9, 0), "get_device_name": "pretended"}
-ANSWERS |= {"current_device": 0, "is_bf16_supported": True}
-ANSWERS |= dict.fromkeys(("_lazy_init", "set_device", "empty_cache", "synchronize"))
+ANSWERS |= {"is_bf16_supported": True, "_lazy_init": None, "set_device": None, "empty_cache": None}
 torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(1, device="cuda") is a copy then
 
 
@@ -56,8 +55,6 @@ class PretendedGPU(TorchDispatchMode):
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         others = [x for x in given if not isinstance(x, Pretended)]
         target = kwargs["device"].type if kwargs.get("device") else None
-        if op is aten._has_compatible_shallow_copy_type:
-            return False
         if len(others) == len(given) and target in (None, "cpu"):
             return func(*args, **kwargs)
         waits = WAITS & set(func.tags)

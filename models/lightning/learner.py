@@ -21,13 +21,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # what torch.compile makes, the fastest first: on a GPU the launches of many small kernels take
 # longer than their work
-COMPILED = {
-    "cpu": [("torch.compile", None)],
-    "cuda": [
-        ("CUDA graphs", {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}),
-        ("torch.compile", None),
-    ],
-}
+PLAIN = {"torch.compile": None}
+GRAPHS = {"CUDA graphs": {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}}
+COMPILED = {"cpu": PLAIN, "cuda": GRAPHS | PLAIN}
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +112,8 @@ class Learner:
                 errors.append(error)
             except ValueError:  # our kernels cannot run this network
                 pass
-        for name, options in COMPILED.get(images.device.type, ()) if self.compiles else ():
+        ways = COMPILED.get(images.device.type, {}) if self.compiles else {}
+        for name, options in ways.items():
             # Dynamo keeps 8 programs of a function, those of runs before included, and then runs
             # it eagerly; `fullgraph` makes an error of that and of all else that is not compiled
             torch.compiler.reset()
