@@ -46,7 +46,10 @@ def make_module(cfg: DictConfig, network: nn.Module, images: int) -> Classifier:
 def fuse(
     cfgs: Sequence[DictConfig], networks: Sequence[nn.Module], images: int, device: torch.device
 ) -> FusedClassifier:
-    """The module that trains all networks, each on its own batches."""
+    """The module that trains all networks, each on its own batches. UserError: it cannot."""
+    weights = [weight for layer in networks[0].modules() for weight in layer.parameters(False)]
+    if len(weights) > len(set(weights)):
+        raise UserError("fused: two layers of the network share a weight; train runs one by one")
     compiles = device.type == "cuda" and worth_compiling(cfgs[0], images)
     optimizers = [build(cfg, "optimizer") for cfg in cfgs]
     return FusedClassifier(list(networks), optimizers, compiles=compiles, **recipe(cfgs[0]))

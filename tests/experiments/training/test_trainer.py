@@ -3,11 +3,14 @@
 from functools import partial
 
 import conftest
+import pytest
 import torch
+from torch import nn
 
 from experiments.budget.cost import build_network
+from experiments.cli.errors import UserError
 from experiments.data.images import Images
-from experiments.training.trainer import make_module, worth_compiling
+from experiments.training.trainer import fuse, make_module, worth_compiling
 from models.losses import SquaredError
 
 configure = partial(conftest.configure, "train")
@@ -25,3 +28,13 @@ def test_the_loss_is_the_configuration_s():
     loss, _ = module.learn.evaluate(*Images(images, labels))
     expected = SquaredError()(module.learn.outputs(images), labels)
     assert torch.allclose(loss, expected)
+
+
+def test_layers_that_share_a_weight_are_not_fused():
+    cfg = configure("step=s14", "compile=false")
+    shared, device = build_network(cfg), torch.device("cpu")  # one layer, used twice
+    assert fuse([cfg], [shared], 100, device)
+    tied = nn.Sequential(nn.Flatten(), nn.Linear(784, 784), nn.Linear(784, 784))
+    tied[2].weight = tied[1].weight
+    with pytest.raises(UserError, match="fused: two layers of the network share a weight; train"):
+        fuse([cfg], [tied], 100, device)
