@@ -48,8 +48,11 @@ def check(cfg: DictConfig) -> None:
     if cfg.output is None:
         return
     check_outputs(cfg.output, inputs=[cfg.input])
-    if Path(cfg.output).suffix.lower() in SUFFIXES:  # it could be one of the images that are read
-        raise UserError(f"output={cfg.output}: is written as CSV; name it *.csv")
+    output = Path(cfg.output)
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"output={output}: is not the name of a file in a folder that exists")
+    if output.suffix.lower() in SUFFIXES:  # it could be one of the images that are read
+        raise UserError(f"output={output}: is written as CSV; name it *.csv")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import webbrowser
 
@@ -33,14 +34,18 @@ def main(cfg: DictConfig) -> None:
     # not an option: it may hold a password, and every user sees the options of a process
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
     environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # takes seconds to start
-    hidden = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # 15 lines, and warnings
-    with subprocess.Popen([*command, f"--port={cfg.port}"], env=environment, **hidden) as server:
+    command += [f"--port={cfg.port}"]
+    with (
+        tempfile.TemporaryFile("w+") as errors,  # 15 lines, and warnings
+        subprocess.Popen(command, env=environment, stdout=errors, stderr=errors) as server,
+    ):
         try:
             while not is_open(cfg.port) and server.poll() is None:
                 time.sleep(0.2)
             if server.poll() is not None:
-                why = f"mlflow ui --backend-store-uri={scrubbed(uri)} says why"
-                raise UserError(f"MLflow's UI does not start on port={cfg.port}; {why}")
+                errors.seek(0)
+                why = scrubbed((errors.read().strip().splitlines() or ["it says nothing"])[-1])
+                raise UserError(f"MLflow's UI does not start on port={cfg.port}: {why}")
             open_page(link)
             print("Ctrl-C stops the server", file=sys.stderr)
             server.wait()

@@ -48,9 +48,11 @@ def train(name: str, arguments: list[str], seed: int, table: Path) -> None:
     """Train a run, and add its line; nothing where another process trains it."""
     options = ["tracking.model=false", f"checkpoints.root={PLACE}/checkpoints", *PLACES]
     command = [sys.executable, "-m", "experiments.train", *arguments, f"seed={seed}", *options]
-    result = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False)
-    if result.returncode:
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if "trained by another process" in result.stderr:
         return
+    if result.returncode:
+        sys.exit(result.stderr)
     client = MlflowClient(STORE)
     run = client.get_run(re.search(r"/runs/(\w+)", result.stdout)[1])
     figures = {name: run.data.metrics[name] for name in FIGURES}

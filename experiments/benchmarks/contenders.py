@@ -36,7 +36,9 @@ Contender = Callable[[], dict[str, float]]  # takes a turn; its seconds, and wha
 
 def epoch(cfg: DictConfig) -> dict[str, Contender]:
     """An epoch with validation in this process; each contender has trained a few batches before."""
-    Store(cfg.tracking)  # MLflow says much where it makes a store
+    if (cfg.loss or {}).get("teacher"):
+        raise UserError("bench: loss.teacher is not timed; choose another loss")
+    Store(cfg.tracking)  # MLflow prints much when it creates a store; so before the first turn
     data, _ = load(cfg)
     few = first_batches(data, WARM_UP)
     module = make_module(cfg, build_network(cfg), len(data.train.labels))

@@ -73,7 +73,8 @@ def build_network(cfg: DictConfig) -> nn.Module:
     torch.manual_seed(cfg.seed)
     network = build(cfg, "model")
     if cfg.initial_weights == "xavier":
-        for weight in network.parameters():
+        layers = (layer for layer in network.modules() if not isinstance(layer, nn.LayerNorm))
+        for weight in (each for layer in layers for each in layer.parameters(recurse=False)):
             if weight.dim() > 1:  # the others are biases and norms
                 nn.init.xavier_uniform_(weight)
     return network

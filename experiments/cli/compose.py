@@ -147,6 +147,25 @@ def search_path() -> list[str]:
     return [item for item in given if item.startswith("hydra.searchpath=")]
 
 
+def explain_word(word: str, known: dict[str, Any]) -> str:
+    """What is probably meant by an argument that is not KEY=VALUE, where a command has `known`."""
+    if "=" in word:
+        return f"{word} is not understood; close its brackets, and put it in quotes"
+    own = {key.partition(".")[0] for key in known} | {"launcher"}
+    choices = [(group, name) for group in groups() if group in own for name in files_of(group)]
+    meant = [f"{group}={name}" for group, name in choices if word in (name, Path(name).name)]
+    if word in own or not meant:
+        near = [word] if word in own else nearest(key_of(word), [*known, *own])
+        meant = [f"{key}=VALUE" for key in near]
+    return f"{word} is not understood; write {' or '.join(meant) or 'KEY=VALUE'}"
+
+
+def files_of(group: str) -> list[str]:
+    """What a group of conf/ can be set to, such as "found/hand" of step."""
+    folder = CONF / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
 def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     """One line about an error in what the user gave, with the keys that are probably meant."""
     if isinstance(error, UserError | RecursionError):
@@ -165,10 +184,7 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     except (HydraException, OmegaConfBaseException):  # several steps, or one of another folder
         known = flatten(hydra.compose(command))
     if bare:
-        files = [f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml")]
-        meant = [file for file in files if file.endswith(f"={key}")]
-        meant = meant or [f"{near}=VALUE" for near in nearest(key_of(key), [*known, *groups()])]
-        return f"{key} is not understood; write {' or '.join(meant) or 'KEY=VALUE'}"
+        return explain_word(key, known)
     if key in known:
         return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
     return unknown(key, known)

@@ -15,7 +15,7 @@ from experiments.stats.target import CANNOT_TELL, HOLDS
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
 from experiments.tracking.arms import SEVERAL, Arm, gather
 from experiments.tracking.artifacts import read_mistakes
-from experiments.tracking.identity import PARTIAL, step_number
+from experiments.tracking.identity import PARTIAL, step_number, with_seed
 from experiments.tracking.store import PARENT, STUDY, Store, answered
 
 MOST = 10_000_000  # images of which mistakes are read
@@ -55,7 +55,7 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
             remarks.append(
                 f"runs of one row differ in {mixed}: add that to group=, or choose runs by filter="
             )
-        failed = [f"{arm.name}, seed {seed}" for arm in arms for seed in arm.failed]
+        failed = [with_seed(arm.name, f"seed {seed}") for arm in arms for seed in arm.failed]
         remarks += [f"{run} failed, and is not counted" for run in failed]
         if arms := [arm for arm in arms if arm.scores]:
             rows = compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)

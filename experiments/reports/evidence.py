@@ -21,6 +21,7 @@ from experiments.stats.target import FAILS, HOLDS, MISSED, NO_VERDICT, reaches
 from experiments.stats.verdict import LEAST, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction
+from experiments.tracking.identity import with_seed
 from experiments.tracking.store import Store, answered
 
 ONE_SIDED = 0.1  # alpha of both sides, for 5 % on one
@@ -46,7 +47,7 @@ def check_seeds(step: str, cfg: DictConfig, arm: Arm | None, trained: list[str])
     """Whether enough seeds have finished, and none has failed. `trained`: the keys of train."""
     n, reason = len(arm.scores) if arm else 0, ""
     if arm and arm.failed:
-        failed = "; ".join(f"{arm.name}, seed {seed}" for seed in arm.failed)
+        failed = "; ".join(with_seed(arm.name, f"seed {seed}") for seed in arm.failed)
         reason = f"{failed} failed: train again, or see why in the run's log"
     elif n < cfg.min_seeds:
         reason = f"{n} finished seeds; train more: {training(step, cfg, trained)}"

@@ -21,6 +21,7 @@ from experiments.data.images import load
 from experiments.reports import charts, table
 from experiments.reports.comparison import Row, smallest
 from experiments.tracking.artifacts import read_mistakes
+from experiments.tracking.identity import with_seed
 from experiments.tracking.store import Store
 
 WIDE, PHONE = 1110, 350  # pixels of a chart
@@ -44,6 +45,7 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
         first=smallest(rows),
         url=store.url,
         table=table,
+        with_seed=with_seed,
         ladder=drawn(charts.ladder, rows[:MOST], store.url),
         pareto=drawn(charts.pareto, sizes),
         curves=drawn(charts.curves, histories, store.url),

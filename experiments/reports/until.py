@@ -16,6 +16,7 @@ from experiments.data.digest import known_digest
 from experiments.stats.sequential import CLAIM, FIRST, Decision, decide
 from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS
 from experiments.tracking import arms
+from experiments.tracking.identity import with_seed
 from experiments.tracking.store import Store
 
 USAGE = "until_verdict is for a sweep that begins with its seeds: -m 'seed=range(20)' step=s12,s13"
@@ -58,7 +59,7 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
         ended = dict.fromkeys(failed, math.nan) | scores
         done = list(itertools.takewhile(ended.__contains__, seeds))
         values, lost = [ended[seed] for seed in done], [seed for seed in done if seed in failed]
-        lines += [f"{runs.name}, seed {seed} failed: {failed[seed]}" for seed in lost]
+        lines += [f"{with_seed(runs.name, f'seed {seed}')} failed: {failed[seed]}" for seed in lost]
         diverged = [done.index(seed) for seed in lost if failed[seed].startswith("Diverged")]
         if margin and first is None:
             first = values

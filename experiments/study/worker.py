@@ -148,6 +148,11 @@ class Worker:
     def train(self, run: Run) -> None:
         """Train a run from its last checkpoint, if any, and keep its result."""
         began, folder = time.monotonic(), self.claims.folder / self.place(run)
+        number, seed = self.trial(run.network).number, run.seed
+        name = f"worker {self.cfg.worker}, trial {number}, {NAMES[run.stage]}, seed {seed}"
+        announce(name=name)
+        # another worker that was killed, or a trial that diverged, may have closed it
+        self.store.client.update_run(self.parent.id, status="RUNNING")
         if run.stage == FINAL:
             member = train_step(self.write_step(run.network), run.seed)
         else:
@@ -163,7 +168,8 @@ class Worker:
         """Say what a run gave, to the sweep or on the screen, and how long it goes on."""
         done, cfg = len(self.race.results) + 1, self.cfg
         race = done / max(done, cfg.trials + cfg.full)
-        announce(name=f"worker {cfg.worker}, run {done}", race=race, runs=[])
+        # between runs the study's own is what there is to close
+        announce(race=race, runs=[self.parent.id], checkpoints=str(self.claims.folder))
         if accuracy:
             announce(val_acc=accuracy)
         if is_job():
@@ -193,8 +199,6 @@ class Worker:
         begun = next(iter(self.store.matching(mark)), None)
         member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
         if begun is None or begun.info.status != "FINISHED":
-            # another worker that was killed may have closed it
-            self.store.client.update_run(self.parent.id, status="RUNNING")
             checks = LambdaCallback(on_train_epoch_end=lambda *_: self.claims.check())
             fit([member], self.store, folder, callbacks=[checks])
         return member
@@ -223,6 +227,7 @@ class Worker:
         with self.claims.take(wait=True):
             self.look()
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
+            self.parent.forget_error(self.store.client.get_run(self.parent.id).data.tags)
             text = log_study(self.study, self.parent, self.race, steps, self.steps)
         link = f"to look at it: make ui, then {self.store.url(self.parent.id)}"
         text += tables.folded(link).rstrip()

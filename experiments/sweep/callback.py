@@ -91,7 +91,7 @@ class View(threading.Thread):
         super().__init__(daemon=True)
         self.folder, self.jobs, self.stopped = folder, jobs, threading.Event()
         hidden = not sys.stderr.isatty()
-        # speeds are those of an hour: most jobs take minutes
+        # the speed is averaged over an hour: most jobs take minutes
         self.bars = tables.bars(disable=hidden, speed_estimate_period=3600)
         self.sweep = self.bars.add_task("sweep", total=jobs, note="starting")
         self.tasks = defaultdict(lambda: self.bars.add_task("starting", total=None, note=""))
@@ -170,9 +170,9 @@ def refuse_missing_gpu(config: DictConfig) -> None:
     if asked and accelerator in ("auto", "cpu"):
         raise UserError(
             f"{asked[0]} gives each run a GPU, but trainer.accelerator={accelerator} may take the "
-            "CPU: choose launcher=gpus, or add trainer.accelerator=gpu"
+            "CPU: add trainer.accelerator=gpu"
         )
-    ray = launcher.get("ray")  # its own, that counts the GPUs itself
+    ray = launcher.get("ray")  # one that the sweep starts itself, which counts the GPUs
     its_own = ray and not (ray.init.get("address") or ray.init.get("num_gpus"))
     # nvidia-smi comes with the driver; to ask PyTorch would take seconds
     if asked and its_own and shutil.which("nvidia-smi") is None:

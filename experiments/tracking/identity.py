@@ -16,7 +16,7 @@ from experiments.cli.keys import key_of, kind, select
 
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
 PARTIAL = "partial"  # a tag: what limits the run to part of its data
-FILES = ("step", "experiment", "seed")  # what a name begins or ends with
+FILES = ("step", "experiment", "seed")  # what a name has besides its overrides
 LIMITS = ("fast_dev_run", "overfit_batches", "limit_train_batches", "limit_val_batches")
 
 
@@ -39,9 +39,13 @@ def identity(cfg: DictConfig, digest: str, seed: bool = True) -> dict[str, str]:
 def run_name(cfg: DictConfig, together: int = 1) -> str:
     """What people call one run of it, or several in one program: "step 13, seed 2, optimizer.lr=1".
     The seed comes early, as lists of runs show the beginning of a name."""
-    name, *overrides = cfg.name.split(", ")
-    which = f"seed {cfg.seed}" if together == 1 else f"{together} runs"
-    return ", ".join([name, which, *overrides])
+    return with_seed(cfg.name, f"seed {cfg.seed}" if together == 1 else f"{together} runs")
+
+
+def with_seed(name: str, seed: str) -> str:
+    """The name of an arm with a seed ahead of its overrides."""
+    first, *overrides = re.split(r", (?=[\w.+/@]+=)", name, maxsplit=1)
+    return ", ".join([first, seed, *overrides])
 
 
 def identified(cfg: DictConfig) -> DictConfig:

@@ -49,14 +49,18 @@ class TrackedRun:
     def _resume(self, before: dict[str, str], tags: dict[str, str]) -> None:
         """Go on: with the tags of now, those of its beginning beside them."""
         self.client.update_run(self.id, status="RUNNING")
-        if "error" in before:
-            self.client.delete_tag(self.id, "error")
+        self.forget_error(before)
         changed = {key: text for key, text in tags.items() if before.get(key, text) != text}
         begun = {f"begun.{key}": before[key] for key in changed if f"begun.{key}" not in before}
         new = [RunTag(key, text) for key, text in (changed | begun).items()]
         self.client.log_batch(self.id, tags=new)
         history = self.client.get_metric_history(self.id, "val/acc")
         self.logged_epochs = max((metric.step for metric in history), default=0)
+
+    def forget_error(self, tags: dict[str, str]) -> None:
+        """Remove the reason of a failure before, where the run's tags have one."""
+        if "error" in tags:
+            self.client.delete_tag(self.id, "error")
 
     def describe(self, cfg: DictConfig, figures: dict[str, float]) -> None:
         """Log the configuration, and figures that are known before training."""

@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from experiments.cli.compose import OBJECTS
 from experiments.cli.errors import UserError, scrubbed
 from experiments.cli.keys import kinds
 
@@ -71,7 +72,7 @@ ADVICE = {  # what to do, by what an error says
     r"refused|timed out|max retries|connection": "start it, or check its address",
 }
 CLAUSE = re.compile(  # of a filter: its kind, where it has one, its name, sign and value
-    r"(?:(metrics?|param(?:eter)?s?|tags?|attributes?|datasets?)\.)?(.+?)\s*"
+    r"(?:(metrics?|param(?:eter)?s?|tags?|attr(?:ibute)?s?|run|datasets?)\.)?(.+?)\s*"
     r"([!<>=]=|[<>=]|\b(?:i?like|is)\b)\s*(.+)"
 )
 
@@ -167,7 +168,7 @@ class Store:
         return found
 
     def close(self, run_id: str | None, status: str) -> None:
-        """End a run that has not finished, unless one below it runs; and in this way its parent."""
+        """End a run that has not finished, unless one below it runs; then, likewise, its parent."""
         running = "attributes.status = 'RUNNING'"
         if not self.search(f"tags.`{PARENT}` = '{run_id}' and {running}"):
             for run in self.search(f"attributes.run_id = '{run_id}' and {running}"):
@@ -220,10 +221,14 @@ def clause(text: str) -> str:
         return text
     kind, name, sign, value = found.groups()
     if kind is None:
-        known = name.partition(".")[0] in kinds()  # keys of the configuration are parameters
-        if "." in name and not known:
+        is_tag = name in (STUDY, "stage", "trial")
+        # keys of the configuration are parameters, but for those that hold others
+        known = name.partition(".")[0] in kinds() and not is_tag
+        holds = name in OBJECTS or any(key.startswith(f"{name}.") for key in kinds())
+        if holds or ("." in name and not known):
             return text
-        kind = "params" if known else "metrics" if re.fullmatch(r"[\d.e+-]+", value) else "tags"
+        is_figure = re.fullmatch(r"[\d.e+-]+", value) and not is_tag
+        kind = "params" if known else "metrics" if is_figure else "tags"
         kind = "attributes" if name in SearchUtils.VALID_SEARCH_ATTRIBUTE_KEYS else kind
     is_metric = kind.startswith("metric")
     if not is_metric and sign[0] in "<>":  # text is not above text

@@ -25,10 +25,10 @@ from experiments.cli.jobs import announce, is_job
 from experiments.cli.tables import bars
 from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
-from experiments.tracking.store import Store
+from experiments.tracking.store import PARENT, Store
 from experiments.tracking.trained_network import Trained, load_network
 from experiments.training.history import History
-from experiments.training.resume import BEFORE, Member, WholeFiles, find_whole
+from experiments.training.resume import Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
 from models.networks.stack import take
@@ -94,7 +94,11 @@ def load_teacher(cfg: DictConfig, store: Store, device: torch.device) -> Trained
     try:
         run = store.client.get_run(cfg.loss.teacher)
     except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         raise UserError(f"{key}: is no run of {store.uri}; make ui shows what there is") from error
+    if PARENT not in run.data.tags or run.info.status != "FINISHED":
+        raise UserError(f"{key}: is not a finished run of one seed; name one that is")
     teacher = load_network(store, run, Path(cfg.checkpoints.root))
     for name in ("in_channels", "image_size", "num_classes"):
         if cfg.data[name] != (takes := teacher.data[name]):
@@ -189,9 +193,7 @@ def fit_from(last: Path, trainer: pl.Trainer, module: Classifier, data: ImageDat
     except SystemExit:  # Lightning's answer to Ctrl-C
         if not trainer.interrupted:
             raise
-        # one of two is there where a checkpoint was being written
-        kept = last.exists() or last.with_name(BEFORE).exists()
-        rest = f"goes on from {last}" if kept else "starts it again"
+        rest = f"goes on from {last}" if last.exists() else "starts it again"
         raise KeyboardInterrupt(f"; the same command {rest}") from None
     except MisconfigurationException as error:
         raise UserError(f"trainer: {one_line(error)}") from error

@@ -8,8 +8,12 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.compiler._cache import CacheArtifactManager
 from torch.nn import functional as F
+
+try:
+    from torch.compiler._cache import CacheArtifactManager
+except ImportError:  # it is private; without it, only memory grows
+    CacheArtifactManager = None
 
 from models.losses import Distillation
 from models.native.kernels import NoKernels
@@ -118,8 +122,10 @@ class Learner:
             # it eagerly; `fullgraph` makes an error of that and of all else that is not compiled
             torch.compiler.reset()
             # else each architecture leaves 20 MB: 9 in copies of what PyTorch has put on the disk,
-            # which have no public way out, and 9 in circles, which are rarely searched for
-            CacheArtifactManager.clear()
+            # which have no public way out, and 9 in objects that refer to each other, which Python
+            # rarely collects
+            if CacheArtifactManager:
+                CacheArtifactManager.clear()
             gc.collect()
             program = torch.compile(self.plain, dynamic=False, fullgraph=True, options=options)
             try:

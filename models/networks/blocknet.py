@@ -52,7 +52,7 @@ class BlockNet(nn.Sequential):
         pool: Literal[tuple(POOLS)] = "max",
         activation: Literal[tuple(ACTIVATIONS)] = "relu",
         norm: Literal[tuple(NORMS)] | None = "batch",
-        norm_first: bool = False,
+        norm_first: bool | None = None,
         bias: bool = False,
         dropout: Probability = 0.0,
         head: Odd = 3,

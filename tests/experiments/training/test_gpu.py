@@ -36,6 +36,7 @@ from experiments.training.trainer import fuse, make_module, predict, set_precisi
 from models import augmentation
 from models.lightning.classifier import Classifier
 from models.lightning.learner import Learner, Scores
+from models.losses import Distillation
 from models.networks import blocks
 
 GROUPS = ("model", "loss", "augmentation", "optimizer", "scheduler")
@@ -49,6 +50,8 @@ OTHERS = [
     ("model=blocks", "model.activation=hardswish", "+model.global_average_pool=false"),
     ("model=blocks", "model.activation=silu", "model.dropout=0.1", "model.kernels=5"),
     ("model=blocks", "model.activation=elu"),
+    ("model=blocks", "model.norm=batch_without_weights", "model.norm_first=true"),
+    ("loss=distillation", "loss.teacher=a_run"),
     ("model=convnet", "model.batch_norm=true"),
     ("model=mlp", "model.batch_norm=true", "model.activation=tanh"),
 ]
@@ -102,6 +105,8 @@ def train(device: torch.device, given: tuple[str, ...], fused: bool, *callbacks)
         module = fuse([cfg, cfg], networks, 20, device)
     else:
         module = make_module(cfg, networks[0], 20)
+    if isinstance(module.learn.loss, Distillation):
+        module.learn.loss.network = lambda images: (images.flatten(1)[:, :10] / 255).softmax(1)
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator=device.type,
