@@ -142,6 +142,7 @@ def trained(small, batch_size: int, gradient: str = "sum", rate: float = 1e-4) -
     return nn.utils.parameters_to_vector(network.parameters()).detach()
 
 
+@pytest.mark.slow
 def test_batches_of_a_hundred_follow_the_path_of_single_images(small):
     start = nn.utils.parameters_to_vector(
         build_network(configure("experiment=scratch_mlp")).parameters()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from conftest import ONE_THREAD, PROJECT, Workplace
 from made import make
 
@@ -19,6 +20,7 @@ def cells() -> list[str]:
     return ["\n".join([*text.splitlines()[:-1], f"_ = {text.splitlines()[-1]}"]) for text in texts]
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path):
     workplace = Workplace(tmp_path)
     make(workplace.folder, "s12", [0.9931, 0.9929, 0.9933])

@@ -174,6 +174,7 @@ def test_a_full_disk_is_told_in_one_line(workplace, small):
     assert not list(workplace.folder.glob("checkpoints/*/*.ckpt"))  # nothing half-written
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_train_the_same_run(workplace, small):
     command = workplace.command("train", *quick(small, "trainer.max_epochs=20"))
     first = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE)

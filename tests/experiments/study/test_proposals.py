@@ -47,7 +47,9 @@ def propose(cfg: DictConfig, space: Space, count: int) -> tuple[list[dict], int]
     return params, rejected
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+@pytest.mark.parametrize(
+    "sampler", ["random", "tpe", pytest.param("nsga2", marks=pytest.mark.slow)]
+)
 def test_no_trial_is_over_budget(sampler):
     cfg = configure("search", "search=blocks", f"sampler={sampler}", "budget.parameters=6000")
     space = Space(cfg, cfg.space)

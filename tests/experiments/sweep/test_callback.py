@@ -104,6 +104,7 @@ print(len(late) / len(sys.modules))
 HEAVY = ("experiments.budget", "experiments.tracking", "experiments.training", "models.lightning")
 
 
+@pytest.mark.slow
 def test_the_imports_ahead_are_those_of_a_run(workplace, small):
     """A stale name would make every worker import for itself, and nobody would see it."""
     command = [*workplace.places, *quick(small, "trainer.max_epochs=1")]

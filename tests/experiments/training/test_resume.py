@@ -59,6 +59,7 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(workplace, sm
     assert (folder / "last.ckpt.damaged").stat().st_size == 1000
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_validated_and_kept_and_go_on(workplace, small):
     ema = "{_target_: pytorch_lightning.callbacks.EMAWeightAveraging, decay: 0.9}"
 
@@ -126,6 +127,7 @@ def test_what_interrupts_between_two_checkpoints_leaves_the_last(tmp_path, monke
 EPOCH = "trainer.max_epochs=1"
 
 
+@pytest.mark.slow
 def test_a_run_that_another_machine_trains_is_not_gone_on_with(workplace, small, tmp_path):
     command = quick(small, EPOCH)
     assert workplace.run("train", *command).returncode == 0
