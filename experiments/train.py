@@ -77,7 +77,8 @@ def main(cfg: DictConfig) -> str:
 
 def refuse_no_choice(cfg: DictConfig) -> None:
     """Raise UserError where the command says nothing of what to train, but for its seeds."""
-    given = {key_of(item) for item in HydraConfig.get().overrides.task} - {"seed", "fused.seed"}
+    given = {key_of(item) for item in HydraConfig.get().overrides.task}
+    given -= {"seed", "fused.seed", "step", "experiment"}
     own = any(kind(key) is RESULT or key.startswith("fused.") for key in given)
     if not (cfg.step or cfg.experiment or own):
         raise UserError(

@@ -147,6 +147,14 @@ def search_path() -> list[str]:
     return [item for item in given if item.startswith("hydra.searchpath=")]
 
 
+def explain_group(group: str, command: str, overrides: Sequence[str]) -> str:
+    """What to do in place of choosing a file of a group that a command does not have."""
+    ways = sorted({"filter", "where"} & flatten(hydra.compose(command)).keys())
+    name = next(item.partition("=")[2] for item in overrides if key_of(item) == group)
+    hint = f"; choose runs by {ways[0]}=\"params.{group} = '{name}'\"" if ways else ""
+    return f"{command} takes no {group}=" + (hint if group in ("step", "experiment") else "")
+
+
 def explain_word(word: str, known: dict[str, Any]) -> str:
     """What is probably meant by an argument that is not KEY=VALUE, where a command has `known`."""
     if "=" in word:
@@ -176,8 +184,11 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
         return f"{group}={choice} does not exist; choose one of {', '.join(error.options)}"
     bare = isinstance(error, OverrideParseException)
     key = error.override if bare else getattr(error.__cause__, "full_key", None)
-    if not key or not (bare or "Could not override" in str(error)):
-        return one_line(error)[:LONGEST]
+    lacking = re.match(r"Could not override '([\w/]+)'\.\s+No match", str(error))
+    if lacking or not key or not (bare or "Could not override" in str(error)):
+        return (
+            explain_group(lacking[1], command, overrides) if lacking else one_line(error)[:LONGEST]
+        )
     chosen = [item for item in overrides if key_of(item) in groups()]
     try:
         known = flatten(hydra.compose(command, chosen))

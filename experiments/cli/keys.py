@@ -54,6 +54,10 @@ MEANT = {  # other words for keys
     "data": ("dataset",),
     "data.batch_size": ("bs", "batch", "batchsize"),
     "target.val_acc": ("acc", "accuracy"),
+    "augmentation.degrees": ("rotation", "rotate"),
+    "scheduler": ("schedule",),
+    "optimizer.weight_decay": ("wd", "decay"),
+    "model": ("network", "net", "architecture"),
 }
 
 # of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way

@@ -40,7 +40,7 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
             TrackedRun(store, cfg.name, tags, resume=None).describe(seedless, figures)
             # machines that share a store but no folder may have created one each
             found = store.matching(group)
-    if found[0].info.status != "FINISHED":
+    if "seeds" not in found[0].data.metrics:
         store.client.update_run(found[0].info.run_id, status="RUNNING")
     return found[0].info.run_id
 

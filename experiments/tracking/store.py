@@ -221,6 +221,7 @@ def clause(text: str) -> str:
         return text
     kind, name, sign, value = found.groups()
     if kind is None:
+        name = "val/acc" if name in ("acc", "accuracy") else name
         is_tag = name in (STUDY, "stage", "trial")
         # keys of the configuration are parameters, but for those that hold others
         known = name.partition(".")[0] in kinds() and not is_tag

@@ -157,6 +157,7 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
         ("metric=val/loss", "metric must be 'val/acc', 'val/best_acc', 'train/acc' or 'test/acc'"),
         ("group=[optimizer.rate]", "group: no run has a parameter optimizer.rate; there are"),
         ("group=optimizer.lr", "group must be a list, not optimizer.lr"),
+        ("step=s13", "compare takes no step=; choose runs by filter=\"params.step = 's13'\""),
         ("margin=0", "margin must be above 0, not 0"),
         ("smallest_difference=2", "smallest_difference must be below 1, not 2"),
         ("against=step 14", "against=step 14: choose one of previous; first; step 10; "),

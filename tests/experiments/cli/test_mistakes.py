@@ -62,6 +62,11 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["step=s13", "lr"], "lr is not understood; write optimizer.lr=VALUE"),
         (["step=s13", "epochs"], "epochs is not understood; write trainer.max_epochs=VALUE"),
         (["s13"], "s13 is not understood; write step=s13"),
+        (["hand"], "hand is not understood; write step=found/hand"),
+        (["step"], "step is not understood; write step=VALUE"),
+        (["tpe"], "tpe is not understood; write KEY=VALUE"),  # a choice of search
+        (["rotation=7"], "did you mean augmentation.degrees?"),
+        (["step=null"], "without a step, this would train LadderNet on MNIST"),
         (["xyzzy"], "xyzzy is not understood; write KEY=VALUE"),
         (["--config-name=search"], "--config-name: leave it out; each command has its own"),
         (["--experimental-rerun=none.pickle"], "File none.pickle does not exist!"),
