@@ -25,6 +25,8 @@ def main(cfg: DictConfig) -> str:
         raise UserError("force and until_verdict are for experiments.train; leave them out")
     refuse_part(cfg)
     name = plan.study_name(cfg, HydraConfig.get())
+    if not is_job():
+        plan.print_plan(cfg, name)
 
     from experiments.study import storage, worker  # not before: torch and MLflow take seconds
     from experiments.training.resume import training_errors
@@ -32,8 +34,6 @@ def main(cfg: DictConfig) -> str:
     with training_errors(cfg.checkpoints.root), storage.storage_errors(str(cfg.storage)):
         one = worker.Worker(cfg, name)
         with one.parent:
-            if not is_job():
-                plan.print_plan(cfg, name)
             one.work()
             one.finish()
     return "searched"
