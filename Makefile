@@ -21,9 +21,8 @@ step: setup
 test: setup .venv/tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-# one at a time: they start processes of their own, and time some of them
 test-slow: setup .venv/tests
-	@$(BIN)/python -m pytest -m slow --numprocesses=0 $(ARGS)
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 # what only a GPU can tell, as a table in mlruns/gpu.md
 test-gpu: setup .venv/tests

@@ -57,6 +57,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # minutes each: with these first, both processes end at about the same time
 LONGEST = (
+    *("test_fuzz", "test_run", "test_printed"),  # of the slow ones
     "test_train",
     "test_sweep",
     "test_fit",

@@ -176,14 +176,14 @@ PUBLISHED = [
 @pytest.mark.slow
 @pytest.mark.parametrize("chosen", PUBLISHED)
 def test_of_plain_layers_torchinfo_counts_the_same(chosen):
-    """But for their biases and norms, under a hundredth; it has another way to count."""
+    """But for their biases and norms, under a thirtieth; it has another way to count."""
     cfg = configure("train", chosen)
     with torch.device("meta"):
         shape = (1, cfg.data.in_channels, cfg.data.image_size, cfg.data.image_size)
         table = torchinfo.summary(build(cfg, "model"), shape, device="meta", verbose=0)
     cost = cost_of(cfg)
     assert cost.parameters == table.total_params
-    assert 0.99 * table.total_mult_adds < cost.mult_adds <= table.total_mult_adds
+    assert 0.97 * table.total_mult_adds < cost.mult_adds <= table.total_mult_adds
 
 
 @pytest.mark.parametrize(
