@@ -99,7 +99,8 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     for name in ("target.val_acc", "budget.parameters"):  # other keys may refer to them
         group, value = name.partition(".")[0], OmegaConf.select(cfg, name.partition(".")[0])
         if group in cfg and not OmegaConf.is_config(value):
-            raise UserError(f"{group} must be a group of keys such as {name}, not {value}")
+            shown = "null" if value is None else value
+            raise UserError(f"{group} must be a group of keys such as {name}, not {shown}")
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
