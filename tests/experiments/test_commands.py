@@ -58,6 +58,7 @@ def test_a_command_by_its_name_is_the_command():
     assert unknown.stderr == "error: there is no command trian; choose train\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("arguments", "status"),
@@ -77,6 +78,7 @@ def test_a_command_whose_output_nobody_reads_ends_without_a_word(arguments, stat
     assert process.returncode == status or (status is None and process.returncode != 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "status"),
     [("gate stage=budget step=s13", 2), ("train --cfg job", 1)],
@@ -97,6 +99,7 @@ def test_a_full_disk_is_one_line(command, status):
     assert result.stderr == "error: standard output: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_a_missed_target_is_told_where_nobody_reads_the_table():
     command = [sys.executable, "-m", "experiments.gate", "stage=budget", "max_parameters=1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

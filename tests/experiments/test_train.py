@@ -156,6 +156,7 @@ def test_a_wider_network_teaches_a_small_one(workplace, small):
     assert len(workplace.seeds()) == 3
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_one_line(workplace, small):
     """A limit on the size of files stands in for it: the checkpoint does not fit."""
     large = ("model.widths=[4,4,4,4,300,300]", "budget.parameters=null")

@@ -28,6 +28,7 @@ def test_what_decides_which_images_are_read(usual, override, same):
     assert (state(configure("train", override)) == usual) == same
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_found_without_reading_the_images_again(workplace, small, tmp_path):
     shutil.copytree(small, tmp_path / "data")
     command = quick(tmp_path / "data", "trainer.max_epochs=1")

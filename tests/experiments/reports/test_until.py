@@ -95,6 +95,7 @@ def test_a_seed_that_diverged_in_both_arms_tells_nothing(workplace, diverged, ve
             HydraConfig.instance().cfg = None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

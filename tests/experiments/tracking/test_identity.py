@@ -39,6 +39,7 @@ def test_other_images_are_another_run_and_damaged_ones_are_refused(workplace, sm
     assert len(workplace.seeds()) == 2
 
 
+@pytest.mark.slow
 def test_equal_values_typed_differently_are_one_arm(workplace, small, run_here, tmp_path):
     for seed, rate in enumerate(("0.02", "2e-2", "0.020")):
         overrides = (f"optimizer.lr={rate}", f"seed={seed}", EPOCH)

@@ -110,6 +110,7 @@ def test_its_artifacts_are_there_to_look_at(run, artifacts):
     assert "tracking" not in config
 
 
+@pytest.mark.slow
 def test_its_model_loads_without_this_project(trained, run, tmp_path):
     """In a process that cannot import our code, the model scores what was logged."""
     data = IDXFolder(str(MNIST), train=False)

@@ -68,6 +68,7 @@ def graphs(monkeypatch) -> list[torch.fx.GraphModule]:
     return made
 
 
+@pytest.mark.slow
 def test_each_architecture_of_a_process_is_compiled(graphs):
     """Dynamo keeps 8 programs of a function, and is silent about those that it does not make."""
     images, labels = torch.zeros(16, 1, 4, 4, dtype=torch.uint8), torch.zeros(16, dtype=torch.int64)
