@@ -97,9 +97,9 @@ def check_callbacks(values: dict[str, Any]) -> list[str]:
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The values of a configuration. Raises UserError where one is missing or refers to nothing."""
     for name in ("target.val_acc", "budget.parameters"):  # other keys may refer to them
-        group, value = name.partition(".")[0], OmegaConf.select(cfg, name.partition(".")[0])
-        if group in cfg and not OmegaConf.is_config(value):
-            shown = "null" if value is None else value
+        group = name.partition(".")[0]
+        if group in cfg and not OmegaConf.is_config(cfg[group]):
+            shown = "null" if cfg[group] is None else cfg[group]
             raise UserError(f"{group} must be a group of keys such as {name}, not {shown}")
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

@@ -186,9 +186,8 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     key = error.override if bare else getattr(error.__cause__, "full_key", None)
     lacking = re.match(r"Could not override '([\w/]+)'\.\s+No match", str(error))
     if lacking or not key or not (bare or "Could not override" in str(error)):
-        return (
-            explain_group(lacking[1], command, overrides) if lacking else one_line(error)[:LONGEST]
-        )
+        raw = one_line(error)[:LONGEST]
+        return explain_group(lacking[1], command, overrides) if lacking else raw
     chosen = [item for item in overrides if key_of(item) in groups()]
     try:
         known = flatten(hydra.compose(command, chosen))
