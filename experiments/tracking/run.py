@@ -72,7 +72,8 @@ class TrackedRun:
         """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
         splits = ("train", "val") if cfg.data.holdout is None else ("train", "val", "test")
         inputs = [used_as(split, dataset(cfg, split, digest)) for split in splits]
-        self.client.log_inputs(self.id, inputs)
+        # again where another run adds the same data set at the same moment: MLflow fails there
+        self.store.patiently(self.client.log_inputs, self.id, inputs)
 
     def log_figures(self, figures: dict[str, float], time: int) -> None:
         """Log figures of the whole run; `time` is in milliseconds since 1970."""

@@ -109,7 +109,8 @@ class Store:
         client = self.client
         if (found := client.get_experiment_by_name(name)) is None:
             others = client.search_experiments()
-            for each in (each for each in others if each.tags.get(BEGUN_AS) == name):
+            # one with this very name was created by another process in between
+            for each in (each for each in others if each.tags.get(BEGUN_AS) == name != each.name):
                 raise UserError(
                     f"tracking.experiment={name} has been renamed: tracking.experiment="
                     f"'{each.name}' goes on in it; another name begins anew"
@@ -122,7 +123,7 @@ class Store:
                 return client.create_experiment(name, place, SHOWN_AS | {BEGUN_AS: name})
             except MlflowException:
                 found = client.get_experiment_by_name(name)
-                if found is None:  # else another process created it in between
+                if found is None:
                     raise
         if found.lifecycle_stage == LifecycleStage.DELETED:
             raise UserError(

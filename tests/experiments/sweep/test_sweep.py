@@ -225,7 +225,8 @@ def killed_and_started_again(workplace: Workplace, small, kills: int) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, small) -> dict:
     workplace = Workplace(tmp_path_factory.mktemp("uninterrupted"))
-    assert sweep(workplace, small, "seed=range(3)", "launcher=local", *LONG).returncode == 0
+    result = sweep(workplace, small, "seed=range(3)", "launcher=local", *LONG)
+    assert result.returncode == 0, result.stdout + result.stderr
     return results(workplace)
 
 

@@ -6,8 +6,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from omegaconf import OmegaConf
 
 from experiments.cli.errors import UserError
 from experiments.tracking.run import TrackedRun
-from experiments.tracking.store import Store
+from experiments.tracking.store import BEGUN_AS, Store
 
 EPOCHS = 50
 WRITER = """
@@ -333,6 +335,39 @@ def test_an_experiment_that_was_deleted_or_renamed_is_named(workplace):
     workplace.remove_deleted()
     cfg.experiment = "parsimony"
     assert Store(cfg).search("") == []
+
+
+def test_an_experiment_that_another_process_creates_at_the_same_time_is_taken(
+    workplace, monkeypatch
+):
+    cfg = configure("train", *workplace.places[:2], "tracking.experiment=many").tracking
+    known, looks = MlflowClient.get_experiment_by_name, []
+
+    def created_after_the_first_look(client, name):
+        looks.append(name)
+        if len(looks) == 1:
+            client.create_experiment(name, tags={BEGUN_AS: name})
+            return None
+        return known(client, name)
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", created_after_the_first_look)
+    identifier = Store(cfg).experiment_id
+    assert identifier == known(workplace.client, "many").experiment_id
+
+
+def test_runs_that_begin_at_the_same_moment_share_their_data_set(workplace):
+    cfg, count = configure("train", *workplace.places[:2]), 4
+    store, together = Store(cfg.tracking), threading.Barrier(count, timeout=20)
+
+    def begin(number: int) -> None:
+        for digest in "abcde":
+            run = TrackedRun(store, f"{number}", {}, resume=None)
+            together.wait()
+            run.use_images(cfg, digest)
+
+    with ThreadPoolExecutor(count) as threads:
+        list(threads.map(begin, range(count)))
+    assert all(len(run.inputs.dataset_inputs) == 2 for run in workplace.runs())
 
 
 def test_an_experiment_that_others_made_is_missed_when_it_is_renamed(workplace):
