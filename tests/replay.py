@@ -162,10 +162,11 @@ def optuna_search(
     sampler: str,
     pruner: optuna.pruners.BasePruner,
     careful: bool = False,
+    seeds: int = 5,
 ) -> Outcome:
-    """One full run with a seed of its own for each proposal, stopped by a pruner; then five seeds
+    """One full run with a seed of its own for each proposal, stopped by a pruner; then some seeds
     of the three best, of which the smallest whose interval is above the target is named: the
-    search of version 1. It begins no trial that `epochs`, finals included, do not allow.
+    search of version 1, with five. It begins no trial that `epochs`, finals included, do not allow.
 
     Args:
         careful: stop a trial only where a network no larger was as accurate, as version 1 did.
@@ -178,7 +179,7 @@ def optuna_search(
         "shape": CategoricalDistribution(shapes),
         "scale": FloatDistribution(min(scales), max(scales)),
     }
-    spent, tried, full = 3 * 5 * surface.epochs[FINAL], {}, surface.epochs[FULL]
+    spent, tried, full = 3 * seeds * surface.epochs[FINAL], {}, surface.epochs[FULL]
     seen: list[tuple[int, int, float]] = []  # parameters, epoch, accuracy
     while spent + full <= epochs:
         trial = study.ask(space)
@@ -203,7 +204,7 @@ def optuna_search(
             study.tell(trial, score)
             tried[number] = max(score, tried.get(number, 0))
     best = sorted(tried, key=lambda number: -tried[number])[:3]
-    finals = {n: interval([surface.curve(n, FINAL, s)[-1] for s in range(5)]) for n in best}
+    finals = {n: interval([surface.curve(n, FINAL, s)[-1] for s in range(seeds)]) for n in best}
     if target is None:
         return Outcome(max(finals, key=lambda n: finals[n].mean, default=None), spent)
     held = [n for n in finals if finals[n].low >= target]
@@ -215,14 +216,16 @@ def searches(target: float | None, networks: int, full: int) -> dict[str, Callab
     pruners = optuna.pruners
     few = {"n_startup_trials": 10, "n_warmup_steps": 2}
     found = {"race": lambda surface, epochs, seed: race(surface, rules, seed)}
-    for name, sampler, pruner in (
-        ("before (TPE, percentile)", "tpe", pruners.PercentilePruner(67.0, **few)),
-        ("TPE, median", "tpe", pruners.MedianPruner(**few)),
-        ("TPE, hyperband", "tpe", pruners.HyperbandPruner()),
-        ("random", "random", pruners.NopPruner()),
+    for name, sampler, pruner, seeds in (
+        ("before (TPE, percentile)", "tpe", pruners.PercentilePruner(67.0, **few), 5),
+        ("TPE, median", "tpe", pruners.MedianPruner(**few), 5),
+        ("TPE, hyperband", "tpe", pruners.HyperbandPruner(), 5),
+        ("TPE, hyperband, ten seeds", "tpe", pruners.HyperbandPruner(), 10),
+        ("random", "random", pruners.NopPruner(), 5),
+        ("random, ten seeds", "random", pruners.NopPruner(), 10),
     ):
-        careful = name.startswith("before")
-        found[name] = partial(optuna_search, sampler=sampler, pruner=pruner, careful=careful)
+        options = {"careful": name.startswith("before"), "seeds": seeds}
+        found[name] = partial(optuna_search, sampler=sampler, pruner=pruner, **options)
     return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from experiments.stats.forecast import Run, Stage, answers, draw
-from experiments.stats.sequential import Decision, decide
+from experiments.stats.sequential import Decision, decide, detectable
 from experiments.stats.target import FAILS, HOLDS
 
 SHORT, FULL, FINAL = range(3)  # a trial; all epochs; all epochs and images, tested
@@ -74,7 +74,7 @@ class Race(NamedTuple):
 
     def propose(self, pool: Sequence[Network]) -> int:
         """Which of a pool of untried networks is most likely to be the answer."""
-        together = chances([*self.networks, *pool], self.results, self.rules.target)
+        together = chances([*self.networks, *pool], self.results, self.rules)
         return int(together[len(self.networks) :].argmax())
 
     def rounds(self) -> Iterator[tuple[list[Run], np.ndarray | None]]:
@@ -87,7 +87,7 @@ class Race(NamedTuple):
         while runs and self.results.keys() >= {*runs}:
             known |= {run: self.results[run] for run in runs}
             counts = Counter(run.network for run in known if run.stage == FULL)
-            chance = chances(self.networks, known, rules.target)
+            chance = chances(self.networks, known, rules)
             field = most_likely(chance, min(WIDTH, rules.full - counts.total()))
             yield (runs := [Run(n, FULL, counts[n]) for n in field]), chance
 
@@ -109,7 +109,7 @@ class Race(NamedTuple):
     def last_round(self) -> list[Run]:
         """The next runs of finalists, one seed after the other, until every verdict is certain."""
         winner, _, decisions = self.answer()
-        rules, chance = self.rules, chances(self.networks, self.results, self.rules.target)
+        rules, chance = self.rules, chances(self.networks, self.results, self.rules)
         places = max(rules.finalists - len(decisions), 0)
         still = [n for n, decision in decisions.items() if decision.open]
         new = [n for n in most_likely(chance, len(chance)) if n not in decisions]
@@ -120,12 +120,12 @@ class Race(NamedTuple):
             elif still:  # the others are compared with the winner, seed by seed
                 still = sorted({*still, winner} - {None}, key=lambda n: (done[n], -chance[n]))
         else:
-            inside = middle(self.networks, chance)
-            new = sorted((n for n in new if chance[n] >= UNLIKELY), key=lambda n: n not in inside)
-            still = sorted([*still, *new[:places]], key=lambda n: (n not in inside, -chance[n]))
-            if winner is not None:
+            new = [n for n in new if chance[n] >= UNLIKELY]
+            still = sorted([*still, *new[:places]], key=lambda n: -chance[n])
+            if winner is not None:  # what is left is to find a smaller one
                 limit = self.networks[winner].parameters
-                still = [n for n in still if self.networks[n].parameters < limit]
+                likely = (n for n in still if chance[n] >= UNLIKELY)
+                still = [n for n in likely if self.networks[n].parameters < limit]
         following = (Run(n, FINAL, done[n] + more) for more in range(rules.seeds) for n in still)
         return [run for run in following if run.seed < rules.seeds and run not in self.results]
 
@@ -156,19 +156,20 @@ class Race(NamedTuple):
         return Answer(winner, winner, decisions)
 
 
-def chances(networks: Sequence[Network], results: Results, target: float | None) -> np.ndarray:
-    """The probability of each network to be the answer: the smallest that reaches the target, or
-    the most accurate one. Networks that diverged have none."""
+def chances(networks: Sequence[Network], results: Results, rules: Rules) -> np.ndarray:
+    """The probability of each network to be the answer: the smallest that is as far above the
+    target as a verdict needs, or the most accurate one. Networks that diverged have none."""
     known = tuple(network[:2] for network in networks), tuple(sorted(results.items()))
-    return _chances(*known, target)
+    judged = rules.target is not None and rules.finalists
+    return _chances(*known, rules.target, detectable(rules.seeds, rules.finalists) if judged else 0)
 
 
 @lru_cache(64)  # every look goes through all rounds
-def _chances(networks: tuple, results: tuple, target: float | None) -> np.ndarray:
+def _chances(networks: tuple, results: tuple, target: float | None, below: float) -> np.ndarray:
     diverged = list({run.network for run, accuracy in results if accuracy is None})
     known = {run: accuracy for run, accuracy in results if run.network not in diverged}
     parameters, features = map(np.array, zip(*networks, strict=True))
-    accuracies = draw(parameters, features, STAGES, known)
+    accuracies = draw(parameters, features, STAGES, known, below)
     accuracies[:, diverged] = 0
     found = answers(accuracies, parameters, target)
     found[diverged] = 0  # where all are equal, too
@@ -180,12 +181,3 @@ def most_likely(chance: np.ndarray, count: int) -> list[int]:
     """The networks with the highest chances, the highest first; those without any are left out."""
     order = np.argsort(-chance, kind="stable")
     return [int(n) for n in order[:count] if chance[n] > 0]
-
-
-def middle(networks: Sequence[Network], chance: np.ndarray) -> set[int]:
-    """Those in the middle half of the answer's sizes: where it is in doubt, one of them tells more
-    than the likeliest, which may be at an end."""
-    order = np.argsort([network.parameters for network in networks], kind="stable")
-    share = chance[order] / max(chance.sum(), 1e-9)
-    inside = (share.cumsum() >= 0.25) & (share.cumsum() - share <= 0.75)
-    return set(order[inside].tolist())

@@ -59,7 +59,7 @@ def log_study(
 
 def to_frame(race: Race) -> DataFrame:
     """A row for each network: its chance to be the answer, its accuracies, its values by key."""
-    chance = chances(race.networks, race.results, race.rules.target).round(3)
+    chance = chances(race.networks, race.results, race.rules).round(3)
     rows = []
     for n, (parameters, _, trial) in enumerate(race.networks):
         row = {"trial": trial.number, "parameters": parameters, "chance": chance[n]}

@@ -89,7 +89,7 @@ def test_several_workers_find_what_one_finds():
 def test_a_network_that_diverged_is_out():
     results = {Run(n, FULL, 0): accuracy(Run(n, FULL, 0)) for n in range(8)}
     results[Run(4, FULL, 0)] = None
-    assert chances(NETWORKS, results, 0.994)[4] == 0
+    assert chances(NETWORKS, results, RULES)[4] == 0
     winner, _, decisions = Race(RULES, NETWORKS, {Run(4, FINAL, 0): None}).answer()
     assert (winner, decisions) == (None, {4: ("fails", 1, False)})
 
@@ -108,7 +108,7 @@ def test_a_later_seed_that_ends_first_does_not_close_its_finalist():
 def test_networks_that_diverged_are_no_answer():
     diverged = {Run(n, FULL, 0): None for n in range(len(NETWORKS))}
     for target in (0.994, None):
-        assert not chances(NETWORKS, diverged, target).any()
+        assert not chances(NETWORKS, diverged, RULES._replace(target=target)).any()
 
 
 def test_proposals_are_small_and_still_likely():
