@@ -29,6 +29,7 @@ RECIPES = {
     "norm before activation": ["model.norm_first=true"],
     "norm without weights": ["model.norm=batch_without_weights"],
     "layer norm": ["model.norm=layer"],
+    "branches that fold": ["branches=true"],
 }
 
 

@@ -19,6 +19,7 @@ from torchinfo import summary
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
+from models.networks.branches import add_branches
 from models.receptive_field import receptive_field
 from models.schedules import make_schedule
 
@@ -69,7 +70,7 @@ def cost_of(cfg: DictConfig, budget: DictConfig | None = None) -> Cost:
 
 
 def build_network(cfg: DictConfig) -> nn.Module:
-    """A network with its initial weights."""
+    """A network with its initial weights, as it is trained."""
     torch.manual_seed(cfg.seed)
     network = build(cfg, "model")
     if cfg.initial_weights == "xavier":
@@ -77,7 +78,7 @@ def build_network(cfg: DictConfig) -> nn.Module:
         for weight in (each for layer in layers for each in layer.parameters(recurse=False)):
             if weight.dim() > 1:  # the others are biases and norms
                 nn.init.xavier_uniform_(weight)
-    return network
+    return add_branches(network) if cfg.branches else network
 
 
 def compute_cost(

@@ -129,6 +129,7 @@ class Train(Section):
     scheduler: OptionalObject
     trainer: Trainer
     initial_weights: Literal["xavier"] | None
+    branches: Literal[True] | None
     seed: Seed
     step: Text | None  # steps 10 and 13 differ in nothing else, and their runs are kept apart
     experiment: Text | None

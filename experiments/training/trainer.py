@@ -31,6 +31,7 @@ from experiments.training.history import History
 from experiments.training.resume import Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
+from models.networks.branches import fold
 from models.networks.stack import take
 
 SECONDS = 0.5  # between updates of the progress line: each one waits for the device
@@ -60,10 +61,11 @@ def exported(module: Classifier, member: Member, index: int, best: Path | None) 
     checkpoint of that epoch, is given (a program keeps them itself), else of its last epoch."""
     if isinstance(module, FusedClassifier):
         take(member.network, module.best if best else module.network.stacked(), index)
-        return make_module(member.cfg, member.network, images=0)  # trains no more
-    if best:
+        module = make_module(member.cfg, member.network, images=0)  # trains no more
+    elif best:
         kept = torch.load(best, module.device, weights_only=True)
         module.load_state_dict(kept["state_dict"])
+    fold(module.network)
     return module
 
 
