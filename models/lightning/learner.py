@@ -1,6 +1,7 @@
 """The computation of a training step, from bytes to the loss, on the fastest backend."""
 
 import gc
+import linecache
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -126,6 +127,7 @@ class Learner:
             # rarely collects
             if CacheArtifactManager:
                 CacheArtifactManager.clear()
+            linecache.clearcache()  # the lines of generated programs
             gc.collect()
             program = torch.compile(self.plain, dynamic=False, fullgraph=True, options=options)
             try:
