@@ -99,7 +99,8 @@ class History(Checkpoint):
         table = pd.DataFrame({**figures, "lr": rates, "epoch_seconds": seconds})
         for rows, row in zip(self.epochs, table.to_dict("records"), strict=True):
             rows.append(row)
-        losses = torch.stack(module.train_tally.losses).cpu().view(-1, len(self.runs))
+        losses = torch.stack([loss for loss, *_ in module.train_scores])
+        losses = losses.cpu().view(-1, len(self.runs))
         parts = losses.split(math.ceil(len(losses) / POINTS))
         self.losses.append(torch.stack([part.mean(0) for part in parts]))
         self.ended.append(int(time.time() * 1000))

@@ -15,33 +15,21 @@ from models.schedules import MakeSchedule, make_schedule, steps_every_batch
 from models.seeding import seed_epoch
 
 Batch = tuple[Tensor, Tensor]  # images, labels
+# mean loss and correct answers of a batch, [] or [K] of K networks, and its number of images; left
+# on the device, so that no batch waits for the host
+Scored = tuple[Tensor, Tensor, int]
 
 
 class Diverged(ArithmeticError):
     """The training loss of an epoch is not a finite number."""
 
 
-class Tally:
-    """Loss and correct answers of each batch, left on the device so that no batch waits for the
-    host; of one network, or of K at once."""
-
-    def __init__(self) -> None:
-        self.losses: list[Tensor] = []  # means over a batch
-        self.correct: list[Tensor] = []
-        self.images: list[int] = []
-
-    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
-        """loss, correct: [] or [K], which the next batch does not overwrite."""
-        self.losses.append(loss)
-        self.correct.append(correct)
-        self.images.append(images)
-
-    def means(self) -> Tensor:
-        """[2] or [2, K]: mean loss, and accuracy from 0 to 1, over all images so far."""
-        losses, correct = torch.stack(self.losses), torch.stack(self.correct)
-        images = torch.tensor(self.images, device=losses.device)
-        loss = (losses.movedim(0, -1) * images).sum(-1) / images.sum()
-        return torch.stack((loss, correct.sum(0) / images.sum()))
+def means(batches: list[Scored]) -> Tensor:
+    """[2] or [2, K]: mean loss, and accuracy from 0 to 1, over all images of some batches."""
+    losses, correct, counts = zip(*batches, strict=True)
+    images = torch.tensor(counts, device=losses[0].device)
+    loss = (torch.stack(losses, -1) * images).sum(-1) / images.sum()
+    return torch.stack((loss, torch.stack(correct).sum(0) / images.sum()))
 
 
 class Classifier(pl.LightningModule):
@@ -78,7 +66,8 @@ class Classifier(pl.LightningModule):
         self.augmentation, self.normalize = augmentation, Normalize(mean, std)
         self.learn = Learner(network, self.normalize, augmentation, **options)
         self.make_scheduler, self.every_batch = scheduler, steps_every_batch(scheduler)
-        self.train_tally, self.val_tally = Tally(), Tally()
+        self.train_scores: list[Scored] = []  # of this epoch
+        self.val_scores: list[Scored] = []
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Plainly for a text: Lightning sets one twice at each of its hooks, and nn.Module would
@@ -100,7 +89,7 @@ class Classifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_epoch_start(self) -> None:
-        self.train_tally = Tally()
+        self.train_scores = []
         self.learn.batches.clear()
         seed_epoch(self.seed, self.current_epoch)
 
@@ -110,7 +99,7 @@ class Classifier(pl.LightningModule):
         optimizer.zero_grad()  # first: a CUDA graph overwrites the gradients of the last pass
         loss, correct = self.learn(images, labels)
         kept = loss.detach().clone()  # a CUDA graph overwrites both
-        self.train_tally.add(kept, correct.clone(), labels.shape[-1])
+        self.train_scores.append((kept, correct.clone(), labels.shape[-1]))
         # networks of a stack share no weight: each has a gradient of its own loss
         self.manual_backward(loss, torch.ones_like(loss))
         optimizer.step()
@@ -123,8 +112,8 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.end_epoch()
-        self.log_means("train", self.train_tally)
-        loss = self.train_tally.means()[0]
+        self.log_means("train", self.train_scores)
+        loss = means(self.train_scores)[0]
         if not torch.isfinite(loss):
             raise Diverged(f"the training loss became {loss:.3g} in epoch {self.current_epoch + 1}")
 
@@ -133,19 +122,19 @@ class Classifier(pl.LightningModule):
             self.lr_schedulers().step()
 
     def on_validation_epoch_start(self) -> None:
-        self.val_tally = Tally()
+        self.val_scores = []
 
     def validation_step(self, batch: Batch, _: int) -> None:
         images, labels = batch
-        self.val_tally.add(*self.learn.evaluate(images, labels), len(labels))
+        self.val_scores.append((*self.learn.evaluate(images, labels), len(labels)))
 
     def on_validation_epoch_end(self) -> None:
-        self.log_means("val", self.val_tally)
+        self.log_means("val", self.val_scores)
 
     on_test_epoch_start, test_step = on_validation_epoch_start, validation_step
 
     def on_test_epoch_end(self) -> None:
-        self.log_means("test", self.val_tally)
+        self.log_means("test", self.val_scores)
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W], pixels from 0 to 255 -> outputs [N, K]."""
@@ -154,11 +143,11 @@ class Classifier(pl.LightningModule):
     def predict_step(self, batch: Batch, _: int) -> Tensor:
         return self(batch[0])
 
-    def log_means(self, stage: str, tally: Tally) -> None:
-        loss, accuracy = tally.means()
+    def log_means(self, stage: str, scores: list[Scored]) -> None:
+        loss, accuracy = means(scores)
         self.log_dict({f"{stage}/loss": loss, f"{stage}/acc": accuracy})
 
     def progress(self, stage: str = "train") -> list[float]:
         """Mean loss and accuracy so far in this epoch, over all networks; waits for the device."""
-        tally = self.train_tally if stage == "train" else self.val_tally
-        return tally.means().view(2, -1).mean(1).tolist()
+        scores = self.train_scores if stage == "train" else self.val_scores
+        return means(scores).view(2, -1).mean(1).tolist()

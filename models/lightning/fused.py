@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from models.lightning.classifier import Classifier
+from models.lightning.classifier import Classifier, means
 from models.lightning.learner import Loss
 from models.networks.stack import NetworkStack
 
@@ -60,10 +60,10 @@ class FusedClassifier(Classifier):
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:  # before the first epoch
             return
-        means = torch.cat((self.train_tally.means(), self.val_tally.means()))
-        self.figures = dict(zip(FIGURES, means.tolist(), strict=True))
+        figures = torch.cat((means(self.train_scores), means(self.val_scores)))
+        self.figures = dict(zip(FIGURES, figures.tolist(), strict=True))
         stacked = {name: tensor.detach() for name, tensor in self.network.stacked().items()}
-        stacked["val/acc"] = means[3]
+        stacked["val/acc"] = figures[3]
         best = self.best or stacked
         better = stacked["val/acc"] > best["val/acc"]
         self.best = {

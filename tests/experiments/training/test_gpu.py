@@ -22,7 +22,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pretended import PretendedGPU, pretended_gpu
-from torch import nn
+from torch import Tensor, nn
 
 from experiments.benchmarks.baselines import loaders
 from experiments.cli.config import build
@@ -129,8 +129,12 @@ def train_on_gpu(given: tuple[str, ...], fused: bool = False) -> Classifier:
         module = train(torch.device("cuda", 0), given, fused, within)
         assert gpu.waits, "it says nothing"
         assert not within.waits, f"the host waits within a step: {within.waits[0]}"
-        module.train_tally.losses = [loss.cpu() for loss in module.train_tally.losses]
+        module.train_scores = [(loss.cpu(), *rest) for loss, *rest in module.train_scores]
         return module.cpu()
+
+
+def losses(module: Classifier) -> list[Tensor]:
+    return [loss for loss, *_ in module.train_scores]
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["alone", "fused"])
@@ -138,7 +142,7 @@ def train_on_gpu(given: tuple[str, ...], fused: bool = False) -> Classifier:
 def test_every_file_of_conf_trains_as_on_the_cpu(given, fused):
     ours, theirs = train_on_gpu(given, fused), train(torch.device("cpu"), given, fused)
     precise = {"rtol": 1e-3, "atol": 1e-4} if fused else {"rtol": 0, "atol": 0}
-    torch.testing.assert_close(ours.train_tally.losses, theirs.train_tally.losses, **precise)
+    torch.testing.assert_close(losses(ours), losses(theirs), **precise)
     torch.testing.assert_close(
         dict(ours.network.state_dict()), dict(theirs.network.state_dict()), **precise
     )
@@ -147,7 +151,7 @@ def test_every_file_of_conf_trains_as_on_the_cpu(given, fused):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_fewer_bits_train_without_a_wait(precision):
     module = train_on_gpu(("step=s13", f"trainer.precision={precision}"))
-    assert torch.stack(module.train_tally.losses).isfinite().all()
+    assert torch.stack(losses(module)).isfinite().all()
 
 
 def test_a_wait_in_the_step_is_seen(monkeypatch):

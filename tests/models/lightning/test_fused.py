@@ -32,7 +32,7 @@ class Recorder(Checkpoint):
         self.figures: list[torch.Tensor] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.losses += module.train_tally.losses
+        self.losses += [loss for loss, *_ in module.train_scores]
         figures = trainer.callback_metrics or module.figures
         self.figures.append(torch.stack([torch.as_tensor(figures[name]) for name in FIGURES]))
 
