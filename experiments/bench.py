@@ -1,7 +1,7 @@
 """Time our training beside other ways to train, in turns.
 
 python -m experiments.bench what=epoch rounds=3
-python -m experiments.bench what=epoch step=s09 bench.batches=100
+python -m experiments.bench what=epoch step=s09 batches=100
 python -m experiments.bench what=start
 """
 

@@ -34,7 +34,7 @@ SHORTER = (  # what is found in a command, and what is run in its place
     (r"trials=\d+", "trials=2"),
     (r"data\.holdout=5000", "data.holdout=500"),
     (r"min_seeds=5", "min_seeds=2"),
-    (r"rounds=3", "rounds=1 bench.batches=2"),
+    (r"rounds=3", "rounds=1 batches=2"),
     (r"^experiments\.competition.*", r"\g<0> rows=2000"),
     (r"^experiments\.train .*experiment=kaggle_digits.*", r"\g<0> data.held_out=200"),
     (

@@ -1,6 +1,5 @@
 """What `experiments.bench` times: an epoch of training, or the start of a command."""
 
-import json
 import math
 import os
 import re
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks import baselines
 from experiments.budget.cost import build_network, cost_of
-from experiments.cli import files, tables
+from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images, load
 from experiments.tracking.provenance import provenance
@@ -29,7 +28,7 @@ from models.lightning.classifier import Classifier
 
 OURS = "ours"  # the contender that the others are compared with
 WARM_UP = 5  # batches
-OWN = ("what=", "rounds=", "bench.", "step=")  # keys that are not for the command that we time
+OWN = ("what=", "rounds=", "batches=", "step=")  # keys that are not for the command that we time
 
 Contender = Callable[[], dict[str, float]]  # takes a turn; its seconds, and what else it measured
 
@@ -42,8 +41,8 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
     data, _ = load(cfg)
     few = first_batches(data, WARM_UP)
     module = make_module(cfg, build_network(cfg), len(data.train.labels))
-    if cfg.bench.batches is not None:
-        data = first_batches(data, cfg.bench.batches)
+    if cfg.batches is not None:
+        data = first_batches(data, cfg.batches)
     cfg.trainer.max_epochs = 1
     contenders = {
         "notebook, 0 workers": lambda data: next(baselines.notebook(cfg, data))[0],
@@ -137,7 +136,7 @@ def take_turns(contenders: dict[str, Contender], rounds: int) -> pd.DataFrame:
 
 
 def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
-    """Print medians and the range of ratios; write JSON, and log all to MLflow."""
+    """Print medians and the range of ratios; log them to MLflow, with each turn as JSON."""
     groups = turns.drop(columns="round").groupby("name", sort=False)
     ratio = groups["ratio"]
     medians = groups.median().assign(ratio_min=ratio.min(), ratio_max=ratio.max())
@@ -148,11 +147,9 @@ def keep(cfg: DictConfig, turns: pd.DataFrame) -> None:
     machine = provenance(device_of(cfg))
     result = {"what": cfg.what, "machine": machine, "turns": turns.to_dict("records")}
     result["medians"] = medians.reset_index().to_dict("records")
-    written = Path(cfg.bench.folder, f"{cfg.what}.json")
-    files.write(written, json.dumps(result, indent=1))
     store = Store(cfg.tracking)
     with TrackedRun(store, f"bench {cfg.what}, {cfg.name}", machine, resume=None) as kept:
         metrics = medians.rename(lambda name: re.sub("[^a-zA-Z0-9 -]", "", name)).stack()
         kept.describe(cfg, {"/".join(key): value for key, value in metrics.items()})
-        store.client.log_artifact(kept.id, str(written))
-    tables.say(f"kept in {written} and in MLflow: {store.url(kept.id)}")
+        store.client.log_dict(kept.id, result, f"{cfg.what}.json")
+    tables.say(f"kept in MLflow: {store.url(kept.id)}")

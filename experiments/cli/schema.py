@@ -186,15 +186,10 @@ class Gate(Train):
     junit: Place[Text | None]
 
 
-class BenchSettings(Section):
-    batches: Positive | None
-    folder: Place[Text]
-
-
 class Bench(Train):
     what: Place[Literal["epoch", "start"]]
     rounds: Place[Positive]
-    bench: Place[BenchSettings]
+    batches: Place[Positive | None]
 
 
 class Compare(Section):
