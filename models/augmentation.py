@@ -85,15 +85,15 @@ class RandomAffine(nn.Module):
         if self.translate:
             grid += draws[2:].permute(1, 2, 3, 0) * (2 * self.translate)  # it is two units wide
         moved = F.grid_sample(images, grid, mode=self.mode, align_corners=False)
-        moved = some(moved, images, self.probability)
+        moved = change_some(moved, images, self.probability)
         if not (self.contrast or self.brightness):
             return moved
         factor, shift = torch.rand(2, count, 1, 1, 1, device=images.device) * 2 - 1
         changed = moved * (1 + factor * self.contrast) + shift * (255 * self.brightness)
-        return some(changed.clamp(0, 255), moved, self.probability)
+        return change_some(changed.clamp(0, 255), moved, self.probability)
 
 
-def some(changed: Tensor, images: Tensor, probability: float | None) -> Tensor:
+def change_some(changed: Tensor, images: Tensor, probability: float | None) -> Tensor:
     """Each image as it was, or with this probability changed."""
     if probability is None:
         return changed

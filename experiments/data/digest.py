@@ -22,13 +22,14 @@ AFTERWARDS = ("data.batch_size", "data.mean", "data.std", "data.shuffle")
 
 def known_digest(cfg: DictConfig) -> str | None:
     """The digest of the images, if their files are still those that it was computed from."""
-    return _all_kept(cfg).get(state(cfg))
+    return _all_kept(cfg).get(fingerprint(cfg))
 
 
 def keep_digest(cfg: DictConfig, digest: str) -> None:
     """Keep a digest for `known_digest`; a folder that cannot be written keeps none."""
+    kept = _all_kept(cfg) | {fingerprint(cfg): digest}
     with suppress(UserError):
-        write(_folder(cfg) / KEPT, json.dumps(_all_kept(cfg) | {state(cfg): digest}, indent=1))
+        write(_folder(cfg) / KEPT, json.dumps(kept, indent=1))
 
 
 def _all_kept(cfg: DictConfig) -> dict[str, str]:
@@ -43,7 +44,7 @@ def _folder(cfg: DictConfig) -> Path:
     return Path(cfg.data.root, source.folder if source else "")
 
 
-def state(cfg: DictConfig) -> str:
+def fingerprint(cfg: DictConfig) -> str:
     """A hash of the files, by name, size and time of change, and of the keys of `data` that
     decide which images are read from them, and how."""
     folder, values = _folder(cfg), select(cfg, RESULT)

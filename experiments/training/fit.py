@@ -47,10 +47,10 @@ def train(
         UserError: data, device or store cannot be used, or another process trains one of the runs.
     """
     trainer.device_of(cfgs[0])  # refuses one that is not here
-    digest, images = known_digest(cfgs[0]), None
+    digest, loaded = known_digest(cfgs[0]), None
     if digest is None:  # damaged images are found before the store is asked
-        images = load(cfgs[0])
-        digest = images[1]
+        loaded = load(cfgs[0])
+        digest = loaded[1]
     store, force = Store(cfgs[0].tracking), cfgs[0].force
     members = []
     for cfg, network in zip(cfgs, networks, strict=True):
@@ -72,7 +72,7 @@ def train(
             elif fused:  # what was begun alone or in another program starts again
                 for member in missing:
                     member.find(store, folder)
-            fit(missing, store, folder, images)
+            fit(missing, store, folder, loaded)
             if fused:
                 start_anew(folder)  # the weights of each run are in the store now
         for parent, cfg in {one.run.data.tags[PARENT]: one.cfg for one in members}.items():
@@ -93,16 +93,16 @@ def fit(
     members: list[Member],
     store: Store,
     folder: Path,
-    images: tuple[ImageData, str] | None = None,
+    loaded: tuple[ImageData, str] | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> None:
     """Train one run, or the members of a program, from the checkpoint in `folder` if there is one.
 
     The store has each run as FINISHED afterwards, or FAILED if its training diverged.
-    `images`, with their digest, are given if they have been read already.
+    `loaded`: the images and their digest, if they have been read already.
     """
     cfg, device = members[0].cfg, trainer.device_of(members[0].cfg)
-    data, digest = images or load(cfg)
+    data, digest = loaded or load(cfg)
     trainer.check_limits(cfg, data)
     count, held_out = len(data.train.labels), cfg.data.holdout
     if cfg.trainer.get("overfit_batches"):
@@ -158,7 +158,7 @@ def tracked(member: Member, store: Store, program: Path) -> Iterator[TrackedRun]
         if member.run is None or "parameters" not in member.run.data.metrics:
             run.describe(member.cfg, figures)
             run.use_images(member.cfg, member.tags[DIGEST])
-        write(member.begun(program), run.id)
+        write(member.run_id_file(program), run.id)
         yield run
 
 

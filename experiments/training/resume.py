@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from lightning_fabric.plugins import TorchCheckpointIO
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
+from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import nn
 
 from experiments.budget.cost import Cost
@@ -57,7 +57,7 @@ class Member:
         advice = f"lower optimizer.lr, now {self.cfg.optimizer.lr}; the log is {self.folder / LOG}"
         return f"{self.name}: {self.run.data.tags['error']}: {advice}"
 
-    def begun(self, program: Path) -> Path:
+    def run_id_file(self, program: Path) -> Path:
         """The file beside the checkpoint of a program that holds the id of this run in it."""
         return program / f"run-{self.folder.name}"
 
@@ -66,8 +66,8 @@ class Member:
 
         What another machine or program began is not resumed: half a run of each would be neither.
         """
-        begun = self.begun(program)
-        here = begun.read_text() if begun.exists() else ""
+        file = self.run_id_file(program)
+        here = file.read_text() if file.exists() else ""
         runs = store.matching({key: self.tags[key] for key in (CONFIG_HASH, DIGEST)})
         finished = [run for run in runs if run.info.status == "FINISHED"]
         resumable = [run for run in runs if run.info.run_id == here]

@@ -125,8 +125,8 @@ def make_trainer(cfg: DictConfig, history: History, *callbacks: pl.Callback) -> 
     shown = [ProgressLine(run_name(cfg, len(history.runs)))] if bar else []
     return _trainer(
         cfg,
-        callbacks=[*shown, *callbacks, *objects(cfg, "trainer.callbacks"), history],
-        logger=objects(cfg, "trainer.logger") or False,
+        callbacks=[*shown, *callbacks, *build_all(cfg, "trainer.callbacks"), history],
+        logger=build_all(cfg, "trainer.logger") or False,
         plugins=[WholeFiles()],
         default_root_dir=history.folder,
     )
@@ -167,7 +167,7 @@ def set_precision(cfg: DictConfig, device: torch.device) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = bool(cfg.tf32)
 
 
-def objects(cfg: DictConfig, key: str) -> list[Any]:
+def build_all(cfg: DictConfig, key: str) -> list[Any]:
     """The objects at a key of the configuration: of one, of a list, or of a group of them."""
     found = build(cfg, key)
     if isinstance(found, dict):

@@ -5,12 +5,12 @@ import shutil
 import pytest
 from conftest import configure, quick
 
-from experiments.data.digest import KEPT, state
+from experiments.data.digest import KEPT, fingerprint
 
 
 @pytest.fixture(scope="module")
 def usual():
-    return state(configure("train"))
+    return fingerprint(configure("train"))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def usual():
     ],
 )
 def test_what_decides_which_images_are_read(usual, override, same):
-    assert (state(configure("train", override)) == usual) == same
+    assert (fingerprint(configure("train", override)) == usual) == same
 
 
 @pytest.mark.slow
