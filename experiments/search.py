@@ -13,13 +13,14 @@ from experiments.cli.jobs import announce, is_job
 from experiments.cli.program import program
 from experiments.study import plan
 from experiments.tracking.identity import refuse_part
+from experiments.training.grid import is_fused
 
 
 @program("search", sweep=True)
 def main(cfg: DictConfig) -> str:
     """One worker: takes part in the race until it is over."""
     announce(name=f"worker {cfg.worker}", state="running", race=0)
-    if any(value is not None for value in cfg.fused.values()):
+    if is_fused(cfg):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
     if cfg.force or cfg.until_verdict is not None:
         raise UserError("force and until_verdict are for experiments.train; leave them out")

@@ -85,9 +85,9 @@ class Data(Section):
 
 
 class Fused(Section):
-    seed: Positive | list[Seed] | None
-    lr: list[float] | None
-    dropout: list[float] | None
+    seed: Positive | Annotated[list[Seed], Field(min_length=1)] | None
+    lr: Annotated[list[float], Field(min_length=1)] | None
+    dropout: Annotated[list[float], Field(min_length=1)] | None
 
 
 class Checkpoints(Section):

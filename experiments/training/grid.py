@@ -1,9 +1,10 @@
 """The runs that a configuration asks for: one, or all combinations of the values in `fused`."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.errors import UserError
 
@@ -18,14 +19,16 @@ def is_fused(cfg: DictConfig) -> bool:
 def expand(cfg: DictConfig) -> list[DictConfig]:
     """The configuration of each run. UserError: they cannot be trained together."""
     varied = {name: _values(cfg, name) for name in KEYS if cfg.fused[name] is not None}
-    if varied and cfg.trainer.precision != "32-true":
+    if not varied:
+        return [cfg]
+    if cfg.trainer.precision != "32-true":
         raise UserError(
             f"fused trains in 32-true, not in {cfg.trainer.precision}: PyTorch has no BatchNorm of "
             "stacked networks in fewer bits; train them one by one"
         )
-    if varied and cfg.trainer.get("callbacks"):
+    if cfg.trainer.get("callbacks"):
         raise UserError("fused: trainer.callbacks would act on all runs at once; leave either out")
-    if varied and (cfg.loss or {}).get("teacher"):
+    if (cfg.loss or {}).get("teacher"):
         raise UserError("fused: loss.teacher would see the images of one run; leave either out")
     if 0 in varied.get("dropout", ()):
         raise UserError("fused.dropout: a network without dropout is another one; leave 0 out")
@@ -42,11 +45,7 @@ def expand(cfg: DictConfig) -> list[DictConfig]:
     return runs
 
 
-def _values(cfg: DictConfig, name: str) -> list[Any]:
+def _values(cfg: DictConfig, name: str) -> Iterable[Any]:
+    """The values of a key of `fused`, each once; a number of seeds means those from `seed` on."""
     given = cfg.fused[name]
-    if isinstance(given, ListConfig) and given and len(set(given)) == len(given):
-        return list(given)
-    if name == "seed" and type(given) is int and given > 0:
-        return list(range(cfg.seed, cfg.seed + given))
-    number = " or a number of seeds" if name == "seed" else ""
-    raise UserError(f"fused.{name} must be a list of different values{number}, not {given}")
+    return range(cfg.seed, cfg.seed + given) if isinstance(given, int) else dict.fromkeys(given)

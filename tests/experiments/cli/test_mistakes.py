@@ -98,7 +98,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["step=s13", "scheduler.step_size=0"], "scheduler.step_size must be at least 1, not 0"),
         (["compile=maybe"], "compile must be 'auto' or true or false, not maybe"),
         (["fused.seed=0"], "fused.seed must be at least 1 or a list, not 0"),
-        (["step=13", "fused.seed=[1,1]"], "fused.seed must be a list of different values"),
+        (["fused.seed=[]"], "fused.seed must be a whole number or longer, not [] (a list)"),
         (["fused.lr=0.01"], "fused.lr must be a list, not 0.01"),
         (["fused.lr=[0.1,-1]"], "optimizer: Invalid learning rate: -1"),
         (["fused.dropout=[0,0.1]"], "fused.dropout: a network without dropout is another one"),
