@@ -29,7 +29,7 @@ class CSVFolder:
         images, labels = read_csv_images(path, num_classes)
         if labels is None:
             raise UserError(f"{path}: has no column {LABEL}")
-        if type(held_out) is not int or not 0 < held_out < len(labels):
+        if held_out >= len(labels):
             raise UserError(f"data.held_out must be below {len(labels):,}, the rows of {path}")
         part = slice(-held_out) if train else slice(-held_out, None)
         self.data, self.targets = images[part], labels[part]
