@@ -37,7 +37,7 @@ class RandomAffine(nn.Module):
     """Rotates, shifts and scales each image about its centre, then changes its contrast and its
     brightness, by amounts of its own.
 
-    Every amount is drawn uniformly. Pixels from outside the image are zero (black).
+    Every amount is drawn uniformly. Images are square; what is outside them is zero (black).
 
     Args:
         degrees: rotation between -degrees and +degrees.
@@ -67,7 +67,7 @@ class RandomAffine(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:
             return images
-        count, _, height, width = images.shape
+        count, side = len(images), images.shape[-1]
         # uniform in [-1, 1): angle, size, shift along x and y
         draws = torch.rand(4, count, 1, 1, device=images.device) * 2 - 1
         angle = draws[0] * math.radians(self.degrees)
@@ -75,13 +75,11 @@ class RandomAffine(nn.Module):
         if self.scale:
             size = 1 + draws[1] * self.scale
             cos, sin = cos / size, sin / size
-        x = y = pixel_centres(width, images.device)
-        if height != width:
-            y = pixel_centres(height, images.device)
-        y = y[:, None]
+        x = pixel_centres(side, images.device)
+        y = x[:, None]
         # not F.affine_grid: its product of matrices with three columns takes longest of all
-        across = torch.stack((cos * x, sin * x), dim=-1)  # [N, 1, W, 2]
-        grid = across + torch.stack((-sin * y, cos * y), dim=-1)  # [N, H, W, 2]
+        across = torch.stack((cos * x, sin * x), dim=-1)  # [N, 1, S, 2]
+        grid = across + torch.stack((-sin * y, cos * y), dim=-1)  # [N, S, S, 2]
         if self.translate:
             grid += draws[2:].permute(1, 2, 3, 0) * (2 * self.translate)  # it is two units wide
         moved = F.grid_sample(images, grid, mode=self.mode, align_corners=False)
