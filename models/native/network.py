@@ -39,11 +39,13 @@ class NativeNetwork:
             raise ValueError("the network is not a sequence of layers")
         if batch_size % LANES:
             raise ValueError(f"the batch size is not a multiple of {LANES}")
-        if any(p.dtype != torch.float32 for p in network.parameters()):
-            raise ValueError("the parameters are not of 32 bits")
+        if any(p.dtype != torch.float32 or not p.is_contiguous() for p in network.parameters()):
+            raise ValueError("the parameters are not of 32 bits, or not contiguous")
         layers, step_layers = list(network), []
         while taken := take_step(layers):
             step_layers.append(taken)
+            if taken[1] is None:  # without a ReLU, its output has no border for another step
+                break
         if not step_layers:
             raise ValueError("the network does not begin with a convolution of 3x3")
         library()
@@ -101,8 +103,10 @@ def take_step(layers: list[nn.Module]) -> list[nn.Module | None]:
     rest = list(layers)
     taken = [rest.pop(0) if rest and type(rest[0]) is kind else None for kind in LAYERS]
     conv, relu, norm, _, pool = taken
+    halves = pool and (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1)
     supported = (
         conv
+        and isinstance(conv.weight, nn.Parameter)  # not computed from others at each call
         and conv.kernel_size == (3, 3)
         and conv.stride == conv.dilation == (1, 1)
         and conv.padding in ((0, 0), (1, 1))
@@ -110,7 +114,7 @@ def take_step(layers: list[nn.Module]) -> list[nn.Module | None]:
         and conv.groups == 1
         and (relu or not any(taken[1:]))
         and (norm is None or (norm.affine and norm.track_running_stats and norm.momentum))
-        and (pool is None or (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0))
+        and (pool is None or halves)
     )
     if not supported:
         return []

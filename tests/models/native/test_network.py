@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.prune import random_unstructured
 
 from models.native.kernels import NoKernels, library
 from models.native.network import NativeNetwork
@@ -171,6 +172,14 @@ def test_nan_in_a_part_of_a_window_is_what_the_max_pool_returns():
     assert torch.allclose(native(images), expected, atol=1e-5, equal_nan=True)
 
 
+def test_a_convolution_without_relu_is_the_last_that_the_kernels_run():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten()]
+    ours = nn.Sequential(*layers, nn.Linear(576, 10))
+    native, images = NativeNetwork(ours, 16, (1, 12, 12)), torch.randn(16, 1, 12, 12)
+    assert torch.allclose(native(images), ours(images), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("layers", "size", "side", "complaint"),
     [
@@ -179,9 +188,22 @@ def test_nan_in_a_part_of_a_window_is_what_the_max_pool_returns():
         ([nn.Conv2d(1, 4, 3, stride=2)], 64, 28, "begin with a convolution of 3x3"),
         ([nn.Conv2d(1, 4, 3)], 50, 28, "not a multiple of 16"),
         ([nn.Conv2d(1, 4, 3).double()], 64, 28, "not of 32 bits"),
+        ([nn.Conv2d(2, 4, 3).to(memory_format=torch.channels_last)], 64, 28, "not contiguous"),
+        ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2, dilation=2)], 64, 28, "begin with"),
+        ([random_unstructured(nn.Conv2d(1, 4, 3), "weight", 0.5)], 64, 28, "begin with"),
         ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)], 16, 29, "leaves out a row or a column"),
     ],
-    ids=["linear", "5x5", "stride", "batch of 50", "64 bits", "odd pool"],
+    ids=[
+        "linear",
+        "5x5",
+        "stride",
+        "batch of 50",
+        "64 bits",
+        "channels last",
+        "dilated pool",
+        "pruned",
+        "odd pool",
+    ],
 )
 def test_unsupported_networks_are_refused(layers, size, side, complaint):
     with pytest.raises(ValueError, match=complaint):
