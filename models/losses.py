@@ -58,8 +58,6 @@ class Distillation(nn.Module):
         distance = F.kl_div(own, softened, reduction="batchmean") * self.temperature**2
         return torch.lerp(self(outputs, labels), distance, self.weight)
 
-    probabilities = staticmethod(CrossEntropy.probabilities)
-
 
 class SquaredError(nn.Module):
     """[N, K], int64 [N] -> [], the mean squared difference between outputs and one-hot targets.
