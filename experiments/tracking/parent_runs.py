@@ -37,7 +37,9 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
             tags = group | {"step": cfg.step, "experiment": cfg.experiment}
             tags[PARTIAL] = part_of_data(cfg)
             seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
-            TrackedRun(store, cfg.name, tags, resume=None).describe(seedless, figures)
+            new = TrackedRun(store, cfg.name, tags, resume=None)
+            new.describe(seedless, figures)
+            new.use_images(cfg, digest)
             # machines that share a store but no folder may have created one each
             found = store.matching(group)
     if "seeds" not in found[0].data.metrics:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import PROJECT, Workplace, closed_port, serving
-from made import make, raced
+from made import DIGEST, make, raced
 from pictures import CHROMIUM, chromium
 from playwright.sync_api import Browser, expect
 
@@ -157,7 +157,7 @@ def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):
     note, script = tmp_path / "link", tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {note}\n')
     script.chmod(0o755)
-    port, page = closed_port(), browser.new_page(viewport={"width": 1280, "height": 900})
+    port, page = closed_port(), browser.new_page(viewport={"width": 1900, "height": 900})
     here = (f"BIN={Path(sys.executable).parent}", f"PORT={port}", f"STORE={workplace.uri}")
     desktop = os.environ | {"DISPLAY": ":0", "BROWSER": str(script)}
     with serving(["make", "--old-file=setup", "ui", *here], port, cwd=PROJECT, env=desktop):
@@ -167,9 +167,10 @@ def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):
             time.sleep(0.1)
         page.goto(note.read_text().strip())
         expect(page.get_by_text("step 12", exact=True)).to_be_visible(timeout=PATIENCE)
-        for column in ("parameters", "seeds", "val/acc_mean", "verdict"):
+        for column in ("parameters", "seeds", "val/acc_mean", "verdict", "Dataset"):
             header = page.get_by_role("columnheader", name=column, exact=True).first
             expect(header).to_be_visible()
+        expect(page.get_by_text(f"MNIST train ({DIGEST})")).to_have_count(4)
         verdict = workplace.client.get_run(parent).data.tags["verdict"]
         expect(page.get_by_text(verdict).first).to_be_visible()
         for figure in ("5854", "6054", "0.993"):  # of both steps, and a mean

@@ -36,6 +36,13 @@ def test_a_deleted_parent_comes_back_with_the_next_seed(workplace, run_here):
     assert parents(workplace) == {}
 
 
+def test_a_parent_has_the_images_of_its_seeds(workplace):
+    parent = make(workplace.folder, "s13", [0.99, 0.98])
+    used = workplace.client.get_run(parent).inputs.dataset_inputs
+    names = {(each.tags[0].value, each.dataset.name, each.dataset.digest) for each in used}
+    assert names == {("training", "MNIST train", DIGEST), ("validation", "MNIST val", DIGEST)}
+
+
 def test_a_deleted_run_that_is_restored_counts_once(workplace):
     """The same run was trained again in the meantime: the later one counts."""
     parent = make(workplace.folder, "s13", [0.99, 0.98])
