@@ -56,12 +56,13 @@ def main(cfg: DictConfig) -> str:
         raise UserError("; ".join(failures))
     found = [member.run.data.metrics for member in members]
     accuracies = [metrics[judged(metrics)] for metrics in found]
-    announce(val_acc=sum(accuracies) / len(accuracies))
+    verdict = "" if fused else members[0].run.data.tags.get("verdict", "")
+    announce(val_acc=sum(accuracies) / len(accuracies), verdict=verdict)
     if cfg.until_verdict is not None:
         try:
             announce(report=until.look(cfg)[1])
         except UserError as error:  # the run is trained all the same
-            announce(report=str(error))
+            announce(report=[str(error)])
     if not fused and not is_job():
         [member] = members
         run, tags = member.run, member.run.data.tags

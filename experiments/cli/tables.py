@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -50,26 +50,25 @@ def show(
         right: columns aligned to the right; their texts are folded ahead of a bracket only.
         lesser: columns that are left out where there is no room, the first of them first.
     """
-    print(_drawn(_table(header, rows, right, lesser)), end="")
+    console = _console()
+    with console.capture() as text:
+        console.print(_table(header, rows, right, lesser), soft_wrap=console.width == WIDTH)
+    print(text.get(), end="")
 
 
 def say(text: str) -> None:
-    """Print a text of any origin, folded between words where the terminal ends."""
-    print(folded(text), end="", flush=True)
-
-
-def folded(text: str) -> str:
-    """A text as `say` prints it; addresses stay whole, so that they can be copied."""
+    """Print a text of any origin, folded between words where the terminal ends; addresses and
+    commands stay whole, so that they can be copied."""
     width = _console().width
+    width = 10**6 if width == WIDTH or text.startswith("python -m ") else width
     whole = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.fill(printable(text), 10**6 if width == WIDTH else width, **whole) + "\n"
+    print(textwrap.fill(printable(text), width, **whole), flush=True)
 
 
-def to_text(
-    header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()
-) -> str:
-    """A table as `show` prints it, without colours."""
-    return _drawn(_table(header, rows, right), color_system=None)
+def print_report(report: Iterable[str | Sequence[Any]]) -> None:
+    """Print texts as `say` does, and tables, given as the arguments of `show`, as that does."""
+    for part in report:
+        say(part) if isinstance(part, str) else show(*part)
 
 
 def to_markdown(
@@ -116,16 +115,9 @@ class Plain(TextColumn):
         return Text(printable(self.text_format.format(task=task)), no_wrap=True)
 
 
-def _console(**options: None) -> Console:
+def _console() -> Console:
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else WIDTH, highlight=False, **options)
-
-
-def _drawn(what: RenderableType, **options: None) -> str:
-    console = _console(**options)
-    with console.capture() as text:
-        console.print(what, soft_wrap=console.width == WIDTH)
-    return text.get()
+    return Console(width=None if known else WIDTH, highlight=False)
 
 
 def _without_empty(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:

@@ -22,7 +22,7 @@ from experiments.tracking.store import Store
 USAGE = "until_verdict is for a sweep that begins with its seeds: -m 'seed=range(20)' step=s12,s13"
 
 
-def look(cfg: DictConfig) -> tuple[bool, str]:
+def look(cfg: DictConfig) -> tuple[bool, list[str]]:
     """What the runs in the store say of the arms of the sweep that this job is of: whether the run
     of this job may still change a verdict, and the verdicts in words.
 
@@ -76,4 +76,4 @@ def look(cfg: DictConfig) -> tuple[bool, str]:
         lines.append(f"{name}: {words[found[name].verdict]} ({one.n} seeds)")
     mine = " ".join(f"{key}={typed[key]}" for key in varied) or "the mean"
     still = found[mine].open if mine in found else any(one.open for one in found.values())
-    return still, "\n".join([*lines, CLAIM])
+    return still, [*lines, CLAIM]

@@ -40,7 +40,7 @@ def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> Trac
 
 def log_study(
     study: Study, parent: TrackedRun, race: Race, steps: dict[int, str], folder: Path
-) -> str:
+) -> list[str | tuple]:
     """Attach metrics, a page and the table of networks to the study's MLflow run; the report
     for the screen. `steps`: the names of the finalists' steps, whose files are in `folder`."""
     table, store = tables.without_formulas(to_frame(race)).to_csv(index=False), parent.store
@@ -92,7 +92,7 @@ def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
         first=". ".join([run_counts(race), *answer_sentences(race, steps)]),
         claim=OVERALL,
         finalists=(HEADER, finalists(race, steps)),
-        again=None if winner is None else again(steps[winner]),
+        again=None if winner is None else "\n".join(again(steps[winner])),
         pareto=drawn(charts.pareto, full, final),
         rounds=rounds(race),
         networks=(list(shown), shown.to_numpy().tolist()),
@@ -173,24 +173,27 @@ def answer_sentences(race: Race, steps: dict[int, str]) -> list[str]:
     ]
 
 
-def again(step: str) -> str:
+def again(step: str) -> tuple[str, str]:
     """Commands with new seeds, which the search did not use, and so give an unbiased mean."""
     return (
-        f"python -m experiments.train -m step={step} 'seed=range(100,110)'\n"
-        f"python -m experiments.gate step={step}\n"
+        f"python -m experiments.train -m step={step} 'seed=range(100,110)'",
+        f"python -m experiments.gate step={step}",
     )
 
 
-def report(race: Race, steps: dict[int, str], folder: Path) -> str:
-    """The end of a search on the screen: counts, finalists, the answer, and what to do with it."""
-    text, winner = tables.folded(run_counts(race)), race.answer().winner
-    if rows := finalists(race, steps):
-        text += tables.to_text(HEADER, rows, right=HEADER[1:3])
-    text += "".join(map(tables.folded, answer_sentences(race, steps)))
+def report(race: Race, steps: dict[int, str], folder: Path) -> list[str | tuple]:
+    """The end of a search, for `print_report`: counts, finalists, the answer, and what to do
+    with it."""
+    rows, answer, winner = (
+        finalists(race, steps),
+        answer_sentences(race, steps),
+        race.answer().winner,
+    )
+    parts = [run_counts(race), *([(HEADER, rows, HEADER[1:3])] if rows else []), *answer]
     if rows:
-        text += tables.folded(OVERALL)
+        parts.append(OVERALL)
     if winner is not None:
-        text += "new seeds, which the search did not use, give an unbiased mean:\n"
-        text += again(steps[winner])
-        text += f"its file: {folder / Path(steps[winner]).name}.yaml\n"
-    return text
+        parts.append("new seeds, which the search did not use, give an unbiased mean:")
+        parts += again(steps[winner])
+        parts.append(f"its file: {folder / Path(steps[winner]).name}.yaml")
+    return parts

@@ -228,12 +228,11 @@ class Worker:
             self.look()
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
             self.parent.forget_error(self.store.client.get_run(self.parent.id).data.tags)
-            text = log_study(self.study, self.parent, self.race, steps, self.steps)
-        link = f"to look at it: make ui, then {self.store.url(self.parent.id)}"
-        text += tables.folded(link).rstrip()
-        announce(name=f"worker {self.cfg.worker}", report=text)
+            report = log_study(self.study, self.parent, self.race, steps, self.steps)
+        report.append(f"to look at it: make ui, then {self.store.url(self.parent.id)}")
+        announce(name=f"worker {self.cfg.worker}", report=report)
         if not is_job():
-            print(text)
+            tables.print_report(report)
 
 
 def sampler_score(accuracy: float | None, parameters: int, target: float | None) -> float:

@@ -84,8 +84,8 @@ class Sweep(Callback):
 
 
 class View(threading.Thread):
-    """On a terminal one bar for the sweep and one for each running job; else a line for each
-    job that has ended."""
+    """On a terminal one bar for the sweep and one for each running job, and a line for each that
+    failed; else a line for each job that has ended."""
 
     def __init__(self, folder: Path, jobs: int) -> None:
         super().__init__(daemon=True)
@@ -128,8 +128,8 @@ class View(threading.Thread):
             )
             if ended and job["number"] not in self.ended:
                 self.ended.add(job["number"])
-                if self.bars.disable:
-                    self.print(job)
+                if self.bars.disable or job["state"] == "failed":
+                    self.print(job)  # above the bars
 
     def print(self, job: dict[str, Any]) -> None:
         seconds = self.bars.tasks[self.sweep].time_remaining
@@ -151,14 +151,15 @@ def print_jobs(jobs: list[dict[str, Any]], total: int) -> None:
     rows = []
     for job in jobs:
         seconds = job.get("ended", time.time()) - job["started"]
-        rows.append((job["name"], job["state"], percent(job.get("val_acc")), duration(seconds)))
-    tables.show(("run", "", "accuracy", "time"), rows)
+        accuracy, verdict = percent(job.get("val_acc")), job.get("verdict", "")
+        rows.append((job["name"], job["state"], accuracy, verdict, duration(seconds)))
+    tables.show(("run", "", "accuracy", "target", "time"), rows, lesser=("time",))
     print(tally(jobs, total))
     for job in jobs:
         if job["state"] == "failed":
             tables.say(f"{job['name']}: {job['error']} (traceback: {job['log']})")
     if reports := [job for job in jobs if "report" in job]:  # of now, not of before
-        print(max(reports, key=lambda job: job.get("ended", 0))["report"])
+        tables.print_report(max(reports, key=lambda job: job.get("ended", 0))["report"])
 
 
 def refuse_missing_gpu(config: DictConfig) -> None:

@@ -31,7 +31,8 @@ def test_a_text_is_one_printable_line(text, expected):
 
 def test_a_table_and_a_progress_bar_show_markup_as_it_is(capsys):
     shown = "a [red]b[/b] :smile: \\x1b[31m"
-    assert shown in tables.to_text(["name"], [[NASTY]])
+    tables.show(["name"], [[NASTY]])
+    assert shown in capsys.readouterr().out
     line = ProgressLine(NASTY)
     with line.bar.console.capture() as found:
         line.bar.console.print(line.bar.columns[0].render(line.bar.tasks[0]))
@@ -94,7 +95,19 @@ def test_a_column_without_text_is_left_out_and_not_missed(monkeypatch, capsys):
     tables.show(("network", "of all, by Holm", "verdict"), rows, lesser=("of all, by Holm",))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [["network", "verdict"], ["step", "12", "worse"], ["step", "13"]]
-    assert tables.to_text(("network", "n"), []).split() == ["network", "n"]
+    tables.show(("network", "n"), [])
+    assert capsys.readouterr().out.split() == ["network", "n"]
+
+
+def test_a_report_is_folded_but_for_its_commands(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    command = "python -m experiments.gate step=found/blocks-14"
+    tables.print_report(
+        ["a sentence that is longer than its own line", command, (("a", "b"), [("1", "2")])]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["a sentence that is longer than its own", "line", command]
+    assert lines[3].split() == ["a", "b"]
 
 
 def test_verdicts_have_colours_in_a_terminal():

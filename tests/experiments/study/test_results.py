@@ -6,6 +6,7 @@ import pytest
 from made import raced
 from optuna.trial import create_trial
 
+from experiments.cli.tables import print_report
 from experiments.study.race import FINAL, Network, Race, Rules, Run
 from experiments.study.results import report, rounds, search_page
 
@@ -29,8 +30,9 @@ def race(target: float | None) -> Race:
 
 
 @pytest.mark.parametrize(("name", "target"), [("search", 0.994), ("search-best", None)])
-def test_the_screen_is_as_kept(screen, name, target):
-    screen(name, report(race(target), STEPS, Path("conf/step/found")))
+def test_the_screen_is_as_kept(screen, capsys, name, target):
+    print_report(report(race(target), STEPS, Path("conf/step/found")))
+    screen(name, capsys.readouterr().out)
 
 
 def test_the_page_tells_who_ran_in_each_round_and_who_left():

@@ -30,6 +30,7 @@ def test_the_jobs_of_a_sweep_are_counted(overrides, jobs):
 
 def test_the_screen_is_as_kept(screen, capsys):
     trained = {"state": "trained", "val_acc": 0.9935, "started": 0.0, "ended": 125.0}
+    trained["verdict"] = "misses 99.40 % by 0.05"
     jobs = [trained | {"name": f"step 13, seed {seed}"} for seed in range(2)]
     jobs.append(trained | {"name": "step 12, seed 0", "state": "trained before", "ended": 1.0})
     failed = {"name": "step 1, seed 0", "state": "failed", "started": 0.0, "ended": 3.0}
@@ -69,6 +70,18 @@ def test_a_sweep_without_a_terminal_says_first_how_many_jobs_it_starts(tmp_path,
     view.stopped.set()
     view.run()
     assert capsys.readouterr().err == "starting 3 jobs\n"
+
+
+def test_a_terminal_shows_at_once_and_once_why_a_job_failed(tmp_path, capsys):
+    running = {"name": "step 13, seed 1", "state": "running"}
+    view = working(
+        tmp_path, {"name": "step 1, seed 0", "state": "failed", "error": "over"}, running
+    )
+    view.bars.disable = False
+    view.update()
+    assert capsys.readouterr().err == "[1/3] step 1, seed 0 failed over\n"
+    view.update()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_where_a_sweep_works_takes_no_other(workplace, small, run_here):
