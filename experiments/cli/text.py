@@ -66,6 +66,8 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: "2 min 5 s"."""
+    """Seconds in words: "2 min 5 s", "3 h 20 min"."""
     minutes, seconds = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -44,7 +44,7 @@ def print_plan(cfg: DictConfig, name: str, several: bool = False) -> None:
         f"{final.networks} finalists until their verdicts are certain",
         f"time: {before_finals(cfg):,} epochs, and at most "
         f"{final.networks * final.seeds * final.max_epochs:,} more for finalists"
-        + ("" if several else "; how long that takes is told after the first run"),
+        + ("" if several else "; how long that takes is told after the first run at the latest"),
     )
     for line in lines:
         tables.say(line)

@@ -17,7 +17,7 @@ from experiments.budget.cost import build_networks, cost_of
 from experiments.cli import tables
 from experiments.cli.config import build
 from experiments.cli.jobs import announce, is_job
-from experiments.cli.text import duration, percent
+from experiments.cli.text import duration, percent, pluralize
 from experiments.data.digest import known_digest
 from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
@@ -28,9 +28,12 @@ from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
 from experiments.study.steps import refuse_folder, refuse_foreign, train_step, write_step
 from experiments.study.storage import FINALISTS, ID, Claims, begin_or_resume, open_storage
-from experiments.tracking.store import PARENT, STUDY, STUDY_ID, Store
+from experiments.tracking.identity import DIGEST, PARTIAL
+from experiments.tracking.provenance import provenance
+from experiments.tracking.store import FUSED, PARENT, STUDY, STUDY_ID, Store
 from experiments.training.fit import fit
 from experiments.training.resume import Member
+from experiments.training.trainer import device_of
 
 SECONDS = 1  # between looks at the runs of other workers
 
@@ -69,6 +72,22 @@ class Worker:
                 refuse_folder(self.steps, name, self.study.user_attrs.get(ID, "none yet"))
             self.id = begin_or_resume(self.study, cfg, self.space, digest)
             self.parent = study_run(name, self.id, cfg, self.store)
+            self.look()
+        self.expect(base, digest)
+
+    def expect(self, base: DictConfig, digest: str) -> None:
+        """Say how long the search takes, if runs in the store tell how long an epoch takes here."""
+        here = provenance(device_of(base))
+        tags = {DIGEST: digest} | {key: here[key] for key in ("device.name", "device.threads")}
+        alone = [r for r in self.store.matching(tags) if not {FUSED, PARTIAL} & r.data.tags.keys()]
+        times = [r.data.metrics.get("epoch_seconds") for r in alone]
+        known, left = [each for each in times if each is not None], self.epochs_left()
+        if known and left > 0 and not is_job():
+            epoch, runs = float(np.median(known)), pluralize(len(known), "run")
+            tables.say(
+                f"about {duration(left * epoch)} to the finals, at {epoch:.1f} s an epoch: the "
+                f"median of {runs} in the store, on these images and this device"
+            )
 
     def work(self) -> None:
         """Take part until the race is over."""
@@ -174,8 +193,7 @@ class Worker:
             announce(val_acc=accuracy)
         if is_job():
             return
-        known = (one.stage for one in (*self.race.results, run) if one.stage != FINAL)
-        left = before_finals(cfg) - sum(self.epochs[stage] for stage in known)
+        left = self.epochs_left(run)
         until = f"; about {duration(left * seconds / self.epochs[run.stage])} to the finals"
         print(
             f"[{done}] trial {self.trial(run.network).number}, {NAMES[run.stage]}, "
@@ -184,6 +202,11 @@ class Worker:
             f"({duration(seconds)}{until if left > 0 and run.stage != FINAL else ''})",
             flush=True,
         )
+
+    def epochs_left(self, *ended: Run) -> int:
+        """Of all runs before those of finalists, without those that have ended."""
+        known = (run.stage for run in (*self.race.results, *ended) if run.stage != FINAL)
+        return before_finals(self.cfg) - sum(self.epochs[stage] for stage in known)
 
     def train_network(self, run: Run, folder: Path) -> Member:
         """A run on training images, judged by images held out."""

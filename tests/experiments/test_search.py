@@ -293,9 +293,11 @@ def test_a_study_in_postgresql(place, postgresql, monkeypatch, capsys):
     assert len(place.trials()) == 2
 
 
-def test_a_study_begun_anew_has_nothing_of_the_old_one(place, monkeypatch):
-    for _ in range(2):
+def test_a_study_begun_anew_has_nothing_of_the_old_one(place, monkeypatch, capsys):
+    expected = r"about \d+ s to the finals, at [\d.]+ s an epoch: the median of 1 run in the store"
+    for told in (0, 1):  # that is told by the runs of the old one
         search_here(place, monkeypatch, "trials=1")
+        assert len(re.findall(expected, capsys.readouterr().out)) == told
         Path(place.folder, "search.db").unlink()
     trials = place.trials()
     assert [run.data.tags["trial"] for run in trials] == ["0", "0"]
