@@ -16,24 +16,26 @@ from experiments.tracking.identity import refuse_part
 from experiments.training.grid import is_fused
 
 
-@program("search", sweep=True)
-def main(cfg: DictConfig) -> str:
-    """One worker: takes part in the race until it is over."""
+def begin(cfg: DictConfig) -> None:
+    """Say what one worker does; of several, their sweep says it."""
     announce(name=f"worker {cfg.worker}", state="running", race=0)
     if is_fused(cfg):
         raise UserError("fused is for experiments.train; a search tries one network at a time")
     if cfg.force or cfg.until_verdict is not None:
         raise UserError("force and until_verdict are for experiments.train; leave them out")
     refuse_part(cfg)
-    name = plan.study_name(cfg, HydraConfig.get())
     if not is_job():
-        plan.print_plan(cfg, name)
+        plan.print_plan(cfg, plan.study_name(cfg, HydraConfig.get()))
 
-    from experiments.study import storage, worker  # not before: torch and MLflow take seconds
+
+@program("search", sweep=True, first=begin)
+def main(cfg: DictConfig) -> str:
+    """One worker: takes part in the race until it is over."""
+    from experiments.study import storage, worker  # torch and MLflow take seconds
     from experiments.training.resume import training_errors
 
     with training_errors(cfg.checkpoints.root), storage.storage_errors(str(cfg.storage)):
-        one = worker.Worker(cfg, name)
+        one = worker.Worker(cfg, plan.study_name(cfg, HydraConfig.get()))
         with one.parent:
             one.work()
             one.finish()

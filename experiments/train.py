@@ -22,23 +22,26 @@ from experiments.tracking.identity import identified, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
 
 
-@program("train", sweep=True)
-def main(cfg: DictConfig) -> str:
+def begin(cfg: DictConfig) -> None:
+    """Say what is trained, and give it its name."""
     refuse_no_choice(cfg)
     if cfg.until_verdict is not None:
         refuse_part(cfg)
-    cfg = identified(cfg)
+    name = run_name(identified(cfg), len(expand(cfg)))
+    announce(name=name, state="running")
+    if not is_job():
+        epochs, data = pluralize(cfg.trainer.max_epochs, "epoch"), class_name(cfg.data.train)
+        print(printable(f"{name}: {epochs} on {data}"), file=sys.stderr)
+
+
+@program("train", sweep=True, first=begin)
+def main(cfg: DictConfig) -> str:
+    from experiments.budget.cost import build_networks
+
     cfgs, fused = expand(cfg), is_fused(cfg)
-    announce(name=run_name(cfg, len(cfgs)), state="running")
-
-    from experiments.budget.cost import build_networks  # a run over its budget stops here, in 2 s
-
-    networks, cost = build_networks(cfgs)
-    if not is_job():  # the imports below take seconds
-        size = pluralize(cost.parameters, "parameter")
-        about = f"{size}, {pluralize(cfg.trainer.max_epochs, 'epoch')}"
-        name, data = run_name(cfg, len(cfgs)), class_name(cfg.data.train)
-        print(printable(f"{name}: {about} on {data}"), file=sys.stderr)
+    networks, cost = build_networks(cfgs)  # a run over its budget stops here
+    if not is_job():
+        print(f"network: {pluralize(cost.parameters, 'parameter')}", file=sys.stderr)
 
     from experiments.reports import until  # MLflow and Lightning: seconds
     from experiments.tracking.parent_runs import judged

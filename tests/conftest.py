@@ -291,7 +291,8 @@ def wait_for_epoch(workplace: Workplace, epoch: int) -> None:
     raise TimeoutError(f"no epoch {epoch} in {workplace.folder}")
 
 
-BEGUN = re.compile(r"^.*: [\d,]+ parameters, \d+ epochs? on \w+\n")  # what a run begins with
+# what a run begins with
+BEGUN = re.compile(r"^.*: [\d,]+ epochs? on \w+\n(network: [\d,]+ parameters\n)?")
 
 
 def one_line(result: subprocess.CompletedProcess, begun: str = "") -> str:

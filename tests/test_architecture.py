@@ -168,7 +168,7 @@ def test_tests_mirror_the_packages():
     themes = {
         *("cli/fuzz", "cli/mistakes", "sweep/sweep"),
         *("training/fused", "training/gpu", "training/holdout"),
-        *("commands", "experiments", "lightning", "steps"),
+        *("commands", "experiments", "lightning", "steps", "terminal"),
     }
     tests = PROJECT / "tests"
     named = {

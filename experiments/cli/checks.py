@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, get_type_hints
 
 from hydra.utils import get_object
@@ -51,9 +51,14 @@ def configured(command: str, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
-def check(cfg: DictConfig, command: str) -> None:
+def check(
+    cfg: DictConfig, command: str, first: Callable[[DictConfig], None] = lambda _: None
+) -> None:
     """Check a configuration by its schema, and by the signatures of its classes.
-    Raises UserError where a key is unknown or missing, or a value of the wrong type or range."""
+
+    UserError: a key is unknown or missing, or a value of the wrong type or range. `first` is called
+    once the keys are right, before the classes are imported, which takes seconds.
+    """
     values = resolved(cfg)
     for group in ("step", "experiment"):
         if isinstance(values.get(group), dict):
@@ -63,11 +68,11 @@ def check(cfg: DictConfig, command: str) -> None:
             )
     try:
         SCHEMAS[command].model_validate_json(json.dumps(values, default=str))
-        wrong = [text for key, part in objects(values) for text in check_object(key, part)]
-        wrong += check_callbacks(values)
     except ValidationError as error:
-        wrong = explain(error, values)
-    if wrong:
+        raise UserError("; ".join(explain(error, values))) from error
+    first(cfg)
+    wrong = [text for key, part in objects(values) for text in check_object(key, part)]
+    if wrong := wrong + check_callbacks(values):
         raise UserError("; ".join(wrong))
 
 

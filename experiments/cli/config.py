@@ -37,7 +37,7 @@ def build(cfg: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
 
 def class_name(part: DictConfig) -> str:
     """The name of the class that a part of a configuration describes, such as "MNIST"."""
-    return part._target_.rpartition(".")[2]
+    return str(part.get("_target_")).rpartition(".")[2]
 
 
 def flatten(cfg: DictConfig) -> dict[str, Any]:

@@ -77,14 +77,18 @@ def fail_with_callbacks() -> None:
 
 
 def program(
-    name: str, failure: int = 1, sweep: bool = False
+    name: str,
+    failure: int = 1,
+    sweep: bool = False,
+    first: Callable[[DictConfig], None] = lambda _: None,
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Decorate `main(cfg)` into a command that conf/NAME.yaml configures.
 
     A UserError, and any error in the configuration, ends it with one line on standard
     error and the exit status `failure`, which is also that of a command whose output nobody
     reads any more; a signal ends it with 128 + its number. HYDRA_FULL_ERROR=1 shows the
-    traceback of every error. Hydra's -m is refused, but for a `sweep`.
+    traceback of every error. Hydra's -m is refused, but for a `sweep`. `first` says what the
+    command will do, before classes are checked, whose imports take seconds.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -93,7 +97,7 @@ def program(
 
             refuse_password(cfg)
             refuse_chdir(HydraConfig.get())
-            check(cfg, name)
+            check(cfg, name, first)
             return task(cfg)
 
         @functools.wraps(task)

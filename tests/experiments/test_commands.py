@@ -183,3 +183,31 @@ def test_what_cfg_shows_is_what_runs(run_here):
     assert status == 0
     assert "step: s13\n" in text
     assert "step_size" not in text  # of the step's own schedule
+
+
+SPEAKS = """
+import io, os, sys
+from importlib import import_module
+class First(io.StringIO):
+    def write(self, text):
+        if text:
+            heavy = {'torch', 'mlflow'} & sys.modules.keys()
+            os.write(2, f"{text}: {heavy or 'nothing heavy yet'}".encode())
+            os._exit(0)
+sys.stderr = sys.stdout = First()
+import_module(f"experiments.{sys.argv[0]}").main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["train", "step=s13"], "step 13, seed 0: 14 epochs on MNIST: nothing heavy yet"),
+        (["search"], "search scale: the most accurate network: nothing heavy yet"),
+    ],
+)
+def test_a_command_says_what_it_does_before_imports_that_take_seconds(arguments, line):
+    code = f"import sys; sys.argv = {arguments}\n{SPEAKS}"
+    command, options = [sys.executable, "-c", code], {"capture_output": True, "text": True}
+    result = subprocess.run(command, cwd=PROJECT, check=False, **options)
+    assert result.stderr == line

@@ -101,8 +101,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
     else:
         assert run.info.status == "KILLED"
         assert process.returncode == 128 + kill
-        begun, interrupted = errors.splitlines()
-        assert begun.endswith(f": 5,854 parameters, {EPOCHS} epochs on IDXFolder")
+        begun, network, interrupted = errors.splitlines()
+        assert begun.endswith(f": {EPOCHS} epochs on IDXFolder")
+        assert network == "network: 5,854 parameters"
         assert interrupted.startswith("interrupted; the same command goes on from ")
     parent = run.data.tags["mlflow.parentRunId"]
     assert workplace.client.get_run(parent).info.status == run.info.status
@@ -120,7 +121,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(workplace, small,
 
 def test_a_diverging_run_stops_is_marked_failed_and_keeps_its_log(workplace, small):
     result = workplace.run("train", *quick(small, "optimizer.lr=1e30"))
-    line = one_line(result, begun=": 5,854 parameters, 14 epochs on IDXFolder")
+    line = one_line(result, begun=": 14 epochs on IDXFolder\nnetwork: 5,854 parameters\n")
     assert "the training loss became nan in epoch 1: lower optimizer.lr, now 1e+30" in line
     [run] = workplace.seeds()
     assert {each.info.status for each in workplace.runs()} == {"FAILED"}  # its parent too
@@ -169,7 +170,7 @@ def test_a_full_disk_is_told_in_one_line(workplace, small):
         text=True,
         check=False,
     )
-    assert "File too large" in one_line(result, begun=" parameters, 1 epoch on IDXFolder")
+    assert "File too large" in one_line(result, begun=": 1 epoch on IDXFolder")
     [run] = workplace.seeds()
     assert run.info.status == "FAILED"
     assert not list(workplace.folder.glob("checkpoints/*/*.ckpt"))  # nothing half-written

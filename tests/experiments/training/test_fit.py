@@ -43,7 +43,7 @@ def test_it_learns(run):
 
 def test_it_ends_with_a_verdict_and_nothing_else(trained, run):
     _, result = trained
-    begun = "step 13, seed 0, trainer.max_epochs=1: 5,854 parameters, 1 epoch on MNIST\n"
+    begun = "step 13, seed 0, trainer.max_epochs=1: 1 epoch on MNIST\nnetwork: 5,854 parameters\n"
     assert result.stderr == begun, "and no progress bar, outside a terminal"
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     accuracy = f"{run.data.metrics['val/acc'] * 100:.2f} %"
