@@ -74,7 +74,7 @@ def main(cfg: DictConfig) -> str:
         title = f"{member.name}: {outcome}{again}"
         screen.print_results(member.cfg, title, run.data.metrics, device)
         screen.print_backend(tags)
-        tables.say(f"to look at it: make ui, then {store.url(run.info.run_id)}")
+        tables.say(f"to look at it: {store.look(run.info.run_id)}")
         print(f"checkpoints and log: {member.folder}")
     return outcome
 

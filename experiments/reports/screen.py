@@ -54,7 +54,7 @@ def print_fused_results(members: list["Member"], store: "Store") -> None:
         rows.append((member.name, run.info.status.lower(), *map(percent, shown)))
     tables.show(("run", "", "accuracy, last epoch", "best epoch", "test images"), rows)
     print_backend(run.data.tags)
-    tables.say(f"to look at them: make ui, then {store.url(run.data.tags['mlflow.parentRunId'])}")
+    tables.say(f"to look at them: {store.look(run.data.tags['mlflow.parentRunId'])}")
 
 
 def print_backend(tags: dict[str, str]) -> None:

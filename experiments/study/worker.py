@@ -252,7 +252,7 @@ class Worker:
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
             self.parent.forget_error(self.store.client.get_run(self.parent.id).data.tags)
             report = log_study(self.study, self.parent, self.race, steps, self.steps)
-        report.append(f"to look at it: make ui, then {self.store.url(self.parent.id)}")
+        report.append(f"to look at it: {self.store.look(self.parent.id)}")
         announce(name=f"worker {self.cfg.worker}", report=report)
         if not is_job():
             tables.print_report(report)

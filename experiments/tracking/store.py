@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run, ViewType
 from mlflow.exceptions import MlflowException
@@ -27,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.cli.compose import OBJECTS
 from experiments.cli.errors import UserError, scrubbed
-from experiments.cli.keys import kinds
+from experiments.cli.keys import key_of, kinds
 
 PARENT = "mlflow.parentRunId"  # a tag
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
@@ -56,6 +57,7 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 BEGUN_AS = "begun.as"  # the name that an experiment had at first
+SHOWN_AT, PORT = "ui.port", 5000  # where the UI showed an experiment last; the usual port
 FINAL = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")  # codes of errors
 ADVICE = {  # what to do, by what an error says
     r"is full|no space left|file too large|quota exceeded|disk i/o": "free space on its disk",
@@ -107,7 +109,7 @@ class Store:
             self.experiment_id = self._experiment(tracking.experiment, artifacts, create)
 
     def _experiment(self, name: str, artifacts: Path | None, create: bool) -> str:
-        client = self.client
+        client, self.port = self.client, PORT
         if (found := client.get_experiment_by_name(name)) is None:
             others = client.search_experiments()
             # one with this very name was created by another process in between
@@ -132,6 +134,8 @@ class Store:
                 f"MLFLOW_TRACKING_URI={shlex.quote(scrubbed(self.uri))} mlflow experiments restore "
                 f"--experiment-id {found.experiment_id}"
             )
+        port = found.tags.get(SHOWN_AT, "")
+        self.port = int(port) if port.isdecimal() else PORT
         if create and BEGUN_AS not in found.tags:  # made by others, or before there was this tag
             client.set_experiment_tag(found.experiment_id, BEGUN_AS, name)
         return found.experiment_id
@@ -191,17 +195,28 @@ class Store:
                 log.warning("the store does not answer: %s", reason(error))
                 time.sleep(1)
 
-    def url(self, run_id: str, port: int = 5000) -> str:
+    def url(self, run_id: str) -> str:
         """The page of a run in MLflow's UI; with "", that of all runs."""
         is_server = self.uri.startswith("http")
-        server = scrubbed(self.uri) if is_server else f"http://127.0.0.1:{port}"
+        server = scrubbed(self.uri) if is_server else f"http://127.0.0.1:{self.port}"
         return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}".rstrip("/")
 
+    def look(self, run_id: str) -> str:
+        """How to see a run: its page, and what shows it, where that is not a server."""
+        given = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+        options = {"STORE": self.uri} if "tracking.uri" in map(key_of, given) else {}
+        options |= {"PORT": str(self.port)} if self.port != PORT else {}
+        words = "".join(f" {key}={shlex.quote(scrubbed(text))}" for key, text in options.items())
+        begin = "" if self.uri.startswith("http") else f"make ui{words}, then "
+        return begin + self.url(run_id)
+
     def share_view(self, port: int) -> str:
-        """Keep VIEW in the experiment, as MLflow's UI itself does; its page."""
-        tag = "mlflow.sharedViewState.arms"
-        self.client.set_experiment_tag(self.experiment_id, tag, json.dumps(VIEW))
-        return f"{self.url('', port)}?viewStateShareKey=arms"
+        """Keep VIEW in the experiment, as MLflow's UI itself does, and the port, for the links of
+        later runs; its page."""
+        self.port = port
+        for tag, text in {"mlflow.sharedViewState.arms": json.dumps(VIEW), SHOWN_AT: str(port)}.items():
+            self.client.set_experiment_tag(self.experiment_id, tag, text)
+        return f"{self.url('')}?viewStateShareKey=arms"
 
 
 def invalid(key: str, text: str, message: str) -> str:

@@ -42,7 +42,7 @@ def test_it_learns(run):
 
 
 def test_it_ends_with_a_verdict_and_nothing_else(trained, run):
-    _, result = trained
+    workplace, result = trained
     begun = "step 13, seed 0, trainer.max_epochs=1: 1 epoch on MNIST\nnetwork: 5,854 parameters\n"
     assert result.stderr == begun, "and no progress bar, outside a terminal"
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
@@ -52,7 +52,8 @@ def test_it_ends_with_a_verdict_and_nothing_else(trained, run):
     assert any(
         line.startswith(f"accuracy, epoch 1 (last) {accuracy} misses 99.40 %") for line in lines
     )
-    assert run.info.run_id in result.stdout
+    look = f"to look at it: make ui STORE={workplace.uri}, then http://127.0.0.1:5000/#/experiments"
+    assert any(line.startswith(look) and line.endswith(run.info.run_id) for line in lines)
 
 
 def test_it_is_found_by_what_it_is(trained, run):
