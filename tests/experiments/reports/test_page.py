@@ -81,6 +81,21 @@ OVERLAPS = """() => [...document.querySelectorAll("figure svg")].flatMap(chart =
 })"""
 
 
+CROSSED = """() => [...document.querySelectorAll("figure svg")].flatMap(chart => {
+  const texts = [...chart.querySelectorAll("text")];
+  return [...chart.querySelectorAll(".mark-line path")].flatMap(line => {
+    const matrix = line.getScreenCTM(), pixels = Math.ceil(line.getTotalLength());
+    const points = [...Array(pixels).keys()].map(
+      pixel => line.getPointAtLength(pixel).matrixTransform(matrix));
+    return texts.filter(text => {
+      const box = text.getBoundingClientRect();
+      return points.some(({ x, y }) =>
+        box.left < x && x < box.right && box.top + 2 < y && y < box.bottom - 2);
+    }).map(text => text.textContent);
+  });
+})"""
+
+
 OUTSIDE = """() => [...document.querySelectorAll("figure svg")].flatMap(chart => {
   const whole = chart.getBoundingClientRect();
   return [...chart.querySelectorAll("text")].filter(text => {
@@ -111,6 +126,7 @@ def test_a_page_fits_its_window_and_is_accessible(browser, pages, name, width, s
     texts = page.locator("figure text:visible").all_text_contents()
     assert pages[name][1] <= set(texts)
     assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate(CROSSED) == []
     assert page.evaluate(OUTSIDE) == []
     assert Axe().run(page).response["violations"] == []
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
