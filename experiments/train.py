@@ -11,10 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli import tables
-from experiments.cli.config import RESULT, class_name
+from experiments.cli.config import class_name
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
-from experiments.cli.keys import key_of, kind
+from experiments.cli.keys import key_of
 from experiments.cli.program import program
 from experiments.cli.text import pluralize, printable
 from experiments.reports import screen
@@ -80,15 +80,13 @@ def main(cfg: DictConfig) -> str:
 
 
 def refuse_no_choice(cfg: DictConfig) -> None:
-    """Raise UserError where the command says nothing of what to train, but for its seeds."""
-    given = {key_of(item) for item in HydraConfig.get().overrides.task}
-    given -= {"seed", "fused.seed", "step", "experiment"}
-    own = any(kind(key) is RESULT or key.startswith("fused.") for key in given)
-    if not (cfg.step or cfg.experiment or own):
+    """Raise UserError where the command says nothing of the network to train."""
+    given = {key_of(item).partition(".")[0] for item in HydraConfig.get().overrides.task}
+    if not (cfg.step or cfg.experiment or "model" in given):
         raise UserError(
             f"without a step, this would train {class_name(cfg.model)} on "
             f"{class_name(cfg.data.train)} for {pluralize(cfg.trainer.max_epochs, 'epoch')}; "
-            "choose step=s13, experiment=NAME, or keys of your own, such as "
+            "choose step=s13, experiment=NAME, or a network of your own, such as "
             "model.widths=[8,8,12,12,10]"
         )
 

@@ -214,7 +214,10 @@ class Store:
         """Keep VIEW in the experiment, as MLflow's UI itself does, and the port, for the links of
         later runs; its page."""
         self.port = port
-        for tag, text in {"mlflow.sharedViewState.arms": json.dumps(VIEW), SHOWN_AT: str(port)}.items():
+        for tag, text in {
+            "mlflow.sharedViewState.arms": json.dumps(VIEW),
+            SHOWN_AT: str(port),
+        }.items():
             self.client.set_experiment_tag(self.experiment_id, tag, text)
         return f"{self.url('')}?viewStateShareKey=arms"
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow]
 CASES = 1000  # about five minutes
 # stops every run, search and gate that the schema lets through before it reads anything
 STOP = {
-    "train": ("data=idx", "data.root=/nowhere", "budget.parameters=1"),
+    "train": ("step=s13", "data=idx", "data.root=/nowhere", "budget.parameters=1"),
     "search": ("data=idx", "data.root=/nowhere"),
     "gate": ("step=s13", "stage=budget", "budget.parameters=1"),
     "compare": ("tracking.uri=sqlite:////nowhere/mlflow.db",),
