@@ -16,9 +16,20 @@ from experiments.cli.compose import started
 from experiments.cli.tables import restored
 from experiments.reports import charts, comparison, table
 from experiments.reports.comparison import Row
+from experiments.reports.page import histories, sizes
 from experiments.tracking.store import Store
 
-__all__ = ["arms", "compare", "configure", "cost", "network", "picture", "runs"]
+__all__ = [
+    "arms",
+    "compare",
+    "configure",
+    "cost",
+    "curves",
+    "frontier",
+    "network",
+    "picture",
+    "runs",
+]
 
 
 def configure(*overrides: str, command: str = "train") -> DictConfig:
@@ -53,4 +64,20 @@ def runs(rows: list[Row]) -> pd.DataFrame:
 
 def picture(rows: list[Row], width: int = 800) -> Image.Image:
     """The accuracy of each arm with its interval; `width` in pixels."""
-    return Image.open(io.BytesIO(charts.png(charts.ladder(rows, width, str))))
+    return _image(charts.ladder(rows, width, str))
+
+
+def frontier(rows: list[Row], width: int = 800) -> Image.Image:
+    """Accuracy against parameters, with the networks that no other beats in both."""
+    return _image(charts.pareto(sizes(rows, str), width))
+
+
+def curves(rows: list[Row], *overrides: str, width: int = 800) -> Image.Image:
+    """The accuracy of each arm's runs by epoch; `overrides` as they were given to `compare`."""
+    cfg = configure(*overrides, command="compare")
+    store = Store(cfg.tracking, create=False)
+    return _image(charts.curves(histories(rows, cfg.metric or "val/acc", store), width, str))
+
+
+def _image(chart: charts.Chart) -> Image.Image:
+    return Image.open(io.BytesIO(charts.png(chart)))

@@ -31,12 +31,7 @@ MOST = 40  # arms, and misclassified images, shown at most
 def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
     """The report as HTML that loads nothing else. `cfg`, of compare, says what was asked for, and
     has the data with the images to show."""
-    sizes = [
-        charts.Point(arm.parameters, found, arm.name, store.url(arm.parent) if arm.parent else "")
-        for arm, found, *_ in rows
-        if arm.parameters
-    ]
-    histories = _histories(rows[:MOST], cfg.metric or "val/acc", store)
+    epochs = histories(rows[:MOST], cfg.metric or "val/acc", store)
     return render(
         "comparison.html",
         cfg=cfg,
@@ -47,8 +42,8 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
         table=table,
         with_seed=with_seed,
         ladder=drawn(charts.ladder, rows[:MOST], store.url),
-        pareto=drawn(charts.pareto, sizes),
-        curves=drawn(charts.curves, histories, store.url),
+        pareto=drawn(charts.pareto, sizes(rows, store.url)),
+        curves=drawn(charts.curves, epochs, store.url),
         hardest=_hardest(cfg, rows, store),
     )
 
@@ -75,16 +70,25 @@ def attach(html: str, rows: Sequence[Row], store: Store) -> None:
             store.client.set_tag(row.arm.parent, "verdict.difference", text)
 
 
-def _histories(rows: Sequence[Row], metric: str, store: Store) -> dict[str, pd.DataFrame]:
+def sizes(rows: Sequence[Row], url: Callable[[str], str]) -> list[charts.Point]:
+    """The arms by their sizes, where these are known; `url` tells where a run of an id is shown."""
+    return [
+        charts.Point(arm.parameters, found, arm.name, url(arm.parent) if arm.parent else "")
+        for arm, found, *_ in rows
+        if arm.parameters
+    ]
+
+
+def histories(rows: Sequence[Row], metric: str, store: Store) -> dict[str, pd.DataFrame]:
     """The epochs that all runs of an arm have, a column for each run: its seed and its id."""
-    histories = {}
+    found = {}
     for arm in (row.arm for row in rows):
         epochs = {}
         for seed, run in zip(arm.scores, arm.runs, strict=True):
             history = store.client.get_metric_history(run, metric)
             epochs[seed, run] = {each.step: each.value for each in history}
-        histories[arm.name] = pd.DataFrame(epochs).sort_index().dropna()
-    return {name: epochs for name, epochs in histories.items() if len(epochs)}
+        found[arm.name] = pd.DataFrame(epochs).sort_index().dropna()
+    return {name: epochs for name, epochs in found.items() if len(epochs)}
 
 
 def _hardest(cfg: DictConfig, rows: Sequence[Row], store: Store) -> dict[str, Any] | None:
