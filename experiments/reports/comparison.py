@@ -59,6 +59,10 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
         remarks += [f"{run} failed, and is not counted" for run in failed]
         if arms := [arm for arm in arms if arm.scores]:
             rows = compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
+            if len(rows) > 1 and not any(row.difference for row in rows):
+                remarks.append(f"against=first compares all with {rows[0].arm.name}")
+            if len(rows) > 1 and max(row.accuracy.n for row in rows) == 1:
+                remarks.append("one seed each tells no difference: train with 'seed=range(5)'")
             return [row._replace(images=on_new_images(row.arm, store)) for row in rows], remarks
     asked = f"{cfg.tracking.experiment}{f' and filter={cfg.filter}' if cfg.filter else ''}"
     raise UserError(
@@ -81,11 +85,14 @@ def compare(
 
     Args:
         against: "previous": the step before with the same overrides, or else the same step
-            without them; "first"; or the name of an arm. UserError: no arm has it.
+            without them; "first"; or the name of an arm, without its overrides where one arm alone
+            has that name. UserError: no arm has it, or several.
         margin: by how much an arm may be lower and still be no worse; 0 to 1.
         smallest: the difference that more seeds should show; 0 to 1.
     """
     others = {"previous": None, "first": arms[0], **{arm.name: arm for arm in arms}}
+    alike = [arm for arm in arms if arm.name.startswith(f"{against}, ")]
+    others = ({against: alike[0]} if len(alike) == 1 else {}) | others
     if against not in others:
         raise UserError(f"against={against}: choose one of {'; '.join(others)}")
     chosen = _previous(arms) if against == "previous" else [others[against]] * len(arms)

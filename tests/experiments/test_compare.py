@@ -38,6 +38,16 @@ def compared(store):
     return result, {kind: path.read_text() for kind, path in files.items()}
 
 
+def test_one_seed_each_is_no_comparison_and_the_command_says_what_is(tmp_path, run_here):
+    for rate in (1, 2):
+        make(tmp_path, "s13", [0.99], f"optimizer.lr=0.0{rate}")
+    _, _, errors = run_here("compare", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
+    assert errors.splitlines() == [
+        "against=first compares all with step 13, optimizer.lr=0.01",
+        "one seed each tells no difference: train with 'seed=range(5)'",
+    ]
+
+
 def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     result, _ = compared
     first, _, _, *lines = result.stdout.splitlines()

@@ -3,6 +3,7 @@
 import pytest
 from made import arm
 
+from experiments.cli.errors import UserError
 from experiments.reports.comparison import (
     FIRST,
     ITSELF,
@@ -63,6 +64,17 @@ def test_the_one_before_is_the_step_before_with_the_same_overrides_or_else_the_s
         arm(f"lr={rate}, width={width}", "s01", "", 0.9, 0.8) for rate in (1, 2) for width in (5, 6)
     ]
     assert [row.against for row in compare(grouped)][2:] == ["lr=1, width=5", "lr=1, width=6"]
+
+
+def test_a_name_without_its_overrides_stands_for_the_only_arm_that_has_it():
+    arms = [arm(name, "s", "digits", 0.98, 0.97) for name in ("a, lr=1", "b, lr=1", "c, x=1", "c")]
+    assert [row.against for row in compare(arms, "a")][1:] == ["a, lr=1"] * 3
+    assert compare(arms, "c")[0].against == "c"
+    for several in ("a, l", "d"):
+        with pytest.raises(UserError, match="choose one of previous"):
+            compare(arms, several)
+    with pytest.raises(UserError):
+        compare([*arms, arm("a, lr=2", "s", "digits", 0.98)], "a")
 
 
 def test_keys_in_which_runs_of_one_arm_differ_are_named():
