@@ -37,7 +37,7 @@ def test_a_finished_run_is_found_without_reading_the_images_again(workplace, sma
     before = kept.stat().st_mtime_ns
     again = workplace.run("train", *command)
     assert "trained before" in again.stdout
-    assert len(again.stderr.splitlines()) == 1, "it says nothing of images"
+    assert len(again.stderr.splitlines()) == 2, "it says nothing of images"
     assert kept.stat().st_mtime_ns == before
     kept.write_text("{")  # damaged: the images are read again
     assert "trained before" in workplace.run("train", *command).stdout
