@@ -1,7 +1,7 @@
 """The ladder's ten seeds: a line for each run in evidence/runs.csv, and evidence/ladder.csv.
 
-OMP_NUM_THREADS=1 python -m tests.ladder            # trains what runs.csv lacks
-OMP_NUM_THREADS=1 python -m tests.ladder compare    # writes ladder.csv anew
+OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/ladder.py            # trains what runs.csv lacks
+OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/ladder.py compare    # writes ladder.csv anew
 
 A run takes about two minutes on one quiet core, and two processes may train at once. Step 10 is
 not trained: it is the network and the recipe of step 13.

@@ -1,7 +1,7 @@
 """The pictures of docs/, in chromium: the report of evidence/runs.csv, MLflow's first view of these
 runs, and the page of a made search.
 
-python tests/pictures.py    # a minute
+PYTHONPATH=.:tests python tests/pictures.py    # a minute
 """
 
 import io

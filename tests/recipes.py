@@ -1,7 +1,7 @@
 """Recipes for tiny networks: ten seeds of each, a line for each run in evidence/recipes.csv.
 
-OMP_NUM_THREADS=1 python -m tests.recipes        # trains what the table lacks
-OMP_NUM_THREADS=1 python -m tests.recipes show   # prints the differences
+OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/recipes.py        # trains what the table lacks
+OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/recipes.py show   # prints the differences
 
 Each recipe is one change to the same network of 3,000 parameters, judged by its last epoch on
 10,000 training images held out. Seeds are shared, so that runs are compared in pairs.

@@ -1,6 +1,6 @@
 """Searches replayed on a table of real runs (tests/tabular.csv), and on made ones.
 
-python -m tests.replay prints what each of them finds.
+PYTHONPATH=.:tests python tests/replay.py table 100 150    # what each finds, seeds 100 to 149
 """
 
 import sys
@@ -54,43 +54,35 @@ class Surface:
 
 
 class Table(Surface):
-    """Real runs; their seeds are shuffled, and a further one differs from the mean as others do."""
+    """The networks of tests/tabular.csv. A short run is a real one. A full run is the mean of the
+    network's real ones, and the deviation from its mean that a real run of one of the networks
+    nearest in accuracy has: searches need more seeds than there are."""
 
-    epochs = tabular.SHORT, tabular.FULL, tabular.FULL
+    epochs, near = (tabular.SHORT, tabular.FULL, tabular.FULL), 12
 
     def make(self) -> None:
         runs = defaultdict(lambda: defaultdict(dict))
         for row in tabular.read():
             runs[row.shape, row.scale, row.parameters][row.epochs][row.seed] = row.accuracies
-        whole = {
-            key: found
-            for key, found in runs.items()
-            if len(found[tabular.FULL]) >= 2 and len(found[tabular.SHORT]) >= 2
-        }
-        keys = list(whole)
-        self.parameters = np.array([size for _, _, size in keys])
-        self.points = [{"shape": shape, "scale": scale} for shape, scale, _ in keys]
-        shapes = sorted({shape for shape, _, _ in keys})
-        self.features = np.array([[float(s == shape) for s in shapes] for shape, _, _ in keys])
-        self.kept = [
-            {e: np.array([found[e][s] for s in sorted(found[e])]) for e in self.epochs[:2]}
-            for found in whole.values()
-        ]
-        self.truth = np.array([found[tabular.FULL][:, -1].mean() for found in self.kept])
-        spread = [
-            found - found.mean(axis=0) for each in self.kept for found in [each[tabular.FULL]]
-        ]
-        self.residuals = np.concatenate(
-            [one * np.sqrt(len(one) / (len(one) - 1)) for one in spread]
-        )
+        self.parameters = np.array([size for _, _, size in runs])
+        self.points = [{"shape": shape, "scale": scale} for shape, scale, _ in runs]
+        shapes = sorted({shape for shape, _, _ in runs})
+        self.features = np.array([[float(s == shape) for s in shapes] for shape, _, _ in runs])
+        self.short, full = (
+            np.array([[found[epochs][seed] for seed in range(tabular.SEEDS)] for found in kinds])
+            for epochs, kinds in ((e, runs.values()) for e in self.epochs[:2])
+        )  # [networks, seeds, epochs]
+        self.means = full.mean(axis=1)
+        self.truth = self.means[:, -1]
+        self.residuals = (full - self.means[:, None]) * (tabular.SEEDS / (tabular.SEEDS - 1)) ** 0.5
         self.order = self.rng.permutation(tabular.SEEDS)
 
     def train(self, network: int, stage: int, seed: int) -> list[float]:
-        found = self.kept[network][self.epochs[min(stage, FINAL)]]
-        if stage == SHORT or (stage == FULL and seed < len(found)):
-            return found[self.order[seed] % len(found)].tolist()
-        other = self.residuals[self.rng.integers(len(self.residuals))]
-        return (found.mean(axis=0) + other).tolist()
+        if stage == SHORT:
+            return self.short[network, self.order[seed % tabular.SEEDS]].tolist()
+        nearest = np.argsort(abs(self.truth - self.truth[network]))[: self.near]
+        other = self.residuals[self.rng.choice(nearest), self.rng.integers(tabular.SEEDS)]
+        return (self.means[network] + other).tolist()
 
 
 class Made(Surface):
@@ -286,5 +278,5 @@ def compare(
 
 if __name__ == "__main__":
     kind = {"table": Table, "made": Made}[sys.argv[1]]
-    for key, row in compare(kind, range(int(sys.argv[2]))).items():
+    for key, row in compare(kind, range(*map(int, sys.argv[2:]))).items():
         print(*key, *(f"{x:.2f}" for x in row), sep="\t")

@@ -1,6 +1,6 @@
 """A table of real runs of small networks, on which searches are replayed in seconds.
 
-OMP_NUM_THREADS=1 python -m tests.tabular appends the runs that tests/tabular.csv lacks.
+OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/tabular.py    # appends what the table lacks
 
 Each network is a shape at a scale. Each is trained on the same part of MNIST with several seeds:
 in short and in full, both with a whole schedule.

@@ -73,12 +73,14 @@ def build_network(cfg: DictConfig) -> nn.Module:
     """A network with its initial weights, as it is trained."""
     torch.manual_seed(cfg.seed)
     network = build(cfg, "model")
+    if cfg.branches:
+        add_branches(network)
     if cfg.initial_weights == "xavier":
         layers = (layer for layer in network.modules() if not isinstance(layer, nn.LayerNorm))
         for weight in (each for layer in layers for each in layer.parameters(recurse=False)):
             if weight.dim() > 1:  # the others are biases and norms
                 nn.init.xavier_uniform_(weight)
-    return add_branches(network) if cfg.branches else network
+    return network
 
 
 def compute_cost(
@@ -149,8 +151,12 @@ def check_recipe(cfg: DictConfig) -> None:
     """Raise UserError for values of the recipe that are refused, some of them in a first step."""
     build(cfg, "augmentation")
     build(cfg, "loss")
-    part = "optimizer"
+    part = "branches"
     try:
+        if cfg.branches:
+            with torch.device("meta"):
+                add_branches(build(cfg, "model"))
+        part = "optimizer"
         optimizer = build(cfg, part)([nn.Parameter(torch.zeros(1))])
         optimizer.step()
         part = "scheduler"

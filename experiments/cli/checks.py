@@ -29,7 +29,7 @@ MUST_BE = {
     "bool_type": "true or false",
     "string_type": "text",
     "string_too_short": "given",
-    "too_short": "longer",
+    "too_short": "a list of at least {min_length}",
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "a group of keys",

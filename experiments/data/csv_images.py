@@ -29,8 +29,10 @@ class CSVFolder:
         images, labels = read_csv_images(path, num_classes)
         if labels is None:
             raise UserError(f"{path}: has no column {LABEL}")
-        if held_out >= len(labels):
-            raise UserError(f"data.held_out must be below {len(labels):,}, the rows of {path}")
+        if not 0 < held_out < len(labels):
+            raise UserError(
+                f"data.held_out must be above 0 and below {len(labels):,}, the rows of {path}"
+            )
         part = slice(-held_out) if train else slice(-held_out, None)
         self.data, self.targets = images[part], labels[part]
 

@@ -86,6 +86,6 @@ def log_evaluation(
     name, tags[PARENT] = f"{run.info.run_name}, on {data.name}", run.info.run_id
     with TrackedRun(store, name, tags, resume=before) as logged:
         used = [LoggedModelInput(model) for model in models]
-        store.client.log_inputs(logged.id, [used_as("test", data)], used)
+        logged.log_inputs([used_as("test", data)], used)
         store.client.log_batch(logged.id, metrics=metrics)
     return logged.id

@@ -36,10 +36,11 @@ def draw(
     stages: Sequence[Stage],
     results: Mapping[Run, float],
     below: float = 0,
+    spread: float = 0,
     count: int = 1000,
 ) -> np.ndarray:
     """Draws of the accuracy that each network reaches in the last stage, given those of runs; or of
-    what lies `below` it, in deviations between seeds.
+    what is so far `below` it, give or take a normal `spread`, in deviations between seeds.
 
     The logarithm of an error is a level, a slope times the logarithm of the parameters, an
     effect for each feature (of [networks, features], about -1 to 1) and for each network, and for
@@ -79,7 +80,8 @@ def draw(
     values, vectors = np.linalg.eigh(covariance)
     normal = rng.standard_normal((count, len(size))) * np.sqrt(np.maximum(values, 0))
     noise = np.sqrt((FREEDOM * NOISE**2 + squares) / rng.chisquare(FREEDOM + n, (count, 1)))
-    return 1 - np.exp(np.minimum(mean + slope + noise * (normal @ vectors.T + below), 0))
+    effects = normal @ vectors.T + below + spread * rng.standard_normal((count, len(size)))
+    return 1 - np.exp(np.minimum(mean + slope + noise * effects, 0))
 
 
 def answers(accuracies: np.ndarray, parameters: np.ndarray, target: float | None) -> np.ndarray:

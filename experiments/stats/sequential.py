@@ -9,7 +9,6 @@ from scipy import stats
 
 from experiments.stats.intervals import CONFIDENCE
 from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS, ROUNDING
-from experiments.stats.verdict import POWER
 
 FIRST = 3  # seeds at the first look; two have almost no power
 PATHS = 20_000
@@ -57,12 +56,11 @@ def p_values(above: np.ndarray) -> np.ndarray:
     return stats.t.sf(mean * np.sqrt(n * (n - 1) / squares), n - 1)
 
 
-def detectable(most: int, arms: int = 1) -> float:
-    """How far an arm's mean is above a bound, in deviations between seeds, if `most` seeds show
-    with a probability of 80 % that it is. `decide` looks earlier, too, and so finds it more often.
-    """
+def needed(most: int, arms: int = 1) -> float:
+    """How far above a bound the mean of `most` seeds must be, in deviations of these, for `decide`
+    to say that it holds at the last look; it may have said so before."""
     level = nominal_level((1 - CONFIDENCE) / arms, most)
-    return float(stats.t.isf(level, most - 1) + stats.norm.ppf(POWER)) / most**0.5
+    return float(stats.t.isf(level, most - 1)) / most**0.5
 
 
 @cache

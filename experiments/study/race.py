@@ -15,7 +15,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from experiments.stats.forecast import Run, Stage, answers, draw
-from experiments.stats.sequential import Decision, decide, detectable
+from experiments.stats.sequential import Decision, decide, needed
 from experiments.stats.target import FAILS, HOLDS
 
 SHORT, FULL, FINAL = range(3)  # a trial; all epochs; all epochs and images, tested
@@ -107,7 +107,8 @@ class Race(NamedTuple):
         return [run for run in missing if run not in beyond]
 
     def last_round(self) -> list[Run]:
-        """The next runs of finalists, one seed after the other, until every verdict is certain."""
+        """The next runs of finalists, one seed after the other, until every verdict is certain; but
+        where one holds, only of smaller ones that may hold too."""
         winner, _, decisions = self.answer()
         rules, chance = self.rules, chances(self.networks, self.results, self.rules)
         places = max(rules.finalists - len(decisions), 0)
@@ -120,8 +121,8 @@ class Race(NamedTuple):
             elif still:  # the others are compared with the winner, seed by seed
                 still = sorted({*still, winner} - {None}, key=lambda n: (done[n], -chance[n]))
         else:
-            new = [n for n in new if chance[n] >= UNLIKELY]
-            still = sorted([*still, *new[:places]], key=lambda n: -chance[n])
+            new = new[:places] if chance[new].sum() >= UNLIKELY else []
+            still = sorted([*still, *new], key=lambda n: -chance[n])
             if winner is not None:  # what is left is to find a smaller one
                 limit = self.networks[winner].parameters
                 likely = (n for n in still if chance[n] >= UNLIKELY)
@@ -157,19 +158,23 @@ class Race(NamedTuple):
 
 
 def chances(networks: Sequence[Network], results: Results, rules: Rules) -> np.ndarray:
-    """The probability of each network to be the answer: the smallest that is as far above the
-    target as a verdict needs, or the most accurate one. Networks that diverged have none."""
+    """The probability of each network to be the answer: the smallest of which all its seeds would
+    show that it reaches the target, or the most accurate one. Networks that diverged have none."""
     known = tuple(network[:2] for network in networks), tuple(sorted(results.items()))
-    judged = rules.target is not None and rules.finalists
-    return _chances(*known, rules.target, detectable(rules.seeds, rules.finalists) if judged else 0)
+    below = spread = 0.0
+    if rules.target is not None and rules.finalists:
+        below, spread = needed(rules.seeds, rules.finalists), rules.seeds**-0.5
+    return _chances(*known, rules.target, below, spread)
 
 
 @lru_cache(64)  # every look goes through all rounds
-def _chances(networks: tuple, results: tuple, target: float | None, below: float) -> np.ndarray:
+def _chances(
+    networks: tuple, results: tuple, target: float | None, below: float, spread: float
+) -> np.ndarray:
     diverged = list({run.network for run, accuracy in results if accuracy is None})
     known = {run: accuracy for run, accuracy in results if run.network not in diverged}
     parameters, features = map(np.array, zip(*networks, strict=True))
-    accuracies = draw(parameters, features, STAGES, known, below)
+    accuracies = draw(parameters, features, STAGES, known, below, spread)
     accuracies[:, diverged] = 0
     found = answers(accuracies, parameters, target)
     found[diverged] = 0  # where all are equal, too

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from mlflow.entities import (
     DatasetInput,
     InputTag,
     LoggedModel,
+    LoggedModelInput,
     LoggedModelOutput,
     LoggedModelStatus,
     Metric,
@@ -71,9 +72,15 @@ class TrackedRun:
     def use_images(self, cfg: DictConfig, digest: str) -> None:
         """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
         splits = ("train", "val") if cfg.data.holdout is None else ("train", "val", "test")
-        inputs = [used_as(split, dataset(cfg, split, digest)) for split in splits]
-        # again where another run adds the same data set at the same moment: MLflow fails there
-        self.store.patiently(self.client.log_inputs, self.id, inputs)
+        self.log_inputs([used_as(split, dataset(cfg, split, digest)) for split in splits])
+
+    def log_inputs(self, data: list[DatasetInput], models: Sequence[LoggedModelInput] = ()) -> None:
+        """Log data sets, and models that were used on them."""
+        given = self.id, data, list(models)
+        for _ in data:  # MLflow fails where another run adds one of them at the same moment
+            with suppress(MlflowException):
+                return self.client.log_inputs(*given)
+        return self.client.log_inputs(*given)
 
     def log_figures(self, figures: dict[str, float], time: int) -> None:
         """Log figures of the whole run; `time` is in milliseconds since 1970."""

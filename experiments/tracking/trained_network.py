@@ -25,6 +25,7 @@ from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.store import Store
 from models.augmentation import Normalize
 from models.losses import CrossEntropy
+from models.networks.branches import add_branches, fold
 
 # what a network takes: the keys of `data` that must be numbers, with their types
 IMAGES = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}
@@ -93,7 +94,10 @@ def _read_weights(network: nn.Module, path: Path) -> None:
         state = torch.load(path, weights_only=True, map_location="cpu")
         if "state_dict" in state:  # a checkpoint
             state = {key.removeprefix("network."): w for key, w in state["state_dict"].items()}
+            if any(".parametrizations." in key for key in state):  # it was trained as branches
+                add_branches(network)
         network.load_state_dict(state)
+        fold(network)
     except OSError as error:
         raise UserError(f"its weights are neither in the store nor in {path}") from error
     except Exception as error:  # whatever PyTorch says of a file that is no checkpoint

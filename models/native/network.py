@@ -97,6 +97,11 @@ class _Steps(torch.autograd.Function):
         return None, None, *gradients
 
 
+def has_own_weights(layer: nn.Module) -> bool:
+    """Whether its weight and its bias are its own, not computed from others at each call."""
+    return isinstance(layer.weight, nn.Parameter) and isinstance(layer.bias, nn.Parameter | None)
+
+
 def take_step(layers: list[nn.Module]) -> list[nn.Module | None]:
     """Remove the layers of a step from the front of a list: a 3x3 convolution alone, or followed
     by a ReLU and some of the other LAYERS, None for the missing ones; [] if there is no step."""
@@ -106,7 +111,7 @@ def take_step(layers: list[nn.Module]) -> list[nn.Module | None]:
     halves = pool and (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1)
     supported = (
         conv
-        and isinstance(conv.weight, nn.Parameter)  # not computed from others at each call
+        and all(map(has_own_weights, filter(None, (conv, norm))))
         and conv.kernel_size == (3, 3)
         and conv.stride == conv.dilation == (1, 1)
         and conv.padding in ((0, 0), (1, 1))

@@ -37,17 +37,30 @@ class Branches(nn.Module):
 
 
 def add_branches(network: nn.Module) -> nn.Module:
-    """Train each convolution of a network as branches, but for those of one pixel; the network."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and min(layer.kernel_size) > 1:
-            parametrize.register_parametrization(layer, "weight", Branches(layer))
+    """Train the convolutions of a network as branches, those with square kernels of an odd side
+    from 3 on; the network. ValueError: it has none, or one whose weight is computed, or is that of
+    another layer too."""
+    layers = [
+        layer
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d)
+        if layer.kernel_size[0] == layer.kernel_size[1] > 1 and layer.kernel_size[0] % 2
+    ]
+    weights = {layer.weight for layer in layers if isinstance(layer.weight, nn.Parameter)}
+    if not layers or len(weights) < len(layers):
+        need = "weights of their own" if layers else "a square kernel of an odd side from 3 on"
+        raise ValueError(f"they need convolutions with {need}")
+    for layer in layers:
+        parametrize.register_parametrization(layer, "weight", Branches(layer))
     return network
 
 
-def fold(network: nn.Module) -> None:
-    """Turn the branches of each convolution into its one kernel, which computes the same."""
+def fold(network: nn.Module) -> nn.Module:
+    """Turn the branches of each convolution into its one kernel, which computes the same; the
+    network."""
     for layer in list(network.modules()):
-        if parametrize.is_parametrized(layer) and isinstance(
+        if parametrize.is_parametrized(layer, "weight") and isinstance(
             layer.parametrizations.weight[0], Branches
         ):
             parametrize.remove_parametrizations(layer, "weight")
+    return network

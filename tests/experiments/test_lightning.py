@@ -1,6 +1,6 @@
 """What users of Lightning type works as they know it, or is refused in a line.
 
-python tests/experiments/test_lightning.py    # writes the tables of docs/lightning.md anew
+PYTHONPATH=.:tests python tests/experiments/test_lightning.py    # writes docs/lightning.md anew
 """
 
 import inspect
@@ -142,7 +142,9 @@ def test_every_key_of_the_trainer_works_or_is_refused():
 
 
 def test_the_page_has_the_tables():
-    assert PAGE.read_text() == page(), "write it anew: python tests/experiments/test_lightning.py"
+    assert PAGE.read_text() == page(), (
+        "write it anew: PYTHONPATH=.:tests python tests/experiments/test_lightning.py"
+    )
 
 
 def test_the_module_trains_in_a_plain_trainer(capsys):

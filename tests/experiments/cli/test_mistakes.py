@@ -102,7 +102,10 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["step=s13", "scheduler.step_size=0"], "scheduler.step_size must be at least 1, not 0"),
         (["compile=maybe"], "compile must be 'auto' or true or false, not maybe"),
         (["fused.seed=0"], "fused.seed must be at least 1 or a list, not 0"),
-        (["fused.seed=[]"], "fused.seed must be a whole number or longer, not [] (a list)"),
+        (
+            ["fused.seed=[]"],
+            "fused.seed must be a whole number or a list of at least 1, not [] (a list)",
+        ),
         (["fused.lr=0.01"], "fused.lr must be a list, not 0.01"),
         (["step=s13", "fused.lr=[0.1,-1]"], "optimizer: Invalid learning rate: -1"),
         (

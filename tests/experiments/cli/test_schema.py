@@ -101,7 +101,9 @@ def test_a_typing_error_in_a_step_file(tmp_path, text):
 
 
 def test_the_page_of_all_keys_is_that_of_the_schema():
-    assert PAGE.read_text() == page(), "write it anew: python tests/experiments/cli/test_schema.py"
+    assert PAGE.read_text() == page(), (
+        "write it anew: PYTHONPATH=.:tests python tests/experiments/cli/test_schema.py"
+    )
 
 
 def test_the_schema_for_editors_is_that_of_the_commands():

@@ -114,7 +114,7 @@ def test_the_last_rows_are_held_out(path):
     assert [part.targets.tolist() for part in parts] == [[7, 0], [9]]
     assert [len(part.data) for part in parts] == [2, 1]
     for held_out in (3, 4):
-        with pytest.raises(UserError, match=r"data\.held_out must be below 3"):
+        with pytest.raises(UserError, match=r"data\.held_out must be above 0 and below 3"):
             CSVFolder(str(path.parent), True, held_out, 10)
 
 

@@ -1,12 +1,19 @@
 """Convolutions that are trained as branches and folded."""
 
+from pathlib import Path
+from urllib.parse import urlsplit
+
 import pytest
 import torch
 from conftest import configure, quick
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
 
 from experiments.budget.cost import build_network, build_networks
+from experiments.cli.errors import UserError
 from experiments.data.images import load
+from experiments.tracking.artifacts import WEIGHTS
 from experiments.tracking.store import Store
 from experiments.tracking.trained_network import load_network
 from models.networks.branches import add_branches, fold
@@ -46,6 +53,23 @@ def test_branches_begin_as_kernel_and_pointwise_and_identity(inputs, outputs, gr
     assert torch.allclose(layer(x), expected, atol=1e-6)
 
 
+def test_a_network_that_has_no_branches_to_train_is_refused():
+    tied = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
+    tied[1].weight = tied[0].weight
+    computed = nn.Sequential(nn.Conv2d(4, 4, 3), weight_norm(nn.Conv2d(4, 4, 3)))
+    for network in (tied, computed):
+        with pytest.raises(ValueError, match="weights of their own"):
+            add_branches(network)
+    for overrides in (["model=mlp"], ["model=blocks", "model.kernels=1", "model.head=1"]):
+        with pytest.raises(UserError, match="branches: they need convolutions with a square"):
+            build_networks([configure("train", *overrides, "branches=true")])
+
+
+def test_what_others_compute_of_a_layer_is_not_folded():
+    network = nn.Sequential(weight_norm(nn.Linear(2, 2), "bias", dim=None))
+    assert parametrize.is_parametrized(fold(network)[0], "bias")
+
+
 @pytest.mark.parametrize("seeds", ["seed=0", "fused.seed=2"])
 def test_a_run_trains_branches_and_keeps_the_folded_network(workplace, small, seeds):
     arguments = quick(small, seeds, "branches=true", "compile=false", "trainer.max_epochs=1")
@@ -58,3 +82,7 @@ def test_a_run_trains_branches_and_keeps_the_folded_network(workplace, small, se
         network = load_network(store, run, workplace.folder)
         right = network(judged.images).argmax(1) == judged.labels
         assert right.float().mean().item() == pytest.approx(run.data.metrics["val/acc"])
+        if seeds == "seed=0":
+            (Path(urlsplit(run.info.artifact_uri).path) / WEIGHTS).unlink()
+            again = load_network(store, run, Path(cfg.checkpoints.root))
+            assert torch.equal(again(judged.images), network(judged.images))
