@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import torch
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
@@ -53,6 +54,7 @@ class Worker:
         base = OmegaConf.masked_copy(cfg, list(compose("train")))
         base.step = base.experiment = None  # a trial is no evidence for either
         cost_of(base)  # refuses values out of range
+        device = device_of(base)  # refuses one that is not here, before a study or a run is begun
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
         _ = self.space.start  # refuses a space where nothing fits the budget
         self.steps, final = Path(cfg.final.steps), cfg.final
@@ -73,11 +75,11 @@ class Worker:
             self.id = begin_or_resume(self.study, cfg, self.space, digest)
             self.parent = study_run(name, self.id, cfg, self.store)
             self.look()
-        self.expect(base, digest)
+        self.expect(device, digest)
 
-    def expect(self, base: DictConfig, digest: str) -> None:
+    def expect(self, device: torch.device, digest: str) -> None:
         """Say how long the search takes, if runs in the store tell how long an epoch takes here."""
-        here = provenance(device_of(base))
+        here = provenance(device)
         tags = {DIGEST: digest} | {key: here[key] for key in ("device.name", "device.threads")}
         alone = [r for r in self.store.matching(tags) if not {FUSED, PARTIAL} & r.data.tags.keys()]
         times = [r.data.metrics.get("epoch_seconds") for r in alone]

@@ -118,6 +118,14 @@ def holder(lock: Path) -> int:
     raise LookupError(lock)
 
 
+def test_a_device_that_cannot_do_it_is_refused_before_a_study_is_begun(place, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="^1$"):
+        search_here(place, monkeypatch, "trainer.accelerator=cpu", "trainer.precision=16-mixed")
+    assert "trainer.precision=16-mixed is for a CUDA GPU, not for cpu" in capsys.readouterr().err
+    assert not Path(place.folder, "search.db").exists()
+    assert not place.runs()
+
+
 @pytest.mark.slow
 def test_two_workers_one_killed(place):
     """The other one resumes the trial, and the study ends with just as many as were asked for."""
