@@ -16,7 +16,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.keys import key_of
 from experiments.cli.program import program
-from experiments.cli.text import pluralize, printable
+from experiments.cli.text import pluralize, printable, unusual
 from experiments.reports import screen
 from experiments.tracking.identity import identified, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
@@ -59,8 +59,10 @@ def main(cfg: DictConfig) -> str:
         raise UserError("; ".join(failures))
     found = [member.run.data.metrics for member in members]
     accuracies = [metrics[judged(metrics)] for metrics in found]
-    verdict = "" if fused else members[0].run.data.tags.get("verdict", "")
-    announce(val_acc=sum(accuracies) / len(accuracies), verdict=verdict)
+    tags = members[0].run.data.tags
+    verdict = "" if fused else tags.get("verdict", "")
+    accuracy = sum(accuracies) / len(accuracies)
+    announce(val_acc=accuracy, verdict=verdict, backend=unusual(tags))
     if cfg.until_verdict is not None:
         try:
             announce(report=until.look(cfg)[1])
@@ -68,12 +70,12 @@ def main(cfg: DictConfig) -> str:
             announce(report=[str(error)])
     if not fused and not is_job():
         [member] = members
-        run, tags = member.run, member.run.data.tags
+        run = member.run
         again = " (force=true trains it again)" if outcome == "trained before" else ""
         device = f"{tags['device']} ({tags['device.name']})"
         title = f"{member.name}: {outcome}{again}"
         screen.print_results(member.cfg, title, run.data.metrics, device)
-        screen.print_backend(tags)
+        tables.print_report(unusual(tags))
         tables.say(f"to look at it: {store.look(run.info.run_id)}")
         print(f"checkpoints and log: {member.folder}")
     return outcome

@@ -71,3 +71,10 @@ def duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def unusual(tags: dict[str, str]) -> list[str]:
+    """What trained a run, where that was not the fastest, or not the same in all epochs."""
+    slower, changes = tags.get("backend", ""), tags.get("backend.changes")
+    found = [f"slower than it could be: {slower}"] if ", as " in slower else []
+    return found + ([f"not trained in one way: {changes}"] if changes else [])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from experiments.cli import tables
-from experiments.cli.text import against, duration, percent
+from experiments.cli.text import against, duration, percent, unusual
 from experiments.tracking.identity import part_of_data
 
 if TYPE_CHECKING:
@@ -53,13 +53,5 @@ def print_fused_results(members: list["Member"], store: "Store") -> None:
         shown = (run.data.metrics.get(key) for key in ("val/acc", "val/best_acc", "test/acc"))
         rows.append((member.name, run.info.status.lower(), *map(percent, shown)))
     tables.show(("run", "", "accuracy, last epoch", "best epoch", "test images"), rows)
-    print_backend(run.data.tags)
+    tables.print_report(unusual(run.data.tags))
     tables.say(f"to look at them: {store.look(run.data.tags['mlflow.parentRunId'])}")
-
-
-def print_backend(tags: dict[str, str]) -> None:
-    """Print what trained a run, where that was not the fastest, or not the same in all epochs."""
-    if ", as " in tags.get("backend", ""):
-        tables.say(f"slower than it could be: {tags['backend']}")
-    if "backend.changes" in tags:
-        tables.say(f"not trained in one way: {tags['backend.changes']}")

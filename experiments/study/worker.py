@@ -18,7 +18,7 @@ from experiments.budget.cost import build_networks, cost_of
 from experiments.cli import tables
 from experiments.cli.config import build
 from experiments.cli.jobs import announce, is_job
-from experiments.cli.text import duration, percent, pluralize
+from experiments.cli.text import duration, percent, pluralize, unusual
 from experiments.data.digest import known_digest
 from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
@@ -56,6 +56,7 @@ class Worker:
         cost_of(base)  # refuses values out of range
         device = device_of(base)  # refuses one that is not here, before a study or a run is begun
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
+        self.unusual: list[str] = []  # what trained its runs, where that is worth a line
         _ = self.space.start  # refuses a space where nothing fits the budget
         self.steps, final = Path(cfg.final.steps), cfg.final
         limits = cfg.trials, cfg.full, final.networks, final.seeds
@@ -179,6 +180,10 @@ class Worker:
         else:
             member = self.train_network(run, folder)
         self.claims.check()
+        if new := [text for text in unusual(member.run.data.tags) if text not in self.unusual]:
+            self.unusual += new
+            announce(backend=self.unusual)
+            tables.print_report([] if is_job() else new)
         accuracy = None if member.failure else member.run.data.metrics["val/acc"]
         result = {"accuracy": accuracy, "run": member.run.info.run_id}
         self.study.set_user_attr(self.key(run), result)

@@ -147,7 +147,7 @@ def tally(jobs: list[dict[str, Any]], total: int = 0) -> str:
 
 
 def print_jobs(jobs: list[dict[str, Any]], total: int) -> None:
-    """Print a table of the jobs, why some failed, and the last report of a job."""
+    """Print a table of the jobs, why some were slow or failed, and the last report of a job."""
     rows = []
     for job in jobs:
         seconds = job.get("ended", time.time()) - job["started"]
@@ -155,6 +155,8 @@ def print_jobs(jobs: list[dict[str, Any]], total: int) -> None:
         rows.append((job["name"], job["state"], accuracy, verdict, duration(seconds)))
     tables.show(("run", "", "accuracy", "target", "time"), rows, lesser=("time",))
     print(tally(jobs, total))
+    for text, count in Counter(each for job in jobs for each in job.get("backend", ())).items():
+        tables.say(f"{pluralize(count, 'job')}: {text}")
     for job in jobs:
         if job["state"] == "failed":
             tables.say(f"{job['name']}: {job['error']} (traceback: {job['log']})")

@@ -50,6 +50,16 @@ def test_without_a_compiler_it_trains_more_slowly_and_says_so(workplace, small, 
     assert run.data.tags["backend"].startswith("eager, as ")
 
 
+@pytest.mark.slow
+def test_a_sweep_says_once_why_its_runs_were_slower(workplace, small, tmp_path):
+    none = {"CXX": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path)}
+    command = quick(small, "trainer.max_epochs=1", "seed=0,1")
+    result = workplace.run("train", "-m", *command, **none)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("2 jobs: slower than it could be: eager, as ") == 1
+    assert result.stdout.count("no-such-compiler") == 1
+
+
 def test_the_last_epoch_is_kept_and_without_a_holdout_no_other(workplace, small):
     still = ("optimizer.lr=1e-30", "model.batch_norm=false", "trainer.max_epochs=3")
     assert workplace.run("train", *quick(small, *still)).returncode == 0
