@@ -200,7 +200,8 @@ def explain(error: ValidationError, values: Any, prefix: str = "") -> list[str]:
             shown = value if isinstance(value, str) else json.dumps(value)
             shown += TYPES.get(type(value), "")
             such = f" such as {inside[0]}" if inside else ""
-            sentences.append(f"{key} must be {' or '.join(words)}{such}, not {shown}")
+            must = "true, or leave it null" if [*words] == ["True"] else " or ".join(words)
+            sentences.append(f"{key} must be {must}{such}, not {shown}")
     return sentences
 
 

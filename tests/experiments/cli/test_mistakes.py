@@ -126,7 +126,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         ),
         (["trainer.precision=bf16-true"], "trainer.precision must be '32-true', 'bf16-mixed' or"),
         (["step=s13", "tf32=true", "trainer.accelerator=cpu"], "tf32=true needs an NVIDIA GPU"),
-        (["tf32=false"], "tf32 must be True, not false"),
+        (["tf32=false"], "tf32 must be true, or leave it null, not false"),
         (
             [
                 "step=s13",
