@@ -48,8 +48,8 @@ def plain_loop(
     times = [now()]
     network.train()
     for batch in train:
+        optimizer.zero_grad()  # first: a CUDA graph overwrites the gradients of the last pass
         loss = find_loss(*batch)
-        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     times.append(now())
