@@ -119,7 +119,7 @@ def holder(lock: Path) -> int:
 
 
 def test_a_device_that_cannot_do_it_is_refused_before_a_study_is_begun(place, monkeypatch, capsys):
-    with pytest.raises(SystemExit, match="^1$"):
+    with pytest.raises(SystemExit, match=r"^1$"):
         search_here(place, monkeypatch, "trainer.accelerator=cpu", "trainer.precision=16-mixed")
     assert "trainer.precision=16-mixed is for a CUDA GPU, not for cpu" in capsys.readouterr().err
     assert not Path(place.folder, "search.db").exists()
