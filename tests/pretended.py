@@ -12,9 +12,14 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 aten, CUDA = torch.ops.aten, torch.device("cuda", 0)
 WAITS = {Tag.data_dependent_output, Tag.dynamic_output_shape}
-# what CUDA does not do deterministically
-UNSTABLE = {aten._adaptive_avg_pool2d_backward, aten.grid_sampler_2d_backward, aten.histc}
-UNSTABLE |= {aten._upsample_bilinear2d_aa_backward, aten.reflection_pad2d_backward, aten.put_}
+# what CUDA does not do deterministically: PyTorch lists it at use_deterministic_algorithms
+BACKWARD = """_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d avg_pool3d _ctc_loss
+    fractional_max_pool2d fractional_max_pool3d grid_sampler_2d grid_sampler_3d reflection_pad1d
+    reflection_pad2d reflection_pad3d upsample_linear1d upsample_bilinear2d upsample_bicubic2d
+    upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa"""
+UNSTABLE = {getattr(aten, f"{name}_backward") for name in BACKWARD.split()}
+UNSTABLE |= {aten.nll_loss2d_forward, aten.max_unpool2d, aten.max_unpool3d}
+UNSTABLE |= {aten.histc, aten.put_, aten.median.dim}
 ANSWERS = {"device_count": 1, "get_device_capability": (9, 0), "get_device_name": "pretended"}
 ANSWERS |= {"is_bf16_supported": True, "_lazy_init": None, "set_device": None, "empty_cache": None}
 torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(1, device="cuda") is a copy then
@@ -64,7 +69,7 @@ class PretendedGPU(TorchDispatchMode):
             waits = others or target == "cpu"
         elif any(x.ndim for x in others):
             raise RuntimeError(f"expected all tensors to be on the same device: {func}")
-        if torch.are_deterministic_algorithms_enabled() and op in UNSTABLE:
+        if torch.are_deterministic_algorithms_enabled() and {op, func} & UNSTABLE:
             raise RuntimeError(f"{func} has no deterministic implementation")
         if waits:
             self.waits.append("".join(traceback.format_stack(limit=12)))

@@ -1,6 +1,7 @@
 """Training on a pretended GPU: the figures of the CPU, and no wait of the host within a step."""
 
 import subprocess
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache
 from itertools import cycle, islice
@@ -20,14 +21,14 @@ from conftest import (
 )
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pretended import PretendedGPU, pretended_gpu
 from torch import Tensor, nn
 
 from experiments.benchmarks.baselines import loaders
-from experiments.cli.config import build
+from experiments.budget.cost import build_network
 from experiments.cli.errors import UserError
-from experiments.data.images import ImageData, Images
+from experiments.data.images import Batches, ImageData, Images
 from experiments.study import steps
 from experiments.sweep.callback import refuse_missing_gpu
 from experiments.training import outputs
@@ -41,7 +42,8 @@ from models.networks import blocks
 
 GROUPS = ("model", "loss", "augmentation", "optimizer", "scheduler")
 STEPS = ("s01", "s02", "s13", "s14", "found/hand")  # the others have their layers
-TOO_LARGE = "kaggle_vgg16"
+# a network of millions of weights, with its layers and few channels
+VGG16 = ("experiment=kaggle_vgg16", f"model.widths={13 * [2]}", "model.hidden=[4,4]")
 # what no file of conf/ has: the other blocks, norms, pools and activations
 BLOCKS = "model.blocks=[separable,bottleneck,residual,squeeze,shared]"
 OTHERS = [
@@ -54,6 +56,7 @@ OTHERS = [
     ("loss=distillation", "loss.teacher=a_run"),
     ("model=convnet", "model.batch_norm=true"),
     ("model=mlp", "model.batch_norm=true", "model.activation=tanh"),
+    ("step=s13", "branches=true"),
 ]
 
 
@@ -66,21 +69,23 @@ def configurations() -> list[tuple[str, ...]]:
     """Each file of the groups in at least one of them; then experiments, then steps."""
     columns = [[f"{group}={n}" for n in files(group) if n != "distillation"] for group in GROUPS]
     mixed = islice(zip(*map(cycle, columns), strict=True), max(map(len, columns)))
-    experiments = [(f"experiment={n}",) for n in files("experiment") if n != TOO_LARGE]
-    return [*mixed, *OTHERS, *experiments, *((f"step={n}",) for n in STEPS)]
+    small = [(f"experiment={n}",) for n in files("experiment") if f"experiment={n}" != VGG16[0]]
+    return [*mixed, *OTHERS, *small, VGG16, *((f"step={n}",) for n in STEPS)]
 
 
 class WithinSteps(pl.Callback):
-    """Collects where the host waited within a step."""
+    """Collects where the host waited within a step, and from one step to the next."""
 
     def __init__(self, gpu: PretendedGPU) -> None:
         self.gpu, self.waits = gpu, []
 
-    def on_train_batch_start(self, *_) -> None:
-        self.before = len(self.gpu.waits)
+    def on_train_batch_start(self, trainer: pl.Trainer, module, batch, index: int) -> None:
+        if index == 0:  # an epoch may wait before its first step
+            self.before = len(self.gpu.waits)
 
     def on_train_batch_end(self, *_) -> None:
         self.waits += self.gpu.waits[self.before :]
+        self.before = len(self.gpu.waits)
 
 
 @cache  # it takes as long as the rest of a test
@@ -95,13 +100,13 @@ def train(device: torch.device, given: tuple[str, ...], fused: bool, *callbacks)
     images = images.expand(-1, cfg.data.in_channels, -1, -1)
     labels = torch.arange(20) % cfg.data.num_classes
     data = ImageData(Images(images, labels), Images(images[:9], labels[:9]), 8, 8)
-    torch.manual_seed(0)
-    networks = [build(cfg, "model") for _ in range(1 + fused)]
+    seeds = [cfg.seed + index for index in range(1 + fused)]
+    networks = [build_network(OmegaConf.merge(cfg, {"seed": seed})) for seed in seeds]
     if fused:
         for network in networks:  # all at once they would draw other numbers
             for layer in network.modules():
                 layer.p = 0.0
-        data.fused_seeds = [0, 1]
+        data.fused_seeds = seeds
         module = fuse([cfg, cfg], networks, 20, device)
     else:
         module = make_module(cfg, networks[0], 20)
@@ -141,17 +146,11 @@ def losses(module: Classifier) -> list[Tensor]:
 @pytest.mark.parametrize("given", configurations(), ids=" ".join)
 def test_every_file_of_conf_trains_as_on_the_cpu(given, fused):
     ours, theirs = train_on_gpu(given, fused), train(torch.device("cpu"), given, fused)
-    precise = {"rtol": 1e-3, "atol": 1e-4} if fused else {"rtol": 0, "atol": 0}
+    precise = {"rtol": 1e-3, "atol": 1e-3} if fused else {"rtol": 0, "atol": 0}
     torch.testing.assert_close(losses(ours), losses(theirs), **precise)
     torch.testing.assert_close(
         dict(ours.network.state_dict()), dict(theirs.network.state_dict()), **precise
     )
-
-
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
-def test_fewer_bits_train_without_a_wait(precision):
-    module = train_on_gpu(("step=s13", f"trainer.precision={precision}"))
-    assert torch.stack(losses(module)).isfinite().all()
 
 
 def test_a_wait_in_the_step_is_seen(monkeypatch):
@@ -163,6 +162,19 @@ def test_a_wait_in_the_step_is_seen(monkeypatch):
         return loss
 
     monkeypatch.setattr(Classifier, "training_step", waiting)
+    with pytest.raises(AssertionError, match="waits within a step"):
+        train_on_gpu(("step=s13",))
+
+
+def test_a_wait_for_the_next_batch_is_seen(monkeypatch):
+    batches = Batches.__iter__
+
+    def waiting(self: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in batches(self):
+            labels.max().item()
+            yield images, labels
+
+    monkeypatch.setattr(Batches, "__iter__", waiting)
     with pytest.raises(AssertionError, match="waits within a step"):
         train_on_gpu(("step=s13",))
 
