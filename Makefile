@@ -27,7 +27,7 @@ test-slow: setup .venv/tests
 # what only a GPU can tell, as a table in mlruns/gpu.md
 test-gpu: setup .venv/tests
 	@if $(BIN)/python -c 'import torch; exit(not torch.cuda.is_available())'; then \
-	    timeout 10m $(BIN)/python -m pytest -m gpu --numprocesses=0 $(ARGS); \
+	    timeout --foreground -s INT 10m $(BIN)/python -m pytest -m gpu --numprocesses=0 $(ARGS); \
 	else echo 'test-gpu: PyTorch finds no GPU here, so there is nothing to test'; fi
 
 lint: .venv/tests
