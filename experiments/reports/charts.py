@@ -127,11 +127,14 @@ def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str
     chart["facet"]["sort"] = list(histories)
     chart["columns"] = columns = min(len(histories), 2 if width < NARROW else 5)
     chart["spec"]["width"] = (width - 70) / columns - chart["spacing"]
-    means = pd.DataFrame({name: 100 * runs.mean(axis=1) for name, runs in histories.items()})
-    later = means.iloc[1:] if len(means) > 1 else means  # as in charts.yaml
-    every, x, y = math.ceil(len(means) / 4), *(chart["spec"]["encoding"][axis] for axis in "xy")
-    x["axis"]["values"] = [*range(every, len(means) + 1, every)]
-    y["scale"]["domain"] = [later.min().min() - 0.1, min(100, means.max().max() + 0.15)]
+    means = [100 * runs.mean(axis=1) for runs in histories.values()]
+    shown = pd.concat(
+        mean.iloc[1:] if len(mean) > 1 else mean for mean in means
+    )  # as in charts.yaml
+    epochs, (x, y) = max(map(len, means)), (chart["spec"]["encoding"][axis] for axis in "xy")
+    every = math.ceil(epochs / 4)
+    x["axis"]["values"] = [*range(every, epochs + 1, every)]
+    y["scale"]["domain"] = [shown.min() - 0.1, min(100, shown.max() + 0.15)]
     return chart
 
 

@@ -1,6 +1,7 @@
 """Arms compared with each other, and which is the smallest network that holds its target."""
 
 import math
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -94,7 +95,7 @@ def compare(
     alike = [arm for arm in arms if arm.name.startswith(f"{against}, ")]
     others = ({against: alike[0]} if len(alike) == 1 else {}) | others
     if against not in others:
-        raise UserError(f"against={against}: choose one of {'; '.join(others)}")
+        raise UserError(f"against={against}: choose one of {', '.join(map(shlex.quote, others))}")
     chosen = _previous(arms) if against == "previous" else [others[against]] * len(arms)
     rows = [_row(arm, other, margin, smallest) for arm, other in zip(arms, chosen, strict=True)]
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])

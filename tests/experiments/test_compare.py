@@ -170,7 +170,7 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
         ("step=s13", "compare takes no step=; choose runs by filter=\"params.step = 's13'\""),
         ("margin=0", "margin must be above 0, not 0"),
         ("smallest_difference=2", "smallest_difference must be below 1, not 2"),
-        ("against=step 14", "against=step 14: choose one of previous; first; step 10; "),
+        ("against=step 14", "against=step 14: choose one of previous, first, 'step 10', "),
         ("tracking.experiment=parsimonious", "tracking.experiment=parsimonious is not in"),
         ("tracking.uri=sqlite:////tmp/no/such.db", "there is no such store; train first"),
         ("csv=/proc/report.csv", "/proc/report.csv: cannot be written: "),

@@ -30,6 +30,7 @@ def curve(workplace: Workplace, run: Run) -> list:
     return [workplace.history(run.info.run_id, name) for name in names]
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_run_again_and_another_seed_another(workplace, small):
     for overrides in (("seed=1",), ("seed=1", "force=true"), ("seed=2",)):
         command = quick(small, "trainer.max_epochs=2", "scheduler.step_size=1", *overrides)
