@@ -30,8 +30,8 @@ NOTES = (
     "Verdicts follow from 95 % t intervals of the difference: paired if both arms have the same "
     "seeds, Welch's otherwise. Where there is no difference, 5 % of comparisons still get a "
     "verdict; with Holm's correction, 5 % of whole tables. No worse: by more than {:.2f} points, "
-    "one-sided at 95 %. More seeds: how many each arm needs to show a difference of {:.2f} points "
-    "with a power of about 80 %; a verdict before that errs more often than 5 %: they confirm it. "
+    "one-sided at 95 %. More seeds: how many more each arm needs to show a difference of {:.2f} "
+    "points with a power of about 80 %, or to confirm a verdict on few seeds. "
     "{}{}Trained on {}."
 )
 MARKS = (

@@ -132,7 +132,7 @@ def run_counts(race: Race) -> str:
     rejected = sum(network.trial.user_attrs["rejected"] for network in race.networks)
     return (
         f"{len(race.networks):,} networks tried: {stages[SHORT]:,} short runs, {stages[FULL]:,} "
-        f"full ones, {stages[FINAL]:,} of {len(race.answer().decisions)} finalists; "
+        f"full ones, {stages[FINAL]:,} runs of {len(race.answer().decisions)} finalists; "
         f"{rejected:,} proposals rejected before training"
     )
 
@@ -148,7 +148,7 @@ def finalists(race: Race, steps: dict[int, str]) -> list[tuple[str, ...]]:
         values, verdict = race.accuracies(n, FINAL), decisions[n].verdict
         mean = measured(interval(values)) if values else "diverged" if verdict == FAILS else ""
         said = words[verdict] if target or n != winner else "the highest mean"
-        rows.append((f"{sized(race, n)}, {steps[n]}", str(len(values)), mean, said))
+        rows.append((f"{steps[n]}, {sized(race, n)}", str(len(values)), mean, said))
     return rows
 
 
