@@ -13,7 +13,7 @@ from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
-from experiments.data.image_files import SUFFIXES
+from experiments.deployment.image_files import SUFFIXES
 
 
 @program("predict")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.cli.text import percent
-from experiments.data import csv_images, image_files
+from experiments.data import csv_images
+from experiments.deployment import image_files
 
 ROWS = 50  # shown on the terminal
 

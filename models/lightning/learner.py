@@ -1,5 +1,6 @@
 """The computation of a training step, from bytes to the loss, on the fastest backend."""
 
+import ctypes
 import gc
 import linecache
 import logging
@@ -30,6 +31,7 @@ PLAIN = {"torch.compile": None}
 GRAPHS = {"CUDA graphs": {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}}
 COMPILED = {"cpu": PLAIN, "cuda": GRAPHS | PLAIN}
 
+C_LIBRARY = ctypes.CDLL(None)
 log = logging.getLogger(__name__)
 
 
@@ -129,6 +131,8 @@ class Learner:
                 CacheArtifactManager.clear()
             linecache.clearcache()  # the lines of generated programs
             gc.collect()
+            if hasattr(C_LIBRARY, "malloc_trim"):
+                C_LIBRARY.malloc_trim(0)  # it keeps what is free
             program = torch.compile(self.plain, dynamic=False, fullgraph=True, options=options)
             try:
                 self._try(program, images, labels)

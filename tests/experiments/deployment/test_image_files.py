@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from experiments.cli.errors import UserError
 from experiments.data.idx import IDXFolder
-from experiments.data.image_files import find_image_files, read_image_files
+from experiments.deployment.image_files import find_image_files, read_image_files
 
 
 @pytest.fixture(scope="module")
