@@ -160,8 +160,8 @@ class Copy:
         for command, ended in self.ran:
             if ended.returncode != expected(command):
                 wrong.append(f"{command}: {ended.returncode}\n{ended.stdout}{ended.stderr}")
-        failed = re.findall(r"^failed: (?:python -m )?(.*)$", result.stderr, re.MULTILINE)
-        wrong += [command for command in failed if not expected(command)]
+        if not self.ran and result.returncode:
+            wrong.append(f"{block}{result.stderr}")
         return wrong
 
 
