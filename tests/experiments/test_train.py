@@ -81,6 +81,7 @@ def straight(tmp_path_factory, small) -> list:
     return curve(workplace, workplace.seeds()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kill",
     [
