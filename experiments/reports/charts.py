@@ -128,9 +128,8 @@ def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str
     chart["columns"] = columns = min(len(histories), 2 if width < NARROW else 5)
     chart["spec"]["width"] = (width - 70) / columns - chart["spacing"]
     means = [100 * runs.mean(axis=1) for runs in histories.values()]
-    shown = pd.concat(
-        mean.iloc[1:] if len(mean) > 1 else mean for mean in means
-    )  # as in charts.yaml
+    # as in charts.yaml: without the first epoch, where there are others
+    shown = pd.concat(mean.iloc[1:] if len(mean) > 1 else mean for mean in means)
     epochs, (x, y) = max(map(len, means)), (chart["spec"]["encoding"][axis] for axis in "xy")
     every = math.ceil(epochs / 4)
     x["axis"]["values"] = [*range(every, epochs + 1, every)]

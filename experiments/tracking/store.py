@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,14 +21,13 @@ from mlflow.entities import LifecycleStage, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.utils.search_utils import SearchUtils
 from omegaconf import DictConfig
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.cli.compose import OBJECTS
 from experiments.cli.errors import UserError, scrubbed
-from experiments.cli.keys import key_of, kinds
+from experiments.cli.keys import key_of
+from experiments.tracking.filters import invalid
 
 PARENT = "mlflow.parentRunId"  # a tag
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
@@ -74,10 +73,6 @@ ADVICE = {  # what to do, by what an error says
     r"current state is deleted": "restore it in MLflow",
     r"refused|timed out|max retries|connection": "start it, or check its address",
 }
-CLAUSE = re.compile(  # of a filter: its kind, where it has one, its name, sign and value
-    r"(?:(metrics?|param(?:eter)?s?|tags?|attr(?:ibute)?s?|run|datasets?)\.)?(.+?)\s*"
-    r"([!<>=]=|[<>=]|\b(?:i?like|is)\b)\s*(.+)"
-)
 
 log = logging.getLogger(__name__)
 
@@ -220,43 +215,6 @@ class Store:
         }.items():
             self.client.set_experiment_tag(self.experiment_id, tag, text)
         return f"{self.url('')}?viewStateShareKey=arms"
-
-
-def invalid(key: str, text: str, message: str) -> str:
-    """A sentence about a filter that MLflow refuses: with the one that is meant, in the shell's
-    quotes, or where that is unknown with MLflow's message."""
-    meant = " and ".join(map(clause, re.split(r"\s+and\s+", text, flags=re.IGNORECASE)))
-    if meant != text:
-        with suppress(MlflowException):
-            SearchUtils.parse_search_filter(meant)
-            shown = re.sub(r'([\\"$`])', r"\\\1", meant)
-            return f'the filter {text} is invalid; write {key}="{shown}"'
-    return f"the filter {text} is invalid: {message}"
-
-
-def clause(text: str) -> str:
-    """One comparison of a filter, with = for == and all that MLflow wants: params., quotes."""
-    found = CLAUSE.fullmatch(text.strip())
-    if not found:
-        return text
-    kind, name, sign, value = found.groups()
-    if kind is None:
-        name = "val/acc" if name in ("acc", "accuracy") else name
-        is_tag = name in (STUDY, "stage", "trial")
-        # keys of the configuration are parameters, but for those that hold others
-        known = name.partition(".")[0] in kinds() and not is_tag
-        holds = name in OBJECTS or any(key.startswith(f"{name}.") for key in kinds())
-        if holds or ("." in name and not known):
-            return text
-        is_figure = re.fullmatch(r"[\d.e+-]+", value) and not is_tag
-        kind = "params" if known else "metrics" if is_figure else "tags"
-        kind = "attributes" if name in SearchUtils.VALID_SEARCH_ATTRIBUTE_KEYS else kind
-    is_metric = kind.startswith("metric")
-    if not is_metric and sign[0] in "<>":  # text is not above text
-        return text
-    name = name if re.fullmatch(r"[\w.]+|([`\"]).*\1", name) else f"`{name}`"
-    value = value if is_metric or value[0] in "'\"" else f"'{value}'"
-    return f"{kind}.{name} {'=' if sign in ('==', 'is') else sign} {value}"
 
 
 def without_login(uri: str) -> str:
