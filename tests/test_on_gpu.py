@@ -127,7 +127,8 @@ def test_both_passes_of_a_step_are_a_cuda_graph(found, images):
 
 @pytest.mark.parametrize("key", [None, "true"], ids=["in full", "TF32"])
 def test_products_have_the_bits_that_the_configuration_says(found, images, key):
-    cfg = configure("train", "step=s13", f"tf32={key or 'null'}")
+    """Of step 1: cuDNN takes no TF32 where convolutions have fewer than 16 channels."""
+    cfg = configure("train", "step=s01", f"tf32={key or 'null'}")
     if key and torch.cuda.get_device_capability(GPU) < (8, 0):
         pytest.skip("this GPU has no TF32")
     set_precision(cfg, GPU)

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from copy import deepcopy
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,33 +58,47 @@ def leaves(node: Any, key: str = "", ends: Set[str] = frozenset()) -> Iterator[t
 
 
 def explain_unreadable() -> None:
-    """Make Hydra check each file that it reads. It has no hook for that, but a list of readers."""
+    """Make Hydra check each file that it reads, and read it once: a command composes up to dozens
+    of configurations. Hydra has no hook for that, but a list of readers."""
     readers = Plugins.instance().discover(ConfigSource)
     [files] = [reader for reader in readers if reader.scheme() == "file"]
-    load = files.load_config
+    load, found = files.load_config, {}
 
     def load_config(self: ConfigSource, config_path: str) -> Any:
-        with reading(Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")):
-            return load(self, config_path)
+        path = Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")
+        with reading(path) as text:
+            key = (self.provider, path, text)
+            if key not in found:
+                found[key] = load(self, config_path)
+        return deepcopy(found[key])  # Hydra changes it
 
     files.load_config = load_config
 
 
+@cache
+def is_large(text: str) -> bool:
+    """Whether a YAML text could fill the memory."""
+    aliases = depth = 0
+    for event in yaml.parse(text):
+        aliases += isinstance(event, yaml.AliasEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if aliases > ALIASES or depth > DEEPEST:
+            return True
+    return False
+
+
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raise UserError where a YAML file is not UTF-8, is no YAML, or could fill the memory."""
+def reading(path: Path) -> Iterator[str]:
+    """The text of a YAML file. Raises UserError where it is not UTF-8, is no YAML, or could fill
+    the memory."""
     try:
         text = path.read_text(encoding="utf-8")
         if text.startswith("\ufeff"):
             raise ValueError("begins with a byte order mark; save it as UTF-8 without one")
-        aliases = depth = 0
-        for event in yaml.parse(text):
-            aliases += isinstance(event, yaml.AliasEvent)
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if aliases > ALIASES or depth > DEEPEST:
-                raise ValueError(f"holds over {ALIASES} aliases (*name), or {DEEPEST} levels")
-        yield
+        if is_large(text):
+            raise ValueError(f"holds over {ALIASES} aliases (*name), or {DEEPEST} levels")
+        yield text
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UserError(f"{path}, line {mark.line + 1}: {error.problem}") from error

@@ -185,7 +185,8 @@ def test_a_launcher_starts_workers_that_end_with_a_report(searched):
     check_trials(place, 10, epochs=1)
     assert result.stdout.startswith("search plain: the most accurate network\nbudget: at most 5,")
     assert "2 searched" in result.stdout
-    assert result.stdout.count("10 networks tried: 10 short runs, 9 full ones, 6 of 2 fina") == 1
+    tried = "10 networks tried: 10 short runs, 9 full ones, 6 runs of 2 finalists"
+    assert result.stdout.count(tried) == 1
     assert "the most accurate finalist: " in result.stdout
     file = re.search("^its file: (.*)$", result.stdout, re.M)[1]
     assert Path(file).parent == place.found

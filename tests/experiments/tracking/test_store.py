@@ -241,7 +241,7 @@ def test_a_server_that_is_away_for_20_seconds_misses_nothing(workplace, small):
     with away.up():
         _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
-        assert errors.splitlines()[1:] == [], "nothing but what is to be trained"
+        assert len(errors.splitlines()) == 2, "nothing but what is to be trained, and its network"
     [run] = workplace.seeds()
     assert run.info.status == "FINISHED"
     steps = [step for step, _ in workplace.history(run.info.run_id, "val/acc")]
@@ -259,7 +259,7 @@ def test_a_server_that_never_comes_back_costs_no_training(workplace, small):
     assert (process.returncode, output) == (1, "")
     assert "the tracking store failed" in errors
     assert "the same command goes on from there" in errors
-    assert len(errors.splitlines()) == 2, "what is to be trained, and the error"
+    assert len(errors.splitlines()) == 3, "what is to be trained, its network, and the error"
     [folder] = [p for p in workplace.folder.glob("checkpoints/*") if p.is_dir()]
     assert (folder / "last.ckpt").exists()
     assert (folder / "train.log").read_text().count("INFO epoch") == epochs
