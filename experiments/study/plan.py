@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from experiments.cli import tables
 from experiments.cli.config import flatten
-from experiments.cli.text import percent
+from experiments.cli.text import percent, pluralize
 
 
 class Plan(Callback):
@@ -35,16 +35,22 @@ def print_plan(cfg: DictConfig, name: str, several: bool = False) -> None:
     given = {re.sub(r"\.(low|high|step|log)$", "", key): v for key, v in flatten(cfg.space).items()}
     varied = Counter(re.sub(r"\.\d+$", "", key) for key, v in given.items() if v is not None)
     keys = (f"{key} ({count})" if count > 1 else key for key, count in varied.items())
+    short = f"{pluralize(cfg.trials, 'network')} with {pluralize(cfg.trainer.max_epochs, 'epoch')}"
+    full = f"{pluralize(cfg.full, 'full run')} of {pluralize(final.max_epochs, 'epoch')}"
+    trials, time = f"{short} each, {full}", pluralize(before_finals(cfg), "epoch")
+    if final.networks:
+        finalists = pluralize(final.networks, "finalist")
+        trials += f", then one seed after the other of {finalists} until their verdicts are certain"
+        most = final.networks * final.seeds * final.max_epochs
+        time += f", and at most {most:,} more for finalists"
+    if not several:
+        time += "; how long that takes is told after the first run at the latest"
     lines = (
         f"search {name}: {aim}",
         f"budget: {', '.join(limits) or 'none'}",
         f"space: {', '.join(keys)}",
-        f"trials: {cfg.trials:,} networks with {cfg.trainer.max_epochs} epochs each, {cfg.full} "
-        f"full runs of {final.max_epochs} epochs, then one seed after the other of "
-        f"{final.networks} finalists until their verdicts are certain",
-        f"time: {before_finals(cfg):,} epochs, and at most "
-        f"{final.networks * final.seeds * final.max_epochs:,} more for finalists"
-        + ("" if several else "; how long that takes is told after the first run at the latest"),
+        f"trials: {trials}",
+        f"time: {time}",
     )
     for line in lines:
         tables.say(line)

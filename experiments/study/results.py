@@ -11,7 +11,7 @@ from optuna.importance import get_param_importances
 from pandas import DataFrame
 
 from experiments.cli import tables
-from experiments.cli.text import measured, on_target, percent
+from experiments.cli.text import measured, on_target, percent, pluralize
 from experiments.reports import charts
 from experiments.reports.page import drawn, render
 from experiments.stats.intervals import interval
@@ -130,10 +130,12 @@ def run_counts(race: Race) -> str:
     """The counts, so that nobody takes the best of many for a mean."""
     stages = Counter(run.stage for run in race.results)
     rejected = sum(network.trial.user_attrs["rejected"] for network in race.networks)
+    tried, ran = pluralize(len(race.networks), "network"), pluralize(stages[SHORT], "short run")
+    entered = pluralize(len(race.answer().decisions), "finalist")
     return (
-        f"{len(race.networks):,} networks tried: {stages[SHORT]:,} short runs, {stages[FULL]:,} "
-        f"full ones, {stages[FINAL]:,} runs of {len(race.answer().decisions)} finalists; "
-        f"{rejected:,} proposals rejected before training"
+        f"{tried} tried: {ran}, {pluralize(stages[FULL], 'full run')}, "
+        f"{pluralize(stages[FINAL], 'run')} of {entered}; "
+        f"{pluralize(rejected, 'proposal')} rejected before training"
     )
 
 

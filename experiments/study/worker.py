@@ -29,7 +29,7 @@ from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
 from experiments.study.steps import refuse_folder, refuse_foreign, train_step, write_step
 from experiments.study.storage import FINALISTS, ID, Claims, begin_or_resume, open_storage
-from experiments.tracking.identity import DIGEST, PARTIAL
+from experiments.tracking.identity import PARTIAL
 from experiments.tracking.provenance import provenance
 from experiments.tracking.store import FUSED, PARENT, STUDY, STUDY_ID, Store
 from experiments.training.fit import fit
@@ -76,21 +76,26 @@ class Worker:
             self.id = begin_or_resume(self.study, cfg, self.space, digest)
             self.parent = study_run(name, self.id, cfg, self.store)
             self.look()
-        self.expect(device, digest)
+        self.expect(device)
 
-    def expect(self, device: torch.device, digest: str) -> None:
+    def expect(self, device: torch.device) -> None:
         """Say how long the search takes, if runs in the store tell how long an epoch takes here."""
-        here = provenance(device)
-        tags = {DIGEST: digest} | {key: here[key] for key in ("device.name", "device.threads")}
-        alone = [r for r in self.store.matching(tags) if not {FUSED, PARTIAL} & r.data.tags.keys()]
-        times = [r.data.metrics.get("epoch_seconds") for r in alone]
+        here, images = provenance(device), "data.train._target_"
+        ran = self.store.matching({key: here[key] for key in ("device.name", "device.threads")})
+        kind = OmegaConf.select(self.cfg, images)
+        alone = [r for r in ran if not {FUSED, PARTIAL} & r.data.tags.keys()]
+        alike = [r for r in alone if r.data.params.get(images) == kind]
+        times = [r.data.metrics.get("epoch_seconds") for r in alike]
         known, left = [each for each in times if each is not None], self.epochs_left()
-        if known and left > 0 and not is_job():
+        if known and left > 0:
             epoch, runs = float(np.median(known)), pluralize(len(known), "run")
-            tables.say(
-                f"about {duration(left * epoch)} to the finals, at {epoch:.1f} s an epoch: the "
-                f"median of {runs} in the store, on these images and this device"
+            shared = ", for all workers together" if is_job() else ""
+            text = (
+                f"about {duration(left * epoch)} to the finals{shared}, at {epoch:.1f} s an epoch: "
+                f"the median of {runs} in the store, on such images and this device"
             )
+            announce(expected=text)
+            tables.print_report([] if is_job() else [text])
 
     def work(self) -> None:
         """Take part until the race is over."""

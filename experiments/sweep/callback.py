@@ -96,6 +96,7 @@ class View(threading.Thread):
         self.sweep = self.bars.add_task("sweep", total=jobs, note="starting")
         self.tasks = defaultdict(lambda: self.bars.add_task("starting", total=None, note=""))
         self.ended: set[int] = set()  # numbers of jobs
+        self.expected = False  # whether it has been told how long they take
 
     def run(self) -> None:
         if self.bars.disable:
@@ -108,6 +109,9 @@ class View(threading.Thread):
 
     def update(self) -> None:
         jobs = read_jobs(self.folder)
+        if not self.expected and (told := [job["expected"] for job in jobs if "expected" in job]):
+            self.expected = True
+            print(told[0], file=sys.stderr)
         # what had nothing to do says nothing of the time that the others take
         new = [job for job in jobs if job["state"] not in AT_ONCE]
         # of a worker's many runs, the batches of one say little

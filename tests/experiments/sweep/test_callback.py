@@ -94,6 +94,14 @@ def test_a_terminal_shows_at_once_and_once_why_a_job_failed(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_search_by_several_workers_says_once_how_long_it_takes(tmp_path, capsys):
+    worker = {"name": "worker", "state": "running", "race": 0.0}
+    view = working(tmp_path, worker, *[worker | {"expected": "about 3 min"}] * 2)
+    view.update()
+    view.update()
+    assert capsys.readouterr().err == "about 3 min\n"
+
+
 def test_a_folder_where_a_sweep_works_takes_no_other(workplace, small, run_here):
     folder = workplace.folder / "sweeps"
     folder.mkdir()
