@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
                 time.sleep(0.2)
             if server.poll() is not None:
                 errors.seek(0)
-                why = scrubbed((errors.read().strip().splitlines() or ["it says nothing"])[-1])
+                why = scrubbed((errors.read().strip().splitlines() or ["it gives no message"])[-1])
                 raise UserError(f"MLflow's UI does not start on port={cfg.port}: {why}")
             open_page(link)
             print("Ctrl-C stops the server", file=sys.stderr)

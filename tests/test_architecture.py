@@ -72,7 +72,8 @@ def imports(path: Path) -> list[tuple[str, int]]:
             for name in node.names:
                 full = f"{node.module}.{name.name}"
                 line = node.lineno if id(node) in inside else 0
-                found.append((full if full in MODULES else node.module, line))
+                whole = full in MODULES or name.name.startswith("_")
+                found.append((full if whole else node.module, line))
     return found
 
 
@@ -216,6 +217,12 @@ def test_direct_imports_are_declared():
 
 def test_files_that_are_found_by_name_are_part_of_the_package():
     setuptools = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    for name, files in setuptools["package-data"].items():
-        for file in files:
-            assert (PROJECT / name.replace(".", "/") / file).is_file(), file
+    declared = {
+        f"{name.replace('.', '/')}/{file}"
+        for name, files in setuptools["package-data"].items()
+        for file in files
+    }
+    folders = (PROJECT / "experiments", PROJECT / "models")
+    kinds = (".html", ".xml", ".yaml", ".cpp")
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in kinds]
+    assert {path.relative_to(PROJECT).as_posix() for path in files} == declared

@@ -155,10 +155,11 @@ def lightning(cfg: DictConfig, data: ImageData) -> Times:
     return clock.times
 
 
-def floor(cfg: DictConfig, mult_adds: int, data: ImageData, size: int = 1024) -> Times:
+def floor(cfg: DictConfig, mult_adds: int, data: ImageData) -> Times:
     """The least time that the multiplications of an epoch's training take: forward, and backward to
     the inputs and to the weights, so three times the multiply-adds of the forward pass, at the rate
-    of a product of two square matrices of `size`, the best of ten."""
+    of a product of two matrices of 1024 by 1024, the best of ten."""
+    size = 1024
     a, b = torch.rand(2, size, size, device=device_of(cfg))
     best = min(timeit.repeat(lambda: [a @ b, now()], number=1, repeat=10))
     seconds = 3 * mult_adds * len(data.train.labels) * best / size**3

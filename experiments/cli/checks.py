@@ -28,7 +28,7 @@ MUST_BE = {
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text",
-    "string_too_short": "given",
+    "string_too_short": "text that is not empty",
     "too_short": "a list of at least {min_length}",
     "list_type": "a list",
     "tuple_type": "a list",
@@ -39,7 +39,7 @@ MUST_BE = {
     "greater_than_equal": "at least {ge:.12g}",
     "less_than": "below {lt:.12g}",
     "less_than_equal": "at most {le:.12g}",
-    "too_long": "shorter",
+    "too_long": "a list of at most {max_length}",
     "string_pattern_mismatch": "text without special characters",
 }
 
@@ -197,10 +197,10 @@ def explain(error: ValidationError, values: Any, prefix: str = "") -> list[str]:
     for key, words in wrong.items():
         if not any(other.startswith(f"{key}.") for other in wrong):
             value, inside = given[key], [one for one in kinds() if one.startswith(f"{key}.")]
-            shown = value if isinstance(value, str) else json.dumps(value)
+            shown = value if value and isinstance(value, str) else json.dumps(value)
             shown += TYPES.get(type(value), "")
             such = f" such as {inside[0]}" if inside else ""
-            must = "true, or leave it null" if [*words] == ["True"] else " or ".join(words)
+            must = "true or null" if [*words] == ["True"] else " or ".join(words)
             sentences.append(f"{key} must be {must}{such}, not {shown}")
     return sentences
 

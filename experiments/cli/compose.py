@@ -177,7 +177,7 @@ def files_of(group: str) -> list[str]:
 def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     """One line about an error in what the user gave, with the keys that are probably meant."""
     if isinstance(error, UserError | RecursionError):
-        circle = "files of the configuration name each other in a circle in their defaults"
+        circle = "the defaults lists of the files include each other in a circle"
         return circle if isinstance(error, RecursionError) else str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")

@@ -97,7 +97,7 @@ def reading(path: Path) -> Iterator[str]:
         if text.startswith("\ufeff"):
             raise ValueError("begins with a byte order mark; save it as UTF-8 without one")
         if is_large(text):
-            raise ValueError(f"holds over {ALIASES} aliases (*name), or {DEEPEST} levels")
+            raise ValueError(f"has over {ALIASES} aliases (*name), or {DEEPEST} nested levels")
         yield text
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -106,6 +106,6 @@ def reading(path: Path) -> Iterator[str]:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: is not UTF-8; save it as UTF-8") from error
     except RecursionError as error:
-        raise UserError(f"{path}: holds itself") from error
+        raise UserError(f"{path}: refers to itself") from error
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: {one_line(error)[:LONGEST]}") from error

@@ -31,7 +31,7 @@ def refuse(path: Path) -> None:
         if os.path.isfile(path):
             with path.open("rb") as file:
                 if file.read(16) == b"SQLite format 3\0":
-                    raise UserError(f"{path}: is a database, not to be overwritten; name another")
+                    raise UserError(f"{path}: is a database and is not overwritten; name another")
 
 
 def is_device(path: Path) -> bool:

@@ -45,9 +45,9 @@ REFUSED = {  # of Lightning
     "test": "with data.holdout=N a run ends with the test images; see experiments.evaluate",
     "tags": "use name=TEXT, or set tags in MLflow",
     "early_stopping": "EarlyStopping is one of +trainer.callbacks; see docs/lightning.md",
-    "patience": "it is of EarlyStopping, one of +trainer.callbacks; see docs/lightning.md",
+    "patience": "EarlyStopping, one of +trainer.callbacks, takes it; see docs/lightning.md",
     "seed_everything": "use seed",
-    "threads": "the environment has their number; OMP_NUM_THREADS=4 sets it",
+    "threads": "set the environment variable OMP_NUM_THREADS=4",
 }
 MEANT = {  # other words for keys
     "trainer.accelerator": ("device", "gpu", "cuda"),
@@ -116,7 +116,7 @@ def nearest(key: str, known: list[str]) -> list[str]:
     """
     groups = {each.partition(".")[0] for each in known}
     for meant in (meant for meant, words in MEANT.items() if key in words):
-        if meant.lstrip("+").partition(".")[0] in groups:
+        if meant.partition(".")[0] in groups:
             return [meant]
     alike, last = partial(get_close_matches, n=1), {each: each.split(".")[-1] for each in known}
     name = key.rsplit(".", maxsplit=1)[-1]

@@ -77,4 +77,4 @@ def unusual(tags: dict[str, str]) -> list[str]:
     """What trained a run, where that was not the fastest, or not the same in all epochs."""
     slower, changes = tags.get("backend", ""), tags.get("backend.changes")
     found = [f"slower than it could be: {slower}"] if ", as " in slower else []
-    return found + ([f"not trained in one way: {changes}"] if changes else [])
+    return found + ([f"trained in more than one way: {changes}"] if changes else [])

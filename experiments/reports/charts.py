@@ -88,9 +88,7 @@ def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
     return chart
 
 
-def pareto(
-    networks: Iterable[Point], width: int, stars: Sequence[Point] = (), title: str = ""
-) -> Chart:
+def pareto(networks: Iterable[Point], width: int, stars: Sequence[Point] = ()) -> Chart:
     """Accuracy against parameters, with the front that no other point beats in both.
 
     There is at least one network; `stars` are finalists, which take no part in the front.
@@ -106,7 +104,7 @@ def pareto(
         | {"label": name if named or kind == FRONT else ""}
         for kind, (size, each, name, url) in [*found, *(("finalist", star) for star in stars)]
     ]
-    return _chart("pareto", width, points=data) | {"title": title}
+    return _chart("pareto", width, points=data)
 
 
 def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str], str]) -> Chart:

@@ -118,7 +118,7 @@ def read_scores(path: Path) -> dict[str, dict[str, float]]:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("name")
         if not table.index.is_unique:
-            raise ValueError("an arm stands there twice")
+            raise ValueError("an arm is listed twice")
         columns = (table[column].str.split() for column in ("seeds", "accuracies"))
         return {
             restored(name): dict(zip(seeds, map(fraction, scores), strict=True))

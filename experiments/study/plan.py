@@ -44,7 +44,7 @@ def print_plan(cfg: DictConfig, name: str, several: bool = False) -> None:
         most = final.networks * final.seeds * final.max_epochs
         time += f", and at most {most:,} more for finalists"
     if not several:
-        time += "; how long that takes is told after the first run at the latest"
+        time += "; the time is told after the first run at the latest"
     lines = (
         f"search {name}: {aim}",
         f"budget: {', '.join(limits) or 'none'}",

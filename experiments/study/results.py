@@ -162,8 +162,8 @@ def answer_sentences(race: Race, steps: dict[int, str]) -> list[str]:
     """What the search found, in one sentence or two."""
     (winner, possible, decisions), target = race.answer(), percent(race.rules.target)
     if not decisions:
-        likely = f"none is likely to be shown to reach {target}, with {race.rules.seeds} seeds"
-        return [likely] if target and race.rules.finalists else []
+        none = f"with {race.rules.seeds} seeds, no network is likely to be shown to reach {target}"
+        return [none] if target and race.rules.finalists else []
     found = {"the most accurate finalist": winner}
     if target:
         found = {

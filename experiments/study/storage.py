@@ -48,7 +48,7 @@ def open_storage(storage: str) -> BaseStorage:
         raise  # see `storage_errors`
     except Exception as error:  # Optuna reads what is there without a check
         raise UserError(
-            f"storage={storage}: is not a storage of this Optuna, or is damaged "
+            f"storage={storage}: was not written by this version of Optuna, or is damaged "
             f"({type(error).__name__}: {reason(error)}); move it away, or name another"
         ) from error
     return opened

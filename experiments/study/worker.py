@@ -233,7 +233,7 @@ class Worker:
         }
         begun = next(iter(self.store.matching(mark)), None)
         member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
-        if begun is None or begun.info.status != "FINISHED":
+        if not member.finished:
             checks = LambdaCallback(on_train_epoch_end=lambda *_: self.claims.check())
             fit([member], self.store, folder, callbacks=[checks])
         return member

@@ -76,7 +76,7 @@ class Sweep(Callback):
             if jobs:
                 print_jobs(jobs, self.view.jobs)
             if kind and issubclass(kind, KeyboardInterrupt):
-                print("to go on where it stopped:", self.command)
+                print("to resume it:", self.command)
             elif jobs and failed:
                 print("to run again what failed, and nothing else:", self.command)
         if failed and kind is None:
@@ -144,9 +144,9 @@ class View(threading.Thread):
 
 
 def tally(jobs: list[dict[str, Any]], total: int = 0) -> str:
-    """How many of `total` jobs are in which state: "2 trained, 1 failed, 3 not begun"."""
+    """How many of `total` jobs are in which state: "2 trained, 1 failed, 3 not started"."""
     counts = Counter(job["state"] for job in jobs)
-    counts["not begun"] = total - len(jobs)
+    counts["not started"] = total - len(jobs)
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count > 0)
 
 

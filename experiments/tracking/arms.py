@@ -185,7 +185,7 @@ def fraction(value: str | float) -> float:
 
 
 def accuracy(run: Run, key: str) -> float | None:
-    """An accuracy of a run, among its metrics or parameters. UserError: it is none."""
+    """An accuracy of a run, among its metrics or parameters. UserError: it is not one."""
     value = run.data.metrics.get(key, run.data.params.get(key, ""))
     try:
         return None if value in ("None", "") else fraction(value)

@@ -17,6 +17,8 @@ from experiments.cli.keys import key_of, kind, select
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
 PARTIAL = "partial"  # a tag: what limits the run to part of its data
 FILES = ("step", "experiment", "seed")  # what a name has besides its overrides
+PART = " (part of the data)"  # at the end of a name
+OVERRIDE = r", (?=[\w.+/@]+=)"  # what stands before each override of a name
 LIMITS = ("fast_dev_run", "overfit_batches", "limit_train_batches", "limit_val_batches")
 
 
@@ -44,8 +46,14 @@ def run_name(cfg: DictConfig, together: int = 1) -> str:
 
 def with_seed(name: str, seed: str) -> str:
     """The name of an arm with a seed ahead of its overrides."""
-    first, *overrides = re.split(r", (?=[\w.+/@]+=)", name, maxsplit=1)
+    first, *overrides = re.split(OVERRIDE, name)
     return ", ".join([first, seed, *overrides])
+
+
+def with_override(name: str, override: str) -> str:
+    """The name of an arm with one more override, in their order."""
+    first, *overrides = re.split(OVERRIDE, name.removesuffix(PART))
+    return ", ".join([first, *sorted([*overrides, override])]) + PART * name.endswith(PART)
 
 
 def identified(cfg: DictConfig) -> DictConfig:
@@ -62,7 +70,7 @@ def identified(cfg: DictConfig) -> DictConfig:
             limits = {"limit_train_batches": batches, "limit_val_batches": batches}
             cfg.trainer.update(max_epochs=1, **limits)
     if part_of_data(cfg):
-        cfg.name += " (part of the data)"
+        cfg.name += PART
     return cfg
 
 

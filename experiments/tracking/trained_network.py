@@ -67,8 +67,8 @@ def load_network(store: Store, run: Run, checkpoints: Path) -> Trained:
 def _described(path: Path) -> tuple[Trained, str]:
     """The untrained network of a configuration, and the name of the checkpoint that it exports."""
     try:
-        with reading(path):
-            config = yaml.safe_load(path.read_bytes())
+        with reading(path) as text:
+            config = yaml.safe_load(text)
         data = {name: config["data"][name] for name in IMAGES}
         for name, kind in IMAGES.items():
             if type(data[name]) not in (int, kind) or (name != "mean" and not data[name] > 0):

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.errors import UserError
+from experiments.tracking.identity import with_override
 
 KEYS = {"lr": "optimizer.lr", "dropout": "model.dropout", "seed": "seed"}
 
@@ -39,8 +40,7 @@ def expand(cfg: DictConfig) -> list[DictConfig]:
         for name, value in zip(varied, values, strict=True):
             OmegaConf.update(run, KEYS[name], value)
             if name != "seed":
-                step, *changes = run.name.split(", ")
-                run.name = ", ".join([step, *sorted([*changes, f"{KEYS[name]}={value}"])])
+                run.name = with_override(run.name, f"{KEYS[name]}={value}")
         runs.append(run)
     return runs
 

@@ -108,7 +108,7 @@ def find_whole(last: Path) -> Path | None:
             raise
         except Exception as error:  # PyTorch has an error of its own for each kind of damage
             aside = path.replace(path.with_name(f"{path.name}.damaged"))
-            line = f"{path}: damaged, or holds more than figures; set aside as {aside.name}"
+            line = f"{path}: damaged, or contains more than tensors; renamed to {aside.name}"
             log.warning("%s: %s", line, one_line(error))
             print(line, file=sys.stderr)
     return None
@@ -126,11 +126,11 @@ def training_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Timeout:
-        raise UserError(f"this very run is being trained by another process, in {folder}") from None
+        raise UserError(f"another process trains this run, in {folder}") from None
     except MlflowException as error:
         raise UserError(
             f"the tracking store failed: {advised(error)}; the run's checkpoints and log are in "
-            f"{folder}; once that is cured, the same command goes on from there"
+            f"{folder}; once that is fixed, the same command goes on from there"
         ) from error
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {advised(error)}") from error

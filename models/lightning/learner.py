@@ -6,6 +6,7 @@ import linecache
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import torch
@@ -31,7 +32,6 @@ PLAIN = {"torch.compile": None}
 GRAPHS = {"CUDA graphs": {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}}
 COMPILED = {"cpu": PLAIN, "cuda": GRAPHS | PLAIN}
 
-C_LIBRARY = ctypes.CDLL(None)
 log = logging.getLogger(__name__)
 
 
@@ -124,15 +124,7 @@ class Learner:
             # Dynamo keeps 8 programs of a function, those of runs before included, and then runs
             # it eagerly; `fullgraph` makes an error of that and of all else that is not compiled
             torch.compiler.reset()
-            # else each architecture leaves 20 MB: 9 in copies of what PyTorch has put on the disk,
-            # which have no public way out, and 9 in objects that refer to each other, which Python
-            # rarely collects
-            if CacheArtifactManager:
-                CacheArtifactManager.clear()
-            linecache.clearcache()  # the lines of generated programs
-            gc.collect()
-            if hasattr(C_LIBRARY, "malloc_trim"):
-                C_LIBRARY.malloc_trim(0)  # it keeps what is free
+            release_memory()
             program = torch.compile(self.plain, dynamic=False, fullgraph=True, options=options)
             try:
                 self._try(program, images, labels)
@@ -156,6 +148,16 @@ class Learner:
         finally:
             for buffer, value in before.items():
                 buffer.copy_(value)
+
+
+def release_memory() -> None:
+    """Release what PyTorch's compiler leaves of a program: else 29 MB for each architecture."""
+    if CacheArtifactManager:
+        CacheArtifactManager.clear()  # copies of what is on the disk, with no public way out: 9 MB
+    linecache.clearcache()  # the lines of generated programs
+    gc.collect()  # objects that refer to each other, which Python rarely collects: 9 MB
+    with suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)  # memory that is free, but kept by the C library: 7 MB
 
 
 def with_reasons(name: str, errors: list[Exception]) -> str:

@@ -20,9 +20,12 @@ BOMB += "".join(f"k{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 30))
         ("seed: 1\nseed: 2\n", "bad.yaml, line 3: found duplicate key seed"),
         ("model: {widths: [1\n", "bad.yaml, line 3: expected ',' or ']'"),
         ("description: caf\xe9\n", "bad.yaml, line 2: is not UTF-8"),
-        ("a: &a [*a]\n", "bad.yaml: holds itself"),
-        (f"a: {'[' * 2000}{']' * 2000}\n", "bad.yaml: holds over 20 aliases (*name), or 50 levels"),
-        (BOMB, "bad.yaml: holds over 20 aliases"),
+        ("a: &a [*a]\n", "bad.yaml: refers to itself"),
+        (
+            f"a: {'[' * 2000}{']' * 2000}\n",
+            "bad.yaml: has over 20 aliases (*name), or 50 nested levels",
+        ),
+        (BOMB, "bad.yaml: has over 20 aliases"),
     ],
     ids=["tab", "duplicate", "open", "latin-1", "circle", "deep", "bomb"],
 )

@@ -59,7 +59,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["dataset=csv"], "there is no key dataset in the configuration; did you mean data?"),
         (["accuracy=0.99"], "no key accuracy in the configuration; did you mean target.val_acc?"),
         (["early_stopping=3"], "EarlyStopping is one of +trainer.callbacks; see docs/"),
-        (["threads=4"], "threads is not for a run: the environment has their number; OMP_NUM_TH"),
+        (["threads=4"], "threads is not for a run: set the environment variable OMP_NUM_TH"),
         (["step=s13", "target=0.99"], "target must be a group of keys such as target.val_acc, no"),
         (["seed=range(3"], "seed must be a whole number, not range(3 (text)"),
         (["seed"], "seed is not understood; write seed=VALUE"),
@@ -126,7 +126,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         ),
         (["trainer.precision=bf16-true"], "trainer.precision must be '32-true', 'bf16-mixed' or"),
         (["step=s13", "tf32=true", "trainer.accelerator=cpu"], "tf32=true needs an NVIDIA GPU"),
-        (["tf32=false"], "tf32 must be true, or leave it null, not false"),
+        (["tf32=false"], "tf32 must be true or null, not false"),
         (
             [
                 "step=s13",

@@ -77,7 +77,7 @@ def test_the_schema_accepts_every_file():
         ("+model.droput=0.5", "there is no key model.droput in the configuration; did you"),
         ("model._target_=models.Nothing", "model._target_: "),
         ("augmentation=blur augmentation._args_.0.size=x", "augmentation._args_[0].size must be a"),
-        ("tracking.uri=", "tracking.uri must be given"),
+        ("tracking.uri=", 'tracking.uri must be text that is not empty, not "" (text)'),
     ],
 )
 def test_what_the_schema_forbids(overrides, complaint):

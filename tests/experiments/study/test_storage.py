@@ -74,7 +74,9 @@ def test_a_failure_is_explained_in_one_line(tmp_path):
 @pytest.mark.parametrize("line", ["[1]", '{"a": 1}', '{"op_code": 99}', "7"])
 def test_a_foreign_journal_is_refused(tmp_path, line):
     (tmp_path / "foreign.journal").write_text(f"{line}\n")
-    with pytest.raises(UserError, match=r"is not a storage of this Optuna, or is damaged"):
+    with pytest.raises(
+        UserError, match=r"was not written by this version of Optuna, or is damaged"
+    ):
         open_storage(f"{tmp_path}/foreign.journal")
 
 
@@ -85,7 +87,7 @@ def test_a_database_of_another_version_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "old.db") as database:
         database.execute("update alembic_version set version_num = 'v0'")
     database.close()
-    with pytest.raises(UserError, match="is not a storage of this Optuna, or is damaged"):
+    with pytest.raises(UserError, match="was not written by this version of Optuna, or is damaged"):
         open_storage(storage)
 
 

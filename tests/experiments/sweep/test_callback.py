@@ -42,12 +42,12 @@ def test_the_screen_is_as_kept(screen, capsys):
 
 
 def test_a_sweep_says_each_reason_for_a_slower_backend_once(capsys):
-    slow, moved = "slower than it could be: eager, as x", "not trained in one way: y"
+    slow, moved = "slower than it could be: eager, as x", "trained in more than one way: y"
     job = {"name": "a", "state": "trained", "started": 0.0, "ended": 1.0}
     given = ([slow], [slow, moved], [])
     print_jobs([job | {"backend": texts} for texts in given] + [job], total=4)
     output = capsys.readouterr().out
-    assert output.count("slower") == output.count("not trained in one way") == 1
+    assert output.count("slower") == output.count("trained in more than one way") == 1
     assert f"2 jobs: {slow}\n1 job: {moved}\n" in output
 
 

@@ -177,8 +177,8 @@ def test_a_signal_closes_what_runs_and_says_how_to_go_on(workplace, small, kill)
     assert "interrupted" in errors
     assert "Traceback" not in table + errors
     assert "interrupted, " in table
-    assert "not begun" in table
-    assert "to go on where it stopped: python -m experiments.train -m" in table
+    assert "not started" in table
+    assert "to resume it: python -m experiments.train -m" in table
     assert {run.info.status for run in workplace.runs()} == {"KILLED"}  # their parent too
 
 

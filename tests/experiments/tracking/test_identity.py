@@ -8,7 +8,14 @@ import pytest
 from conftest import composing, one_line, quick
 
 from experiments.cli.compose import compose
-from experiments.tracking.identity import config_hash, name_experiment, step_number
+from experiments.tracking.identity import (
+    PART,
+    config_hash,
+    name_experiment,
+    step_number,
+    with_override,
+)
+
 
 configure = partial(conftest.configure, "train")
 EPOCH = "trainer.max_epochs=1"
@@ -50,6 +57,14 @@ def test_equal_values_typed_differently_are_one_arm(workplace, small, run_here, 
     [_, row] = table.read_text().splitlines()
     assert row.startswith('"step 13, data=idx, optimizer.lr=0.02, trainer.max_epochs=1",s13,')
     assert ",0 1 2," in row
+
+
+def test_an_override_takes_its_place_among_those_of_a_name():
+    name = "step 13, model.widths=[8,8], seed=a, b"
+    assert with_override(name, "optimizer.lr=1") == (
+        "step 13, model.widths=[8,8], optimizer.lr=1, seed=a, b"
+    )
+    assert with_override(f"step 1{PART}", "optimizer.lr=1") == f"step 1, optimizer.lr=1{PART}"
 
 
 def test_identity_is_the_experiment_not_the_place():

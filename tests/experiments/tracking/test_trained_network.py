@@ -156,7 +156,7 @@ def test_an_untrusted_checkpoint_runs_no_code(workplace, small, capsys):
     data, _ = images.load(cfg)
     module = make_module(cfg, build_network(cfg), len(data.train.labels))
     fit_from(last, trainer_of(cfg, workplace), module, data)
-    assert "last.ckpt: damaged, or holds more than figures" in capsys.readouterr().err
+    assert "last.ckpt: damaged, or contains more than tensors" in capsys.readouterr().err
     assert not marker.exists()
 
 

@@ -71,19 +71,6 @@ def test_alone_they_were_trained_before(fused, small):
 
 
 @pytest.mark.slow
-def test_one_network_fused_is_what_it_is_alone(tmp_path_factory, small):
-    """Without dropout, whose random numbers differ, all random numbers are the same."""
-    results = []
-    for override in ("fused.seed=1", "compile=false"):
-        workplace = Workplace(tmp_path_factory.mktemp("alone"))
-        result = workplace.run("train", *quick(small, override, "model.dropout=0", *SHORT))
-        assert result.returncode == 0, result.stderr
-        results.append(curves(workplace)["0"])
-    for name in COMPUTED:
-        assert results[0][name] == pytest.approx(results[1][name], abs=0.01), name
-
-
-@pytest.mark.slow
 def test_interrupted_they_go_on_together(tmp_path_factory, small):
     many = ("fused.dropout=[0.05,0.2]", "trainer.max_epochs=4", "name=step 13")
     undisturbed = Workplace(tmp_path_factory.mktemp("undisturbed"))
