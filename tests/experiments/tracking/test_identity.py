@@ -16,7 +16,6 @@ from experiments.tracking.identity import (
     with_override,
 )
 
-
 configure = partial(conftest.configure, "train")
 EPOCH = "trainer.max_epochs=1"
 
