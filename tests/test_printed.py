@@ -62,6 +62,7 @@ python -m experiments.train -m step=s12,s13 'seed=range(3)' target.val_acc=0.05 
 python -m experiments.competition
 python -m experiments.train experiment=kaggle_digits
 """
+PROGRAMS = ("python", "parsimony", "pip", "mlflow", "optuna-dashboard")  # of the copy
 PROGRAM = """#!{python} -SE
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
@@ -97,7 +98,7 @@ class Copy:
         programs.mkdir(parents=True)
         (programs / "activate").write_text(f"export PATH={programs}:$PATH\n")
         self.address = str(folder / "socket")
-        for name in ("python", "parsimony", "pip", "mlflow", "optuna-dashboard"):
+        for name in PROGRAMS:
             (programs / name).write_text(
                 PROGRAM.format(python=sys.executable, address=self.address)
             )
@@ -160,6 +161,8 @@ class Copy:
         for command, ended in self.ran:
             if ended.returncode != expected(command):
                 wrong.append(f"{command}: {ended.returncode}\n{ended.stdout}{ended.stderr}")
+        others = rf"^failed: (?!(?:{'|'.join(PROGRAMS)}|make) ).*$"  # such as cd
+        wrong += re.findall(others, result.stderr, re.MULTILINE)
         if not self.ran and result.returncode:
             wrong.append(f"{block}{result.stderr}")
         return wrong
