@@ -1,5 +1,7 @@
 """Runs found by id, by registered model, and by their target."""
 
+import re
+
 import pytest
 from conftest import Workplace, configure
 
@@ -71,11 +73,17 @@ def test_best_is_the_smallest_that_reaches_its_target(workplace):
     candidates = Candidates(workplace)
     with pytest.raises(UserError, match=r"run=best: .* has no finished run with a target; "):
         best(store(workplace))
-    near = candidates.add(9000, 0.985, 0.98, 0.989)
     candidates.add(100, 0.999, 0.999, classes="[0, 5]")  # does not know all digits
-    advice = rf"nearest is one: 98.90 % of 99.00 %; take it with run={near}$"
-    with pytest.raises(UserError, match=rf"no finished run in .* reaches its target; the {advice}"):
+    missed, nearest = r"no finished run in .* reaches its target; the nearest is", r"of 99.00 %, n"
+    candidates.add(9000, 0.987, 0.987)
+    with pytest.raises(UserError, match=rf"{missed} one: 98.70 % {nearest} = 1; take it with run="):
         best(store(workplace))
+    near = candidates.add(9000, 0.985, 0.98, 0.989)  # its mean, not its better seed
+    mean = rf"{missed} one: 98.50 % {nearest} = 2; take it with run=(\w+)$"
+    with pytest.raises(UserError, match=mean) as error:
+        best(store(workplace))
+    taken = re.search(mean, str(error.value))[1]
+    assert find_run(store(workplace), taken).info.run_id == near
     lucky = candidates.add(5000, 0.989, 0.988, 0.9901)  # one seed does, their mean does not
     assert best(store(workplace)).info.run_id == lucky
     candidates.add(8000, 0.995, 0.995)
