@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from experiments.cli import tables
 from experiments.cli.files import check_outputs, write
 from experiments.cli.program import program
-from experiments.cli.text import printable
 
 
 @program("compare")
@@ -28,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     store = Store(cfg.tracking, create=False)
     rows, remarks = comparison.of_store(cfg, store)
     for remark in remarks:
-        print(printable(remark), file=sys.stderr)
+        tables.say(remark, sys.stderr)
     first = comparison.smallest(rows)
     notes = table.notes(rows, cfg.margin, cfg.smallest_difference)
     tables.say(first)

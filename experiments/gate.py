@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     tables.show(targets.HEADER, [check.cells for check in checks], targets.RIGHT)
     for check in checks:
         if check.reason:
-            print(f"{check.step}: {check.reason}", file=sys.stderr)
+            tables.say(f"{check.step}: {check.reason}", sys.stderr)
     if cfg.junit:
         targets.junit(checks, Path(cfg.junit))
     targets.on_github(checks)

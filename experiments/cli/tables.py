@@ -10,11 +10,12 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -48,21 +49,25 @@ def show(
         header: a name for each column; may be empty.
         rows: as many texts as the header has.
         right: columns aligned to the right; their texts are folded ahead of a bracket only.
-        lesser: columns that are left out where there is no room, the first of them first.
+        lesser: columns that are told below their row where there is no room, the first of them
+            first.
     """
     console = _console()
     with console.capture() as text:
-        console.print(_table(header, rows, right, lesser), soft_wrap=console.width == WIDTH)
+        for part in _parts(header, rows, right, lesser):
+            console.print(part, soft_wrap=console.width == WIDTH)
     print(text.get(), end="")
 
 
-def say(text: str) -> None:
-    """Print a text of any origin, folded between words where the terminal ends; addresses and
-    commands stay whole, so that they can be copied."""
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a text of any origin, folded between words where the terminal ends; addresses, and a
+    command at its end, stay whole, so that they can be copied."""
     width = _console().width
-    width = 10**6 if width == WIDTH or text.startswith("python -m ") else width
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    print(textwrap.fill(printable(text), width, **whole), flush=True)
+    width = 10**6 if width == WIDTH else width
+    text, mark, command = printable(text).partition("python -m ")
+    text += f"{mark}{command}".replace(" ", "\0")  # one word
+    shown = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    print(shown.replace("\0", " "), file=file, flush=True)
 
 
 def print_report(report: Iterable[str | Sequence[Any]]) -> None:
@@ -127,22 +132,23 @@ def _without_empty(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list
     return [tuple(line[i] for i in used) for line in lines]
 
 
-def _table(
+def _parts(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
     right: Collection[str],
-    lesser: Iterable[str] = (),
-) -> Table:
-    """The table in the width of the console: columns go, and texts are folded, where they must."""
+    lesser: Iterable[str],
+) -> Iterator[Table | Padding]:
+    """The lines of the table in the width of the console, where texts are folded, and columns are
+    told below their row, where they must."""
     room = _console().width + GAP  # each column has a gap, and the last one's may be outside
     header, *rows = _without_empty(header, rows)
     columns = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]
     least = [_least(column, name in right) for name, column in zip(header, columns, strict=True)]
-    shown, left_out = [*range(len(header))], []
+    shown, below = [*range(len(header))], []
     for name in lesser:
         if name in header and sum(least[place] + GAP for place in shown) > room:
-            shown.remove(header.index(name))
-            left_out.append(name)
+            below.append(header.index(name))
+            shown.remove(below[-1])
     widths = {place: max(map(cell_len, columns[place])) for place in shown}
     room = max(room - GAP * len(shown), GAP * len(shown))
     for place in shown if sum(widths.values()) > room else ():
@@ -156,15 +162,18 @@ def _table(
         while sum(widths.values()) > room and any(excess.values()):
             widest = max(shown, key=lambda place: (excess[place], widths[place]))
             widths[widest], excess[widest] = widths[widest] - 1, excess[widest] - 1
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, caption_justify="left")
-    table.caption = Text(f"no room here for: {'; '.join(left_out)}") if left_out else None
-    for place, size in widths.items():
-        side = "right" if header[place] in right else "left"
-        columns[place] = [_parted(text, size) for text in columns[place]]
-        table.add_column(Text(columns[place][0]), justify=side, width=size, overflow="fold")
-    for row in zip(*(columns[place][1:] for place in shown), strict=True):
-        table.add_row(*map(_cell, row))
-    return table
+    for number, texts in enumerate(zip(*columns, strict=True)):
+        line = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+        end = "top" if number else "bottom"
+        for place, size in widths.items():
+            side = "right" if header[place] in right else "left"
+            line.add_column(justify=side, vertical=end, width=size, overflow="fold")
+        cells = (_parted(texts[place], size) for place, size in widths.items())
+        line.add_row(*map(_cell, cells), style=None if number else "bold")
+        yield line
+        told = "; ".join(f"{header[place]}: {texts[place]}" for place in below if texts[place])
+        if number and told:
+            yield Padding(Text(told), (0, 0, 0, GAP), expand=False)
 
 
 def _least(column: Sequence[str], right: bool) -> int:

@@ -3,6 +3,8 @@
 import csv
 import io
 import subprocess
+import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,8 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
 
 
 def test_the_screen_is_as_kept(store, run_here, screen):
-    status, output, _ = run_here("compare", f"tracking.uri={store.uri}")
+    with redirect_stderr(sys.stdout):  # as a terminal shows both
+        status, output, _ = run_here("compare", f"tracking.uri={store.uri}")
     assert status == 0
     screen("compare", output)
 
@@ -215,3 +218,5 @@ def test_a_long_name_is_folded_and_no_column_loses_a_figure(workplace, run_here,
     status, output, _ = run_here("compare", f"tracking.uri={workplace.uri}")
     assert status == 0
     screen("compare-long", output)
+    told = " ".join(output.split())
+    assert told.count(f"what changed: {', '.join(keys)}; ") == 1

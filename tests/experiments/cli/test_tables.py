@@ -59,16 +59,18 @@ def test_junit_with_control_characters_is_xml(tmp_path):
 
 
 @pytest.mark.parametrize("columns", [20, 64, 110, 200])
-def test_a_table_fits_and_loses_no_text_but_the_columns_that_it_names(columns, monkeypatch, capsys):
+def test_a_table_fits_and_tells_below_a_row_what_has_no_room_in_it(columns, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
     header = ("network", "accuracy", "verdict", "much", "more")
     name = "step 13, model.widths=[10,10,12,12,12], optimizer.lr=0.03"
-    rows = [(name, "99.31 % (99.28 to 99.33)", "cannot tell", "words " * 9, "words " * 9)]
+    text = " ".join(["words"] * 9)
+    rows = [(name, "99.31 % (99.28 to 99.33)", "cannot tell", text, text)]
     tables.show(header, rows, right=("accuracy",), lesser=("more", "much"))
     output = capsys.readouterr().out
     assert max(map(len, output.splitlines())) <= columns
     assert "…" not in output
-    assert ("no room here for: more" in " ".join(output.split())) == (columns < 100)
+    assert (f"more: {text}" in " ".join(output.split())) == (columns < 100)
+    assert (f"more: {text}; much: {text}" in " ".join(output.split())) == (columns < 80)
     if columns > 20:  # that is narrower than its longest words
         assert "(99.28 to 99.33)" in output
         assert all(part in output for part in name.split())
@@ -105,7 +107,10 @@ def test_a_report_is_folded_but_for_its_commands(monkeypatch, capsys):
     tables.print_report(
         ["a sentence that is longer than its own line", command, (("a", "b"), [("1", "2")])]
     )
+    tables.say(f"train more: {command}")
+    tables.say(f"so: {command[:30]}")
     lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == ["train more:", command, f"so: {command[:30]}"]
     assert lines[:3] == ["a sentence that is longer than its own", "line", command]
     assert lines[3].split() == ["a", "b"]
 
