@@ -1,6 +1,7 @@
 """Checks of the gate on the tracked runs of a step: seeds, accuracy, and a baseline."""
 
 import math
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import key_of
 from experiments.cli.tables import restored
-from experiments.cli.text import measured, percent, points
+from experiments.cli.text import measured, percent, pluralize, points
 from experiments.data.digest import known_digest
+from experiments.reports.comparison import changes
 from experiments.reports.targets import Check
 from experiments.stats.intervals import interval
 from experiments.stats.target import FAILS, HOLDS, MISSED, NO_VERDICT, reaches
 from experiments.stats.verdict import LEAST, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction
-from experiments.tracking.identity import with_seed
-from experiments.tracking.store import Store, answered
+from experiments.tracking.identity import OVERRIDE, with_seed
+from experiments.tracking.run import parameters
+from experiments.tracking.store import STUDY, Store, answered
 
 ONE_SIDED = 0.1  # alpha of both sides, for 5 % on one
 
@@ -35,22 +38,46 @@ def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
     trained = list(compose("train"))  # the other keys are the gate's own
     with answered(store):
         for name, step in steps.items():
-            arm = arms.of(store, OmegaConf.masked_copy(step, trained), known_digest(step))
-            yield check_seeds(name, step, arm, trained)
+            asked = OmegaConf.masked_copy(step, trained)
+            arm = arms.of(store, asked, known_digest(step))
+            found = "" if arm and arm.scores else nearest(store, asked)
+            yield check_seeds(name, step, arm, trained, found)
             if arm and arm.scores and step.min_accuracy is not None:
                 yield check_accuracy(name, step, arm.values)
             if arm and arm.scores and baseline is not None:
                 yield check_regression(name, arm, baseline.get(arm.name), cfg.margin)
 
 
-def check_seeds(step: str, cfg: DictConfig, arm: Arm | None, trained: list[str]) -> Check:
-    """Whether enough seeds have finished, and none has failed. `trained`: the keys of train."""
+def nearest(store: Store, cfg: DictConfig) -> str:
+    """Of a step's arms with other settings, the one with the fewest others, and the overrides by
+    which the gate judges it; empty if there is none."""
+    group, asked = "experiment" if cfg.experiment else "step", parameters(cfg)
+    runs = [run for run in store.matching({group: cfg[group]}) if STUDY not in run.data.tags]
+    others = [
+        ({key: value for key, value in arm.settings.items() if asked.get(key) != value}, arm)
+        for arm in arms.gather(runs)
+        if arm.scores
+    ]
+    if not others:
+        return ""
+    differing, arm = min(others, key=lambda each: (len(each[0]), -len(each[1].scores)))
+    overrides = re.split(OVERRIDE, arm.title)[1:] or changes({}, differing).split(", ")
+    how = f"judged with the overrides {shlex.join(overrides)}" if differing else "on other images"
+    return f"; nearest: {len(arm.scores)} of {arm.name}, {how}"
+
+
+def check_seeds(
+    step: str, cfg: DictConfig, arm: Arm | None, trained: list[str], others: str
+) -> Check:
+    """Whether enough seeds have finished, and none has failed. `trained`: the keys of train;
+    `others`: what there is in place of the seeds."""
     n, reason = len(arm.scores) if arm else 0, ""
     if arm and arm.failed:
         failed = "; ".join(with_seed(arm.name, f"seed {seed}") for seed in arm.failed)
         reason = f"{failed} failed: train again, or see why in the run's log"
     elif n < cfg.min_seeds:
-        reason = f"{n} finished seeds; train more: {training(step, cfg, trained)}"
+        more = training(step, cfg, trained)
+        reason = f"{pluralize(n, 'finished seed')}{others}; train more: {more}"
     asked, margin = f"at least {cfg.min_seeds}", f"{n - cfg.min_seeds:+d}"
     return Check(step, "seeds", asked, str(n), margin, reason, NO_VERDICT)
 
@@ -108,7 +135,9 @@ def check_regression(step: str, arm: Arm, before: dict[str, float] | None, margi
     needed = known and seeds_needed(margin / found.deviation, found.paired, ONE_SIDED)
     more = f"about {max(needed, LEAST)}" if needed and needed > found.n else "more"
     advice = f"train {more} seeds, also in the baseline"
-    reason = f"cannot tell whether it is {asked}: {shown} with {found.n} seeds; {advice}"
+    reason = (
+        f"cannot tell whether it is {asked}: {shown} with {pluralize(found.n, 'seed')}; {advice}"
+    )
     return check._replace(reason=reason)
 
 

@@ -1,6 +1,10 @@
 """The gate as a build calls it."""
 
+import re
+import shlex
 import shutil
+import sys
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -69,13 +73,14 @@ def test_a_user_defined_step_in_five_lines(tmp_path, run_here):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Workplace:
-    """Steps 9 to 13: a seed failed, far too low, too few, just as asked; and a baseline."""
+    """Steps 8 to 13: a seed failed, far too low, too few, other keys, just as asked; a baseline."""
     workplace = Workplace(tmp_path_factory.mktemp("gate"))
     make(workplace.folder, "s13", S13)
     make(workplace.folder, "s12", S13[:2])
     make(workplace.folder, "s11", [0.9902, 0.9899, 0.9903])
     make(workplace.folder, "s10", S13)
     make(workplace.folder, "s10", [0.1], first_seed=3, failed=True)
+    make(workplace.folder, "s09", S13, "optimizer.lr=0.03")
     make(workplace.folder, "s08", [0.5])
     row = "{},{},0 1 2,0.9942 0.9940 0.9943\n"
     rows = [row.format(f"step {number}", f"s{number}") for number in (8, 11, 13)]
@@ -99,8 +104,12 @@ def test_evidence_that_reaches_every_target_passes(store, gate):
     assert "99.42 % (99.38 to 99.45)" in output
 
 
-def test_the_screen_is_as_kept(store, gate, screen):
-    status, output, _ = gate("stage=evidence", f"baseline={store.folder}/baseline.csv")
+def test_the_screen_is_as_kept(store, run_here, screen, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)  # whose folder no command then repeats
+    with redirect_stderr(sys.stdout):  # as a terminal shows both
+        status, output, _ = run_here(
+            "gate", "stage=evidence", f"baseline={store.folder}/baseline.csv"
+        )
     assert status == 1
     screen("gate", output)
 
@@ -157,12 +166,34 @@ def test_the_command_to_train_more_is_of_what_is_judged(gate, tmp_path):
     for chosen in ("experiment=dropout_mlp", "step=mine"):
         given = ("optimizer.lr=0.5", "seed=3", "min_seeds=5", "margin=0.01", "data=mnist")
         _, _, errors = gate("stage=evidence", chosen, *given, *where)
-        command = errors.partition("train more: ")[2]
+        command = errors.partition("train more:")[2].lstrip()
         begin = f"python -m experiments.train -m {chosen} tracking.uri="
         assert command.startswith(begin)
         assert " optimizer.lr=0.5 data=mnist " in command
         assert f"file://{tmp_path}" in command
         assert command.endswith(" 'seed=range(5)'\n")
+
+
+def test_without_a_seed_the_nearest_runs_of_the_step_are_named(tmp_path, run_here):
+    """With overrides of which the gate then judges those runs."""
+    make(tmp_path, "s13", S13, "trainer.max_epochs=2", "optimizer.lr=0.03")
+    make(tmp_path, "s13", S13[:2], "trainer.max_epochs=2", "model.widths=[10,10,12,12,10]")
+    make(tmp_path, "s11", S13)
+    gate = partial(
+        run_here, "gate", "stage=evidence", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
+    )
+    for given, found in (
+        (["step=s13"], "3 of step 13, optimizer.lr=0.03, trainer.max_epochs=2, "),
+        (["step=s13", "model.widths=[10,10,12,12,10]"], "2 of step 13, model.widths="),
+        (["step=s11", "optimizer.lr=0.5"], "3 of step 11, judged with the overrides optimizer.lr="),
+    ):
+        status, _, errors = gate(*given)
+        assert status == 2
+        assert f": 0 finished seeds; nearest: {found}" in errors
+        pasted = re.search(r", judged with the overrides (.*); train more:", errors)[1]
+        _, output, errors = gate(given[0], *shlex.split(pasted))
+        assert "0 finished seeds" not in errors and "99.4" in output
+    assert "0 finished seeds; train more" in gate("step=s12")[2]
 
 
 def test_a_build_gets_junit_annotations_and_a_summary(gate, monkeypatch, tmp_path):
