@@ -9,8 +9,7 @@ import pandas as pd
 from omegaconf import DictConfig
 from PIL import Image
 
-from experiments.budget.cost import build_network as network
-from experiments.budget.cost import cost_of as cost
+from experiments.budget.cost import build_network, cost_of
 from experiments.cli.checks import configured
 from experiments.cli.compose import started
 from experiments.cli.tables import restored
@@ -19,17 +18,7 @@ from experiments.reports.comparison import Row
 from experiments.reports.page import histories, sizes
 from experiments.tracking.store import Store
 
-__all__ = [
-    "arms",
-    "compare",
-    "configure",
-    "cost",
-    "curves",
-    "frontier",
-    "network",
-    "picture",
-    "runs",
-]
+network, cost = build_network, cost_of
 
 
 def configure(*overrides: str, command: str = "train") -> DictConfig:
