@@ -30,11 +30,8 @@ def main(cfg: DictConfig) -> None:
         tables.say(remark, sys.stderr)
     first = comparison.smallest(rows)
     notes = table.notes(rows, cfg.margin, cfg.smallest_difference)
-    tables.say(first)
-    print()
-    tables.show(table.ON_SCREEN, map(table.on_screen, rows), table.RIGHT, table.LESSER)
-    print()
-    tables.say(notes)
+    shown = table.ON_SCREEN, map(table.on_screen, rows), table.RIGHT, table.LESSER
+    tables.print_report([first, "", shown, "", notes])
     if cfg.csv:
         write(Path(cfg.csv), table.to_csv(rows))
     if cfg.markdown:
