@@ -143,7 +143,7 @@ def test_both_passes_of_a_step_are_a_cuda_graph(found, images):
 
 @pytest.mark.parametrize("key", [None, "true"], ids=["in full", "TF32"])
 def test_products_have_the_bits_that_the_configuration_says(found, images, key):
-    """Of step 1: cuDNN takes no TF32 where convolutions have fewer than 16 channels."""
+    """Of step 1, with 32 channels: on an H200, TF32 changed nothing in step 13, with 10 to 12."""
     cfg = configure("train", "step=s01", f"tf32={key or 'null'}")
     if key and torch.cuda.get_device_capability(GPU) < (8, 0):
         pytest.skip("this GPU has no TF32")

@@ -155,6 +155,17 @@ def explain_group(group: str, command: str, overrides: Sequence[str]) -> str:
     return f"{command} takes no {group}=" + (hint if group in ("step", "experiment") else "")
 
 
+def explain_values(raw: str, command: str) -> str:
+    """What is to be done where Hydra says that a key has several values; else what it says."""
+    several = r"(?:Ambiguous value for argument|Sweep parameters) '(([^=]+)=(.+?))' (?:1|requires)"
+    if not (found := re.match(several, raw)):
+        return raw
+    given, key, values = found.groups()
+    one = f"give one, or where {key} takes a list, '{key}=[{values}]'"
+    way = "add -m to run each" if command in ("train", "search") else one
+    return f"{given} has several values; {way}"
+
+
 def explain_word(word: str, known: dict[str, Any]) -> str:
     """What is probably meant by an argument that is not KEY=VALUE, where a command has `known`."""
     if "=" in word:
@@ -186,8 +197,8 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     key = error.override if bare else getattr(error.__cause__, "full_key", None)
     lacking = re.match(r"Could not override '([\w/]+)'\.\s+No match", str(error))
     if lacking or not key or not (bare or "Could not override" in str(error)):
-        raw = one_line(error)[:LONGEST]
-        return explain_group(lacking[1], command, overrides) if lacking else raw
+        group = lacking and explain_group(lacking[1], command, overrides)
+        return group or explain_values(one_line(error)[:LONGEST], command)
     chosen = [item for item in overrides if key_of(item) in groups()]
     try:
         known = flatten(hydra.compose(command, chosen))

@@ -29,6 +29,7 @@ REFUSED = {  # of Lightning
     "trainer.use_distributed_sampler": _ONE,
     "trainer.sync_batchnorm": _ONE,
     "trainer.reload_dataloaders_every_n_epochs": "the images stay on the device for all epochs",
+    "num_workers": "the images stay on the device for all epochs",
     "trainer.enable_checkpointing": _TRACKED,
     "trainer.default_root_dir": _TRACKED,
     "trainer.enable_autolog_hparams": _TRACKED,
@@ -58,6 +59,8 @@ MEANT = {  # other words for keys
     "scheduler": ("schedule",),
     "optimizer.weight_decay": ("wd", "decay"),
     "model": ("network", "net", "architecture"),
+    "filter": ("where", "query"),
+    "input": ("image", "images", "file", "folder"),
 }
 
 # of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way

@@ -62,7 +62,7 @@ def show(
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a text of any origin, folded between words where the terminal ends; addresses, and a
     command at its end, stay whole, so that they can be copied."""
-    width = _console().width
+    width = max(_console().width, 1)
     width = 10**6 if width == WIDTH else width
     text, mark, command = printable(text).partition("python -m ")
     text += f"{mark}{command}".replace(" ", "\0")  # one word

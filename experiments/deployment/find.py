@@ -80,7 +80,8 @@ def best(store: Store, where: str | None = None) -> Run:
         raise UserError(f"run=best: {which} finished run with a target; name a run with run=")
     if not reached:
         what = f"no finished run in {store.uri} reaches its target"
-        raise UserError(f"run=best: {what}; the nearest is {max(missed)[-1]}")
+        several = "of those with several seeds, " if max(missed)[0] else ""
+        raise UserError(f"run=best: {what}; {several}the nearest is {max(missed)[-1]}")
     digests = {each[-1].data.tags[DIGEST] for each in reached if DIGEST in each[-1].data.tags}
     if len(digests) > 1:
         query = f'tags.`{DIGEST}` = \\"{max(digests)}\\" and {ALL_CLASSES}'.replace("'", '\\"')

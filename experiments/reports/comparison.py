@@ -168,8 +168,8 @@ def smallest(rows: Sequence[Row]) -> str:
     elif sized:
         nearest = max(sized, key=lambda row: row.accuracy.mean - row.arm.target)
         unknown = verdicts.count(CANNOT_TELL)
-        counts = {"miss theirs": len(sized) - unknown, "cannot tell yet": unknown}
-        counts = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+        counts = {"it is missed by": len(sized) - unknown, "it is open for": unknown}
+        counts = " and ".join(f"{what} {count}" for what, count in counts.items() if count)
         text = f": none yet, because {counts}. The nearest is {_reached(nearest)}."
     else:
         text = ": none yet, because no network has a target (target.val_acc)."

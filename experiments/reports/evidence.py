@@ -11,8 +11,9 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.cli.config import RESULT
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.keys import key_of
+from experiments.cli.keys import key_of, kind
 from experiments.cli.tables import restored
 from experiments.cli.text import measured, percent, pluralize, points
 from experiments.data.digest import known_digest
@@ -23,7 +24,7 @@ from experiments.stats.target import FAILS, HOLDS, MISSED, NO_VERDICT, reaches
 from experiments.stats.verdict import LEAST, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction
-from experiments.tracking.identity import OVERRIDE, with_seed
+from experiments.tracking.identity import FILES, OVERRIDE, with_seed
 from experiments.tracking.run import parameters
 from experiments.tracking.store import STUDY, Store, answered
 
@@ -51,19 +52,21 @@ def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
 def nearest(store: Store, cfg: DictConfig) -> str:
     """Of a step's arms with other settings, the one with the fewest others, and the overrides by
     which the gate judges it; empty if there is none."""
-    group, asked = "experiment" if cfg.experiment else "step", parameters(cfg)
+    group, given = "experiment" if cfg.experiment else "step", parameters(cfg)
+    asked = {
+        key: value
+        for key, value in given.items()
+        if kind(key) is RESULT and key not in FILES and value != "None"
+    }
     runs = [run for run in store.matching({group: cfg[group]}) if STUDY not in run.data.tags]
-    others = [
-        ({key: value for key, value in arm.settings.items() if asked.get(key) != value}, arm)
-        for arm in arms.gather(runs)
-        if arm.scores
-    ]
+    others = [(changes(asked, arm.settings), arm) for arm in arms.gather(runs) if arm.scores]
     if not others:
         return ""
-    differing, arm = min(others, key=lambda each: (len(each[0]), -len(each[1].scores)))
-    overrides = re.split(OVERRIDE, arm.title)[1:] or changes({}, differing).split(", ")
-    how = f"judged with the overrides {shlex.join(overrides)}" if differing else "on other images"
-    return f"; nearest: {len(arm.scores)} of {arm.name}, {how}"
+    differing, arm = min(others, key=lambda each: (each[0].count("="), -len(each[1].scores)))
+    overrides = shlex.join(re.split(OVERRIDE, arm.title)[1:])
+    how = f"judged with the overrides {overrides}" if overrides else f"which has {differing}"
+    how = how if differing else "on other images"
+    return f"; nearest: {pluralize(len(arm.scores), 'seed')} of {arm.name}, {how}"
 
 
 def check_seeds(

@@ -19,7 +19,7 @@ POOL = 24  # proposals to choose from
 
 class Likeliest(BaseSampler):
     """Draws from another sampler until a proposal can be trained, so that a network over its budget
-    never becomes a trial; and takes the likeliest answer of several such proposals, or without a
+    is not made a trial; and takes the likeliest answer of several such proposals, or without a
     race the first. `rejected` is the number of proposals that could not be trained."""
 
     LIMIT = 5_000  # proposals in a row: some minutes

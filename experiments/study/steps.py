@@ -30,7 +30,7 @@ def step_of(path: Path) -> str:
             return path.resolve().relative_to(top).with_suffix("").as_posix()
     where = " or ".join(map(str, tops))
     raise UserError(
-        f"final.steps={path.parent}: step files are read from {where}; name a folder there, as "
+        f"final.steps={path.parent}: steps are read from {where}; name a folder there, such as "
         f"final.steps={tops[0] / 'found'}"
     )
 

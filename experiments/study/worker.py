@@ -29,7 +29,7 @@ from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
 from experiments.study.steps import refuse_folder, refuse_foreign, train_step, write_step
 from experiments.study.storage import FINALISTS, ID, Claims, begin_or_resume, open_storage
-from experiments.tracking.identity import PARTIAL
+from experiments.tracking.identity import DIGEST, PARTIAL
 from experiments.tracking.provenance import provenance
 from experiments.tracking.store import FUSED, PARENT, STUDY, STUDY_ID, Store
 from experiments.training.fit import fit
@@ -76,15 +76,18 @@ class Worker:
             self.id = begin_or_resume(self.study, cfg, self.space, digest)
             self.parent = study_run(name, self.id, cfg, self.store)
             self.look()
-        self.expect(device)
+        self.expect(device, digest)
 
-    def expect(self, device: torch.device) -> None:
+    def expect(self, device: torch.device, digest: str) -> None:
         """Say how long the search takes, if runs in the store tell how long an epoch takes here."""
         here, images = provenance(device), "data.train._target_"
         ran = self.store.matching({key: here[key] for key in ("device.name", "device.threads")})
-        kind = OmegaConf.select(self.cfg, images)
-        alone = [r for r in ran if not {FUSED, PARTIAL} & r.data.tags.keys()]
-        alike = [r for r in alone if r.data.params.get(images) == kind]
+        kind = str(OmegaConf.select(self.cfg, images))
+        if kind.startswith("torchvision."):  # the same images, however many are held out
+            alike = [run for run in ran if run.data.params.get(images) == kind]
+        else:
+            alike = [run for run in ran if run.data.tags.get(DIGEST) == digest]
+        alike = [run for run in alike if not {FUSED, PARTIAL} & run.data.tags.keys()]
         times = [r.data.metrics.get("epoch_seconds") for r in alike]
         known, left = [each for each in times if each is not None], self.epochs_left()
         if known and left > 0:
@@ -92,7 +95,7 @@ class Worker:
             shared = ", for all workers together" if is_job() else ""
             text = (
                 f"about {duration(left * epoch)} to the finals{shared}, at {epoch:.1f} s an epoch: "
-                f"the median of {runs} in the store, on such images and this device"
+                f"the median of {runs} in the store, on this data set and device"
             )
             announce(expected=text)
             tables.print_report([] if is_job() else [text])

@@ -163,7 +163,7 @@ def print_jobs(jobs: list[dict[str, Any]], total: int) -> None:
         tables.say(f"{pluralize(count, 'job')}: {text}")
     for job in jobs:
         if job["state"] == "failed":
-            tables.say(f"{job['name']}: {job['error']} (traceback: {job['log']})")
+            tables.say(f"{job['name']} (traceback: {job['log']}): {job['error']}")
     if reports := [job for job in jobs if "report" in job]:  # of now, not of before
         tables.print_report(max(reports, key=lambda job: job.get("ended", 0))["report"])
 

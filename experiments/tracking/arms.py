@@ -121,7 +121,7 @@ def _title(run: Run, group: Sequence[str] | None) -> str:
     """A run's name without its seed, or its values of the parameters of `group`."""
     if group:
         return ", ".join(f"{name}={run.data.params.get(name)}" for name in group)
-    return re.sub(r", seed \d+(?=, |$)", "", run.info.run_name, count=1)
+    return re.sub(r", seed \d+(?=, |$| \()", "", run.info.run_name, count=1)
 
 
 def _arm(name: str, title: str, runs: list[Run], metric: str | None, parent: str | None) -> Arm:

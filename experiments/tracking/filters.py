@@ -36,6 +36,7 @@ def clause(text: str) -> str:
     kind, name, sign, value = found.groups()
     if kind is None:
         name = "val/acc" if name in ("acc", "accuracy") else name
+        value = f"s{int(value):02}" if name == "step" and value.isdecimal() else value
         is_tag = name in TAGS
         # keys of the configuration are parameters, but for those that hold others
         known = name.partition(".")[0] in kinds() and not is_tag

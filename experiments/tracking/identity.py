@@ -46,13 +46,14 @@ def run_name(cfg: DictConfig, together: int = 1) -> str:
 
 def with_seed(name: str, seed: str) -> str:
     """The name of an arm with a seed ahead of its overrides."""
-    first, *overrides = re.split(OVERRIDE, name)
-    return ", ".join([first, seed, *overrides])
+    first, *overrides = re.split(OVERRIDE, name.removesuffix(PART))
+    return ", ".join([first, seed, *overrides]) + PART * name.endswith(PART)
 
 
 def with_override(name: str, override: str) -> str:
-    """The name of an arm with one more override, in their order."""
+    """The name of an arm with one more override, in their order; the only one of its key."""
     first, *overrides = re.split(OVERRIDE, name.removesuffix(PART))
+    overrides = [each for each in overrides if key_of(each) != key_of(override)]
     return ", ".join([first, *sorted([*overrides, override])]) + PART * name.endswith(PART)
 
 

@@ -126,7 +126,7 @@ def training_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Timeout:
-        raise UserError(f"another process trains this run, in {folder}") from None
+        raise UserError(f"this run is being trained by another process, in {folder}") from None
     except MlflowException as error:
         raise UserError(
             f"the tracking store failed: {advised(error)}; the run's checkpoints and log are in "

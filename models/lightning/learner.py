@@ -156,7 +156,7 @@ def release_memory() -> None:
         CacheArtifactManager.clear()  # copies of what is on the disk, with no public way out: 9 MB
     linecache.clearcache()  # the lines of generated programs
     gc.collect()  # objects that refer to each other, which Python rarely collects: 9 MB
-    with suppress(AttributeError):  # only glibc has it
+    with suppress(AttributeError, TypeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)  # memory that is free, but kept by the C library: 7 MB
 
 

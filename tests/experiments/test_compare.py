@@ -54,8 +54,8 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     result, _ = compared
     first, _, _, *lines = result.stdout.splitlines()
     assert first == (
-        "The smallest network that holds its target: none yet, because 2 miss theirs and 2 cannot "
-        "tell yet. The nearest is step 13, optimizer.lr=0.03, with 5,854 parameters: "
+        "The smallest network that holds its target: none yet, because it is missed by 2 and it is "
+        "open for 2. The nearest is step 13, optimizer.lr=0.03, with 5,854 parameters: "
         "99.42 % (99.35 to 99.48), n = 3 "
         "(target when it was last trained: 99.40 %)."
     )
@@ -195,6 +195,7 @@ def test_a_bad_question_gets_one_clear_line(store, run_here, question, complaint
         "params.step=s13 AND metrics.seeds==1",
         "metrics.val/acc > 0.5 and params.optimizer.lr == '0.019'",
         "step=s13",  # without the kind of what is compared
+        "step=13",
         "val/acc > 0.5 and optimizer.lr=0.019 and device=cpu and status=FINISHED",
     ],
 )

@@ -178,14 +178,15 @@ def test_without_a_seed_the_nearest_runs_of_the_step_are_named(tmp_path, run_her
     """With overrides of which the gate then judges those runs."""
     make(tmp_path, "s13", S13, "trainer.max_epochs=2", "optimizer.lr=0.03")
     make(tmp_path, "s13", S13[:2], "trainer.max_epochs=2", "model.widths=[10,10,12,12,10]")
+    make(tmp_path, "s09", S13, "~augmentation")
     make(tmp_path, "s11", S13)
     gate = partial(
         run_here, "gate", "stage=evidence", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
     )
     for given, found in (
-        (["step=s13"], "3 of step 13, optimizer.lr=0.03, trainer.max_epochs=2, "),
-        (["step=s13", "model.widths=[10,10,12,12,10]"], "2 of step 13, model.widths="),
-        (["step=s11", "optimizer.lr=0.5"], "3 of step 11, judged with the overrides optimizer.lr="),
+        (["step=s13"], "3 seeds of step 13, optimizer.lr=0.03, trainer.max_epochs=2, "),
+        (["step=s13", "model.widths=[10,10,12,12,10]"], "2 seeds of step 13, model.widths="),
+        (["step=s09"], "3 seeds of step 9, augmentation=null, judged with the overrides"),
     ):
         status, _, errors = gate(*given)
         assert status == 2
@@ -193,6 +194,8 @@ def test_without_a_seed_the_nearest_runs_of_the_step_are_named(tmp_path, run_her
         pasted = re.search(r", judged with the overrides (.*); train more:", errors)[1]
         _, output, errors = gate(given[0], *shlex.split(pasted))
         assert "0 finished seeds" not in errors and "99.4" in output
+    plain = gate("step=s11", "optimizer.lr=0.5")[2]
+    assert "nearest: 3 seeds of step 11, which has optimizer.lr=0.019; train more" in plain
     assert "0 finished seeds; train more" in gate("step=s12")[2]
 
 

@@ -329,7 +329,10 @@ def test_a_study_begun_anew_has_nothing_of_the_old_one(place, monkeypatch, capsy
         (["storage=postgresql://me:secret@host/db"], "storage=postgresql://me:***@host/db: a pass"),
         (["storage=sqlite:////dev/null/a.db"], "/dev/null"),
         (["storage=oracle://host/db"], "storage=oracle://host/db"),
-        (["final.networks=1", "final.steps=/elsewhere"], "final.steps=/elsewhere: step files are read"),
+        (
+            ["final.networks=1", "final.steps=/elsewhere"],
+            "final.steps=/elsewhere: steps are",
+        ),
         (["budget.parameters=100"], "space: even the smallest network found in it is over budget"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
