@@ -80,22 +80,20 @@ class Worker:
 
     def expect(self, device: torch.device, digest: str) -> None:
         """Say how long the search takes, if runs in the store tell how long an epoch takes here."""
-        here, images = provenance(device), "data.train._target_"
-        ran = self.store.matching({key: here[key] for key in ("device.name", "device.threads")})
-        kind = str(OmegaConf.select(self.cfg, images))
-        if kind.startswith("torchvision."):  # the same images, however many are held out
-            alike = [run for run in ran if run.data.params.get(images) == kind]
-        else:
-            alike = [run for run in ran if run.data.tags.get(DIGEST) == digest]
-        alike = [run for run in alike if not {FUSED, PARTIAL} & run.data.tags.keys()]
-        times = [r.data.metrics.get("epoch_seconds") for r in alike]
+        here, whole = provenance(device), self.cfg.copy()
+        whole.data.holdout = None  # runs that hold no images out take hardly longer
+        device_tags = {key: here[key] for key in ("device.name", "device.threads")}
+        digests = {digest, known_digest(whole)} - {None}
+        ran = [run for each in digests for run in self.store.matching({DIGEST: each} | device_tags)]
+        alone = [run for run in ran if not {FUSED, PARTIAL} & run.data.tags.keys()]
+        times = [run.data.metrics.get("epoch_seconds") for run in alone]
         known, left = [each for each in times if each is not None], self.epochs_left()
         if known and left > 0:
             epoch, runs = float(np.median(known)), pluralize(len(known), "run")
             shared = ", for all workers together" if is_job() else ""
             text = (
                 f"about {duration(left * epoch)} to the finals{shared}, at {epoch:.1f} s an epoch: "
-                f"the median of {runs} in the store, on this data set and device"
+                f"the median of {runs} in the store, on these images and this device"
             )
             announce(expected=text)
             tables.print_report([] if is_job() else [text])
