@@ -1,6 +1,6 @@
 """Step 13 by the notebook recipe, ten seeds against ours: a line each in evidence/notebook.csv.
 
-OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/notebook_recipe.py        # trains what the table lacks
+OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/notebook_recipe.py        # trains the missing
 OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/notebook_recipe.py show   # prints the difference
 
 A run takes about ten minutes on one quiet core, and two processes may train at once.

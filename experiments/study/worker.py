@@ -123,7 +123,10 @@ class Worker:
                         entered = [self.trial(n).number for n in (*finalists, run.network)]
                         self.study.set_user_attr(FINALISTS, entered)
                     return False, run
-            return not wanted, None
+            # a seed of a finalist that is out counts as well, if another worker trains it
+            ahead = [Run(n, FINAL, len(self.race.finals(n))) for n in finalists]
+            ended = [claim.enter_context(self.claims.take(self.place(run))) for run in ahead]
+            return not wanted and all(ended), None
 
     def look(self) -> None:
         """Read what the study holds: its networks, the results of their runs, and the finalists.

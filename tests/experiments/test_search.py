@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import optuna
 import pytest
 import torch
 from conftest import ONE_THREAD, PROJECT, Workplace
+from filelock import FileLock
 from hydra.core.global_hydra import GlobalHydra
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from experiments.search import main
+from experiments.study.storage import ID
 
 
 class SearchPlace(Workplace):
@@ -256,6 +259,26 @@ def test_the_smallest_network_above_a_target(place, monkeypatch, capsys):
     gate = (f"step={step}", "stage=evidence", f"tracking.uri={place.uri}", place.path)
     result = place.run("gate", *gate, "min_seeds=2", "judged_by=mean")
     assert result.returncode == 0, result.stdout + result.stderr
+    wait_for_a_finalist(place, step, monkeypatch, "trials=6", "smallest_above=0.3", *finals)
+
+
+def wait_for_a_finalist(place: SearchPlace, step: str, monkeypatch, *options: str) -> None:
+    """A race that is over waits for another worker, which trains a further seed of a finalist."""
+    study, number = place.study("plain"), step.rpartition("-")[2]
+    name, attributes = "search-plain", study.user_attrs
+    seed = next(n for n in range(9) if f"run {number} 2 {n}" not in attributes)
+    folder = place.folder / "checkpoints" / name / f"{attributes[ID]}-{number}-2-{seed}"
+    folder.mkdir(exist_ok=True)
+    released: list[float] = []
+
+    def work() -> None:
+        time.sleep(8)
+        released.append(time.monotonic())
+
+    with FileLock(folder / "lock", thread_local=False) as lock, ThreadPoolExecutor() as pool:
+        pool.submit(work).add_done_callback(lambda _: lock.release())
+        search_here(place, monkeypatch, *options)
+        assert released
 
 
 @pytest.mark.slow
