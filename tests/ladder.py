@@ -28,6 +28,7 @@ SEEDS = range(10)
 STEPS = [f"s{number:02}" for number in range(13, 0, -1) if number != 10]
 STORE = f"sqlite:///{PLACE}/mlflow.db"
 PLACES = (f"tracking.uri={STORE}", f"tracking.artifacts={PLACE}/artifacts")
+OPTIONS = ["tracking.model=false", f"checkpoints.root={PLACE}/checkpoints", *PLACES]
 FIGURES = ("val/acc", "val/best_acc", "val/best_epoch", "train/acc", "train_seconds")
 
 
@@ -46,8 +47,7 @@ def train_missing(arms: dict[str, list[str]], table: Path = TABLE) -> None:
 
 def train(name: str, arguments: list[str], seed: int, table: Path) -> None:
     """Train a run, and add its line; nothing where another process trains it."""
-    options = ["tracking.model=false", f"checkpoints.root={PLACE}/checkpoints", *PLACES]
-    command = [sys.executable, "-m", "experiments.train", *arguments, f"seed={seed}", *options]
+    command = [sys.executable, "-m", "experiments.train", *arguments, f"seed={seed}", *OPTIONS]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if "trained by another process" in result.stderr:
         return

@@ -7,10 +7,13 @@ Each recipe is one change to the same network of 3,000 parameters, judged by its
 10,000 training images held out. Seeds are shared, so that runs are compared in pairs.
 """
 
+import re
+import subprocess
 import sys
 
 from conftest import PROJECT
-from ladder import read, train_missing
+from filelock import FileLock
+from ladder import OPTIONS, PLACE, read, train_missing
 
 from experiments.stats.verdict import difference
 
@@ -30,7 +33,18 @@ RECIPES = {
     "norm without weights": ["model.norm=batch_without_weights"],
     "layer norm": ["model.norm=layer"],
     "branches that fold": ["branches=true"],
+    "3x3 head, 2,974 parameters": ["model.widths=[6,6,10,10,6]", "model.padded=4", "model.head=3"],
 }
+TEACHER = [*NETWORK, "model.scale=3", "seed=100"]  # 25,014 parameters
+DISTILLED = "distillation from 25,014 parameters"
+
+
+def train_teacher() -> str:
+    """The id of the run that teaches, which is trained where the store does not have it."""
+    command = [sys.executable, "-m", "experiments.train", *TEACHER, *OPTIONS]
+    with FileLock(PLACE / "teacher.lock"):
+        result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    return re.search(r"/runs/(\w+)", result.stdout)[1]
 
 
 def show() -> None:
@@ -40,7 +54,7 @@ def show() -> None:
         for name, found in runs.groupby("step")
     }
     print("| recipe | seeds | mean | against none (95 %) | p |\n|---|---:|---:|---|---:|")
-    for name in (each for each in RECIPES if each in scores):
+    for name in (each for each in (*RECIPES, DISTILLED) if each in scores):
         mean = sum(scores[name].values()) / len(scores[name])
         row = f"| {name} | {len(scores[name])} | {mean:.2%} |"
         shared = scores[name].keys() & scores["none"].keys()
@@ -55,4 +69,7 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["show"]:
         show()
     else:
-        train_missing({name: NETWORK + changes for name, changes in RECIPES.items()}, TABLE)
+        PLACE.mkdir(parents=True, exist_ok=True)
+        taught = {DISTILLED: ["loss=distillation", f"loss.teacher={train_teacher()}"]}
+        arms = {name: NETWORK + changes for name, changes in (RECIPES | taught).items()}
+        train_missing(arms, TABLE)
