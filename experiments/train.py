@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> str:
     from experiments.training.fit import train
 
     if cfg.until_verdict is not None:
-        needed, report = until.look(cfg)
+        needed, report = until.judge_arms(cfg)
         if not needed:
             announce(report=report)
             return "not needed"
@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> str:
     announce(val_acc=accuracy, verdict=verdict, backend=unusual(tags))
     if cfg.until_verdict is not None:
         try:
-            announce(report=until.look(cfg)[1])
+            announce(report=until.judge_arms(cfg)[1])
         except UserError as error:  # the run is trained all the same
             announce(report=[str(error)])
     if not fused and not is_job():

@@ -22,7 +22,7 @@ from experiments.tracking.store import Store
 USAGE = "until_verdict is for a sweep that begins with its seeds: -m 'seed=range(20)' step=s12,s13"
 
 
-def look(cfg: DictConfig) -> tuple[bool, list[str]]:
+def judge_arms(cfg: DictConfig) -> tuple[bool, list[str]]:
     """What the runs in the store say of the arms of the sweep that this job is of: whether the run
     of this job may still change a verdict, and the verdicts in words.
 

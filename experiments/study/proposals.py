@@ -17,7 +17,7 @@ from experiments.study.space import Space
 POOL = 24  # proposals to choose from
 
 
-class Likeliest(BaseSampler):
+class RaceSampler(BaseSampler):
     """Draws from another sampler until a proposal can be trained, so that a network over its budget
     is not made a trial; and takes the likeliest answer of several such proposals, or without a
     race the first. `rejected` is the number of proposals that could not be trained."""

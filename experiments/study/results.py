@@ -73,7 +73,7 @@ def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
     """The race as an HTML page that stands alone."""
     full, final = (
         [
-            charts.Point(network.parameters, interval(values), named(race, n))
+            charts.Point(network.parameters, interval(values), trial_name(race, n))
             for n, network in enumerate(race.networks)
             if (values := race.accuracies(n, stage))
         ]
@@ -92,7 +92,7 @@ def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
         first=". ".join([run_counts(race), *answer_sentences(race, steps)]),
         claim=OVERALL,
         finalists=(HEADER, finalists(race, steps)),
-        again=None if winner is None else "\n".join(again(steps[winner])),
+        again=None if winner is None else "\n".join(confirmation(steps[winner])),
         pareto=drawn(charts.pareto, full, final),
         rounds=rounds(race),
         networks=(list(shown), shown.to_numpy().tolist()),
@@ -104,7 +104,7 @@ def rounds(race: Race) -> list[str]:
     """Which networks ran in each round, and which left the race, with their chances."""
 
     def listed(networks: Iterable[int], chance: np.ndarray) -> str:
-        return ", ".join(f"{named(race, n)} ({chance[n]:.0%})" for n in networks)
+        return ", ".join(f"{trial_name(race, n)} ({chance[n]:.0%})" for n in networks)
 
     texts, before = [], set()
     for runs, chance in race.rounds():
@@ -122,7 +122,7 @@ def rounds(race: Race) -> list[str]:
     return texts
 
 
-def named(race: Race, network: int) -> str:
+def trial_name(race: Race, network: int) -> str:
     return f"trial {race.networks[network].trial.number}"
 
 
@@ -150,11 +150,11 @@ def finalists(race: Race, steps: dict[int, str]) -> list[tuple[str, ...]]:
         values, verdict = race.accuracies(n, FINAL), decisions[n].verdict
         mean = measured(interval(values)) if values else "diverged" if verdict == FAILS else ""
         said = words[verdict] if target or n != winner else "the highest mean"
-        rows.append((f"{steps[n]}, {sized(race, n)}", str(len(values)), mean, said))
+        rows.append((f"{steps[n]}, {with_size(race, n)}", str(len(values)), mean, said))
     return rows
 
 
-def sized(race: Race, network: int) -> str:
+def with_size(race: Race, network: int) -> str:
     return f"{race.networks[network].parameters:,} parameters"
 
 
@@ -171,12 +171,12 @@ def answer_sentences(race: Race, steps: dict[int, str]) -> list[str]:
             "smallest finalist not ruled out": possible,
         }
     return [
-        f"{name}: {'none' if n is None else f'{sized(race, n)}, {steps[n]}'}"
+        f"{name}: {'none' if n is None else f'{with_size(race, n)}, {steps[n]}'}"
         for name, n in found.items()
     ]
 
 
-def again(step: str) -> tuple[str, str]:
+def confirmation(step: str) -> tuple[str, str]:
     """Commands with new seeds, which the search did not use, and so give an unbiased mean."""
     return (
         f"python -m experiments.train -m step={step} 'seed=range(100,110)'",
@@ -197,6 +197,6 @@ def report(race: Race, steps: dict[int, str], folder: Path) -> list[str | tuple]
         parts.append(OVERALL)
     if winner is not None:
         parts.append("new seeds, which the search did not use, give an unbiased mean:")
-        parts += again(steps[winner])
+        parts += confirmation(steps[winner])
         parts.append(f"its file: {folder / Path(steps[winner]).name}.yaml")
     return parts

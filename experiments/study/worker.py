@@ -23,7 +23,7 @@ from experiments.data.digest import known_digest
 from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
 from experiments.study.plan import before_finals
-from experiments.study.proposals import Likeliest, try_sampler
+from experiments.study.proposals import RaceSampler, try_sampler
 from experiments.study.race import FINAL, FIRST, SHORT, Network, Race, Rules, Run
 from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
@@ -75,10 +75,10 @@ class Worker:
                 refuse_folder(self.steps, name, self.study.user_attrs.get(ID, "none yet"))
             self.id = begin_or_resume(self.study, cfg, self.space, digest)
             self.parent = study_run(name, self.id, cfg, self.store)
-            self.look()
-        self.expect(device, digest)
+            self.read_study()
+        self.print_expected_time(device, digest)
 
-    def expect(self, device: torch.device, digest: str) -> None:
+    def print_expected_time(self, device: torch.device, digest: str) -> None:
         """Say how long the search takes, if runs in the store tell how long an epoch takes here."""
         here, whole = provenance(device), self.cfg.copy()
         whole.data.holdout = None  # runs that hold no images out take hardly longer
@@ -113,7 +113,7 @@ class Worker:
         """Whether the race is over, and the first run that nobody works on, if any, claimed until
         `claim` ends."""
         with self.claims.take(wait=True):
-            self.look()
+            self.read_study()
             wanted, finalists = self.race.wanted(), self.race.finalists
             for following in wanted:
                 run = following or self.ask()
@@ -128,7 +128,7 @@ class Worker:
             ended = [claim.enter_context(self.claims.take(self.place(run))) for run in ahead]
             return not wanted and all(ended), None
 
-    def look(self) -> None:
+    def read_study(self) -> None:
         """Read what the study holds: its networks, the results of their runs, and the finalists.
         A trial is told once its short run has ended. One without a network lost its worker
         between its number and its values, and fails."""
@@ -157,12 +157,12 @@ class Worker:
         count = len(self.race.networks)
         seed = np.random.SeedSequence([self.cfg.seed, count]).generate_state(1)[0]
         usual, known = build(self.cfg, "sampler", seed=int(seed)), self.race
-        sampler = Likeliest(usual, self.space, known if count >= FIRST else None)
+        sampler = RaceSampler(usual, self.space, known if count >= FIRST else None)
         self.study.sampler = sampler
         trial = self.study.ask(self.space.distributions)
         trial.set_user_attr("rejected", sampler.rejected)
         trial.set_user_attr("parameters", self.space.count(trial.params))
-        self.look()
+        self.read_study()
         return Run(count, SHORT, 0)
 
     def trial(self, network: int) -> FrozenTrial:
@@ -197,9 +197,9 @@ class Worker:
         result = {"accuracy": accuracy, "run": member.run.info.run_id}
         self.study.set_user_attr(self.key(run), result)
         shutil.rmtree(folder, ignore_errors=True)
-        self.tell(run, accuracy, time.monotonic() - began)
+        self.print_result(run, accuracy, time.monotonic() - began)
 
-    def tell(self, run: Run, accuracy: float | None, seconds: float) -> None:
+    def print_result(self, run: Run, accuracy: float | None, seconds: float) -> None:
         """Say what a run gave, to the sweep or on the screen, and how long it goes on."""
         done, cfg = len(self.race.results) + 1, self.cfg
         race = done / max(done, cfg.trials + cfg.full)
@@ -264,7 +264,7 @@ class Worker:
     def finish(self) -> None:
         """Log and print the results."""
         with self.claims.take(wait=True):
-            self.look()
+            self.read_study()
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
             self.parent.forget_error(self.store.client.get_run(self.parent.id).data.tags)
             report = log_study(self.study, self.parent, self.race, steps, self.steps)

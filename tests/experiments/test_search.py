@@ -361,7 +361,7 @@ def test_a_study_begun_anew_has_nothing_of_the_old_one(place, monkeypatch, capsy
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_mistake(place, monkeypatch, capsys, arguments, complaint):
-    monkeypatch.setattr("experiments.study.proposals.Likeliest.LIMIT", 100)
+    monkeypatch.setattr("experiments.study.proposals.RaceSampler.LIMIT", 100)
     with pytest.raises(SystemExit) as exit:
         search_here(place, monkeypatch, *arguments)
     errors = capsys.readouterr().err

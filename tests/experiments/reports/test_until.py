@@ -90,7 +90,7 @@ def test_a_seed_that_diverged_in_both_arms_tells_nothing(workplace, diverged, ve
         cfg = compose("train", overrides=given, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         try:
-            assert verdict in "\n".join(until.look(cfg)[1])
+            assert verdict in "\n".join(until.judge_arms(cfg)[1])
         finally:
             HydraConfig.instance().cfg = None
 

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial
 from experiments.budget.cost import check_trainable
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
-from experiments.study.proposals import Likeliest
+from experiments.study.proposals import RaceSampler
 from experiments.study.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -39,7 +39,7 @@ def propose(cfg: DictConfig, space: Space, count: int) -> tuple[list[dict], int]
     study, params, rejected = optuna.create_study(direction="maximize"), [], 0
     for number in range(count):
         sampler = build(cfg, "sampler", seed=number)
-        study.sampler = Likeliest(sampler, space)
+        study.sampler = RaceSampler(sampler, space)
         trial = study.ask(space.distributions)
         params.append(trial.params)
         rejected += study.sampler.rejected
@@ -70,7 +70,7 @@ def test_evolution_ends_where_choices_are_equal(choices):
 
 
 def test_a_space_that_does_not_fit_is_reported(monkeypatch):
-    monkeypatch.setattr(Likeliest, "LIMIT", 50)
+    monkeypatch.setattr(RaceSampler, "LIMIT", 50)
     cfg = configure("search", "search=blocks", "budget.parameters=50")
     with pytest.raises(
         UserError, match=r"none of 50 proposals can be trained; the last: .*allows 50"
@@ -119,7 +119,7 @@ def test_values_that_a_sampler_around_ours_fixes():
     space = Space(cfg, cfg.space)
     study = optuna.create_study(direction="maximize")
     fixed = {"model.widths.4": 16, "model.head": 3}
-    ours = Likeliest(build(cfg, "sampler", seed=0), space)
+    ours = RaceSampler(build(cfg, "sampler", seed=0), space)
     for sampler in (ours, *[optuna.samplers.PartialFixedSampler(fixed, ours)] * 4):
         study.sampler = sampler
         trial = study.ask(space.distributions)
@@ -143,7 +143,7 @@ class AnySpace:
         return None
 
 
-class Learning(Likeliest):
+class Learning(RaceSampler):
     """Has the space that the objectives of a suite ask for, once a trial has asked."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict:
@@ -162,7 +162,7 @@ def make(request) -> Callable[[], BaseSampler]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", SAMPLERS, indirect=True, ids=lambda one: one[0])
-class TestLikeliest(BasicSamplerTestCase, RelativeSamplerTestCase):
+class TestRaceSampler(BasicSamplerTestCase, RelativeSamplerTestCase):
     """Optuna's own suite."""
 
     @pytest.fixture
@@ -172,7 +172,7 @@ class TestLikeliest(BasicSamplerTestCase, RelativeSamplerTestCase):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", SAMPLERS, indirect=True, ids=lambda one: one[0])
-class TestLikeliestOfSeveralObjectives(MultiObjectiveSamplerTestCase):
+class TestRaceSamplerOfSeveralObjectives(MultiObjectiveSamplerTestCase):
     @pytest.fixture
     def sampler(self, make):
         return make
