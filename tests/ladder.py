@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -36,10 +37,12 @@ def read(table: Path = TABLE) -> pd.DataFrame:
     return pd.read_csv(table, dtype={"seed": str, "wrong": str})
 
 
-def train_missing(arms: dict[str, list[str]], table: Path = TABLE) -> None:
+def train_missing(
+    arms: dict[str, list[str]], table: Path = TABLE, seeds: Iterable[int] = SEEDS
+) -> None:
     """Train the runs that a table lacks: seeds of arms, each with its name and its arguments."""
     PLACE.mkdir(parents=True, exist_ok=True)
-    for seed, name in product(SEEDS, arms):
+    for seed, name in product(seeds, arms):
         runs = read(table) if table.exists() else pd.DataFrame(columns=["step", "seed"])
         if not ((runs.step == name) & (runs.seed == str(seed))).any():
             train(name, arms[name], seed, table)
