@@ -17,7 +17,7 @@ HEADER = (
 )
 RIGHT = (*HEADER[1:5], *HEADER[9:13])
 ON_SCREEN = tuple(name for name in HEADER if name != "against")  # the verdict says it there
-LESSER = tuple(reversed(ON_SCREEN[6:]))  # the first of them go below their row first
+LESSER = (*reversed(ON_SCREEN[6:]), ON_SCREEN[1])  # the first of them go below their row first
 COLUMNS = (  # of the CSV
     *("name", "step", "changed", "parameters", "mult_adds", "published_best", "published_last"),
     *("n", "mean", "low", "high", "against", "difference", "difference_low", "difference_high"),

@@ -9,7 +9,8 @@ import pytest
 
 from experiments.cli import tables
 from experiments.cli.text import printable
-from experiments.reports.targets import Check, junit
+from experiments.reports import table
+from experiments.reports.targets import HEADER, RIGHT, Check, junit
 from experiments.training.trainer import ProgressLine
 
 NASTY = "a [red]b[/b] :smile: \x1b[31m"
@@ -89,6 +90,25 @@ def test_a_long_name_is_folded_and_no_other_column_below_its_words(monkeypatch, 
     assert all(part in output for part in words.split()), "whole"
     column = "".join(line[:18].strip() for line in output.splitlines()[2:])
     assert column.replace(" ", "") == name.replace(" ", "")
+
+
+@pytest.mark.parametrize("columns", [80, 110, 200])
+def test_a_name_is_whole_and_lesser_columns_give_way(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    name, figure = "step 13, optimizer.lr=0.03", "+0.10 (+0.08 to +0.12)"
+    texts = ("5,854", "99.42 %", "3", figure, "better than step 12", "better", "holds")
+    texts += ("2 to confirm", "99.17 to 99.42", "99.35 %", "1,283,976", "model.widths=[10,11,12]")
+    tables.show(table.ON_SCREEN, [(name, *texts)], table.RIGHT, table.LESSER)
+    asked = "no worse than the baseline by more than 0.05 points"
+    tables.show(HEADER, [(name, "regression", asked, figure, "+0.05", "no verdict")], RIGHT)
+    sweep = ("run", "", "accuracy", "target", "time")
+    run = (name, "trained before", "99.35 %", "misses 99.40 % by 0.05", "2 min 5 s")
+    tables.show(sweep, [run], lesser=("time",))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    whole = sum(line.startswith(name) for line in lines)
+    assert whole == (3 if columns > 80 else 2), "but the gate's at 80, where no column is lesser"
+    assert ("parameters: 5,854" in "".join(lines)) == (columns == 80)
 
 
 def test_a_column_without_text_is_left_out_and_not_missed(monkeypatch, capsys):
