@@ -197,7 +197,7 @@ class Compare(Section):
     tracking: Place[Tracking]
     filter: Judged[Text | None]
     group: Judged[Annotated[list[Text], Field(min_length=1)] | None]
-    against: Judged[Text]
+    against: Judged[Text | Count]  # 13 is step 13
     margin: Judged[Margin]
     smallest_difference: Judged[Margin]
     metric: Judged[Literal["val/acc", "val/best_acc", "train/acc", "test/acc"] | None]

@@ -16,7 +16,7 @@ from experiments.stats.target import CANNOT_TELL, HOLDS
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
 from experiments.tracking.arms import SEVERAL, Arm, gather
 from experiments.tracking.artifacts import read_mistakes
-from experiments.tracking.identity import PARTIAL, step_number, with_seed
+from experiments.tracking.identity import PARTIAL, called, step_number, with_seed
 from experiments.tracking.store import PARENT, STUDY, Store, answered
 
 MOST = 10_000_000  # images of which mistakes are read
@@ -59,7 +59,7 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
         failed = [with_seed(arm.name, f"seed {seed}") for arm in arms for seed in arm.failed]
         remarks += [f"{run} failed, and is not counted" for run in failed]
         if arms := [arm for arm in arms if arm.scores]:
-            rows = compare(arms, cfg.against, cfg.margin, cfg.smallest_difference)
+            rows = compare(arms, str(cfg.against), cfg.margin, cfg.smallest_difference)
             if len(rows) > 1 and not any(row.difference for row in rows):
                 remarks.append(f"against=first compares all with {rows[0].arm.name}")
             if len(rows) > 1 and max(row.accuracy.n for row in rows) == 1:
@@ -86,17 +86,19 @@ def compare(
 
     Args:
         against: "previous": the step before with the same overrides, or else the same step
-            without them; "first"; or the name of an arm, without its overrides where one arm alone
-            has that name. UserError: no arm has it, or several.
+            without them; "first"; or a step or an arm, without its overrides where one arm alone
+            has that name: "step 9", "s09", "9". UserError: no arm has it, or several.
         margin: by how much an arm may be lower and still be no worse; 0 to 1.
         smallest: the difference that more seeds should show; 0 to 1.
     """
-    others = {"previous": None, "first": arms[0], **{arm.name: arm for arm in arms}}
-    alike = [arm for arm in arms if arm.name.startswith(f"{against}, ")]
-    others = ({against: alike[0]} if len(alike) == 1 else {}) | others
-    if against not in others:
-        raise UserError(f"against={against}: choose one of {', '.join(map(shlex.quote, others))}")
-    chosen = _previous(arms) if against == "previous" else [others[against]] * len(arms)
+    asked = called(against)
+    begun = [arm for arm in arms if f"{called(arm.name)}, ".startswith(f"{asked}, ")]
+    whole = [arm for arm in begun if called(arm.name) == asked]
+    found = arms[:1] if against == "first" else whole or begun
+    if against != "previous" and len(found) != 1:
+        others = map(shlex.quote, ["previous", "first", *(arm.name for arm in arms)])
+        raise UserError(f"against={against}: choose one of {', '.join(others)}")
+    chosen = _previous(arms) if against == "previous" else found * len(arms)
     rows = [_row(arm, other, margin, smallest) for arm, other in zip(arms, chosen, strict=True)]
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
     return [row._replace(p_holm=p) for row, p in zip(rows, corrected, strict=True)]

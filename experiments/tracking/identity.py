@@ -81,9 +81,7 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
     The name has what differs from the step's file: in one order, and written in one way,
     whatever was typed.
     """
-    name = cfg.step or cfg.experiment or "custom"
-    if (number := step_number(name)) is not None:
-        name = f"step {number}"
+    name = called(cfg.step or cfg.experiment or "custom")
     typed = {key_of(item): item for item in overrides}
     changed = [key for key in typed if key == "point" or (kind(key) == RESULT and key not in FILES)]
     own = compose(command, [typed[key] for key in FILES if key in typed]) if changed else cfg
@@ -96,10 +94,17 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
 
 
 def step_number(step: str) -> int | None:
-    """The number of a step, by its file or its name: 9 of "s09" and of "step 9"; None: no number.
+    """The number of a step, by its file or its name: 9 of "s09", "step 9" and "9"; None: no number.
     Numbered steps are a ladder: each is compared with the one before."""
-    found = re.fullmatch(r"s(?:tep )?(\d+)", step)
+    found = re.fullmatch(r"(?:s|step )?(\d+)", step)
     return int(found[1]) if found else None
+
+
+def called(name: str) -> str:
+    """A name as those of arms are: "step 9, seed=1" of "s09, seed=1", of "step=9, seed=1"."""
+    first, *overrides = re.sub("^(step|experiment)=", "", name).split(", ")
+    number = step_number(first)
+    return ", ".join([first if number is None else f"step {number}", *overrides])
 
 
 def _part(cfg: DictConfig, key: str) -> dict[str, Any]:

@@ -73,6 +73,15 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     assert result.stderr.splitlines() == ["step 13, seed 5 failed, and is not counted"]
 
 
+@pytest.mark.parametrize("against", ["13", "s13", "step=s13", "step=13", "step 13"])
+def test_a_step_may_be_named_in_every_way_that_people_do(store, run_here, against):
+    status, output, errors = run_here(
+        "compare", f"tracking.uri={store.uri}", f"against={against}", "attach=false"
+    )
+    assert status == 0, errors
+    assert "worse than step 13" in output
+
+
 def test_the_screen_is_as_kept(store, run_here, screen):
     with redirect_stderr(sys.stdout):  # as a terminal shows both
         status, output, _ = run_here("compare", f"tracking.uri={store.uri}")
@@ -173,6 +182,7 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
         ("step=s13", "compare takes no step=; choose runs by filter=\"params.step = 's13'\""),
         ("margin=0", "margin must be above 0, not 0"),
         ("smallest_difference=2", "smallest_difference must be below 1, not 2"),
+        ("against=14", "against=14: choose one of previous, first, 'step 10', "),
         ("against=step 14", "against=step 14: choose one of previous, first, 'step 10', "),
         ("tracking.experiment=parsimonious", "tracking.experiment=parsimonious is not in"),
         ("tracking.uri=sqlite:////tmp/no/such.db", "there is no such store; train first"),

@@ -70,6 +70,10 @@ def test_a_name_without_its_overrides_stands_for_the_only_arm_that_has_it():
     arms = [arm(name, "s", "digits", 0.98, 0.97) for name in ("a, lr=1", "b, lr=1", "c, x=1", "c")]
     assert [row.against for row in compare(arms, "a")][1:] == ["a, lr=1"] * 3
     assert compare(arms, "c")[0].against == "c"
+    assert compare(arms, "step=b")[1].against == ITSELF
+    with_step = [arm("step=s09, lr=1", "s09", "", 0.9, 0.8), arm("step=s10, lr=1", "s10", "", 0.9)]
+    for text in ("10", "s10, lr=1", "step 10", "step=s10, lr=1"):  # in group=[step,lr]
+        assert compare(with_step, text)[1].against == ITSELF
     for several in ("a, l", "d"):
         with pytest.raises(UserError, match="choose one of previous"):
             compare(arms, several)
