@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, get_type_hints
@@ -103,9 +104,8 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The values of a configuration. Raises UserError where one is missing or refers to nothing."""
     for name in ("target.val_acc", "budget.parameters"):  # other keys may refer to them
         group = name.partition(".")[0]
-        if group in cfg and not OmegaConf.is_config(cfg[group]):
-            shown = "null" if cfg[group] is None else cfg[group]
-            raise UserError(f"{group} must be a group of keys such as {name}, not {shown}")
+        if group in cfg and not OmegaConf.is_dict(cfg[group]):
+            raise UserError(must_be(group, MUST_BE["dict_type"], cfg[group]))
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -196,13 +196,19 @@ def explain(error: ValidationError, values: Any, prefix: str = "") -> list[str]:
             wrong[key][words.format(**problem.get("ctx", {}))] = given[key] = problem["input"]
     for key, words in wrong.items():
         if not any(other.startswith(f"{key}.") for other in wrong):
-            value, inside = given[key], [one for one in kinds() if one.startswith(f"{key}.")]
-            shown = value if value and isinstance(value, str) else json.dumps(value)
-            shown += TYPES.get(type(value), "")
-            such = f" such as {inside[0]}" if inside else ""
             must = "true or null" if [*words] == ["True"] else " or ".join(words)
-            sentences.append(f"{key} must be {must}{such}, not {shown}")
+            sentences.append(must_be(key, must, given[key]))
     return sentences
+
+
+def must_be(key: str, words: str, value: Any) -> str:
+    """A sentence about a key with a wrong value; and what to write, where it is a group of keys."""
+    first = next((one for one in kinds() if one.startswith(f"{key}.")), "")
+    shown = value if value and isinstance(value, str) else json.dumps(value, default=str)
+    shown += TYPES.get(type(value), "")
+    if first and isinstance(value, str | int | float):
+        return f"{key} must be {words}, not {shown}; write {shlex.quote(f'{first}={value}')}"
+    return f"{key} must be {words}{f' such as {first}' if first else ''}, not {shown}"
 
 
 def keys_of(path: Iterable[str | int], values: Any) -> list[str]:

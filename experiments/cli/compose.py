@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ def _readable(argument: str) -> str:
                 f"{argument}: a sweep cannot choose null; give ~{key} in a command of its own"
             )
         return f"~{group}"
-    try:
-        OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
-    return argument
+    with suppress(HydraException):
+        parsed = OverridesParser.create().parse_override(argument).value()
+        if group not in groups() or not isinstance(parsed, int | float):  # which is no file's name
+            return argument
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 class Loader(internal.ConfigLoaderImpl):

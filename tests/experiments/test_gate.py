@@ -247,7 +247,7 @@ def test_a_broken_store_is_no_evidence(tmp_path, workplace):
         ("step=s99", "step=s99 does not exist; choose one of s01"),
         ("model.widths=[10,-3]", "model.widths.1 must be at least 1"),
         ("max_parameters=many", "max_parameters must be a whole number"),
-        ("target=0.99", "target must be a group of keys such as target.val_acc, not 0.99"),
+        ("target=0.99", "target must be a group of keys, not 0.99; write target.val_acc=0.99"),
         ("min_accuracy=99.4", "min_accuracy must be at most 1, not 99.4"),
         ("judged_by=best", "judged_by must be 'mean', 'lower_bound'"),
         ("baseline=none.csv", "none.csv: No such file or directory"),
