@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.keys import key_of, nearest, unknown
+from experiments.cli.keys import key_of, kinds, nearest, unknown
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # the groups whose files describe an object that Hydra builds
@@ -209,4 +209,6 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
         return explain_word(key, known)
     if key in known:
         return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
+    if key in kinds(command):
+        return f"{key} has no value so far; write +{key}=VALUE"
     return unknown(key, known)

@@ -71,14 +71,14 @@ CALLBACKS = (
 
 
 @cache
-def kinds() -> dict[str, Kind]:
-    """The kind of every key of every command, by its dotted name, as the schema has it."""
+def kinds(command: str | None = None) -> dict[str, Kind]:
+    """The kind of every key of a command, or of all, by its dotted name, as the schema has it."""
     from experiments.cli.schema import SCHEMAS, walk  # --help need not wait for pydantic
 
     # groups of conf/ that are no keys of their own, and Hydra's settings
     found = {"launcher": PLACE, "hydra": PLACE, "search": RESULT}
-    for schema in SCHEMAS.values():
-        found |= walk(schema)
+    for name, schema in SCHEMAS.items():
+        found |= walk(schema) if command in (None, name) else ()
     return found
 
 

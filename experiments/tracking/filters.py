@@ -10,6 +10,7 @@ from experiments.cli.compose import OBJECTS
 from experiments.cli.keys import kinds
 
 TAGS = "study", "stage", "trial"  # of the runs of a search
+TEXTS = ": parameters and tags are texts, which are compared with = and != only"
 CLAUSE = re.compile(  # of a filter: its kind, where it has one, its name, sign and value
     r"(?:(metrics?|param(?:eter)?s?|tags?|attr(?:ibute)?s?|run|datasets?)\.)?(.+?)\s*"
     r"([!<>=]=|[<>=]|\b(?:i?like|is)\b)\s*(.+)"
@@ -24,7 +25,8 @@ def invalid(key: str, text: str, message: str) -> str:
         with suppress(MlflowException):
             SearchUtils.parse_search_filter(meant)
             shown = re.sub(r'([\\"$`])', r"\\\1", meant)
-            return f'the filter {text} is invalid; write {key}="{shown}"'
+            ordered = sum(map(text.count, "<>")) > sum(map(meant.count, "<>"))
+            return f'the filter {text} is invalid{TEXTS * ordered}; write {key}="{shown}"'
     return f"the filter {text} is invalid: {message}"
 
 
@@ -47,8 +49,8 @@ def clause(text: str) -> str:
         kind = "params" if known else "metrics" if is_figure else "tags"
         kind = "attributes" if name in SearchUtils.VALID_SEARCH_ATTRIBUTE_KEYS else kind
     is_metric = kind.startswith("metric")
-    if not is_metric and sign[0] in "<>":  # text is not above text
-        return text
+    if kind.startswith(("param", "tag")) and sign[0] in "<>":
+        sign = "="
     name = name if re.fullmatch(r"[\w.]+|([`\"]).*\1", name) else f"`{name}`"
     value = value if is_metric or value[0] in "'\"" else f"'{value}'"
     return f"{kind}.{name} {'=' if sign in ('==', 'is') else sign} {value}"

@@ -58,6 +58,8 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["step=s12,s13"], "step=s12,s13 has several values; add -m to run each"),
         (["num_workers=4"], "num_workers is not for a run: the images stay on the device"),
         (["bs=64"], "there is no key bs in the configuration; did you mean data.batch_size?"),
+        (["trainer.fast_dev_run=2"], "has no value so far; write +trainer.fast_dev_run=VALUE"),
+        (["trials=2"], "there is no key trials in the configuration; "),  # of search
         (["batch=64"], "there is no key batch in the configuration; did you mean data.batch_size?"),
         (["dataset=csv"], "there is no key dataset in the configuration; did you mean data?"),
         (["accuracy=0.99"], "no key accuracy in the configuration; did you mean target.val_acc?"),
