@@ -209,6 +209,5 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
         return explain_word(key, known)
     if key in known:
         return f"{key} cannot be set: {key.partition('.')[0]} is null, or not chosen"
-    if key in kinds(command):
-        return f"{key} has no value so far; write +{key}=VALUE"
-    return unknown(key, known)
+    add = f"{key} has no value so far; write +{key}=VALUE"
+    return add if key in kinds(command) else unknown(key, known)

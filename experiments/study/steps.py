@@ -1,5 +1,6 @@
 """What a search found, as step files, and the runs of `experiments.train` with these."""
 
+import os
 from pathlib import Path
 
 import yaml
@@ -8,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.budget.cost import build_networks
-from experiments.cli.compose import search_path
+from experiments.cli.compose import CONF, search_path
 from experiments.cli.config import JUDGEMENT, PLACE, RESULT
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
@@ -72,8 +73,10 @@ def write_step(cfg: DictConfig, found: str, path: Path) -> str:
         if key not in NOT_A_STEP and (key, value) not in before.items():
             OmegaConf.update(changes, key, value)
     plain = OmegaConf.to_container(changes)
+    schema = os.path.relpath(CONF / "step.schema.json", path.parent)
     lines = (
         "# @package _global_",
+        f"# yaml-language-server: $schema={schema}",
         f"# {found}",
         "defaults:",
         *(f"  - override /{group}: {name}" for group, name in groups.items()),

@@ -50,6 +50,12 @@ def with_seed(name: str, seed: str) -> str:
     return ", ".join([first, seed, *overrides]) + PART * name.endswith(PART)
 
 
+def changed(cfg: DictConfig) -> str:
+    """What differs from the step's file; or, where nothing does, what the file says of itself."""
+    overrides = re.split(OVERRIDE, (cfg.name or "").removesuffix(PART))[1:]
+    return ", ".join(overrides) or cfg.description or ""
+
+
 def with_override(name: str, override: str) -> str:
     """The name of an arm with one more override, in their order; the only one of its key."""
     first, *overrides = re.split(OVERRIDE, name.removesuffix(PART))

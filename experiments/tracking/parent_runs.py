@@ -13,7 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.text import measured, on_target, percent, pluralize
 from experiments.stats.intervals import interval, judge
-from experiments.tracking.identity import CONFIG_HASH, DIGEST, PARTIAL, identity, part_of_data
+from experiments.tracking.identity import (
+    CONFIG_HASH,
+    DIGEST,
+    PARTIAL,
+    changed,
+    identity,
+    part_of_data,
+)
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import PARENT, Store
 
@@ -73,7 +80,7 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
         found = interval(table[judged(table.columns)].tolist())
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, found.n) for name, value in summary.items()]
-        tags = [RunTag("mlflow.note.content", note(cfg))]
+        tags = [RunTag("mlflow.note.content", note(cfg)), RunTag("changed", changed(cfg))]
         verdict = f"{measured(found)}, {pluralize(found.n, 'seed')}"
         if part := part_of_data(cfg):
             verdict += f", on part of the data: {part}"

@@ -38,14 +38,15 @@ SHOWN_AS = {  # what charts and columns of MLflow's UI begin with
     "mlflow.experiment.primaryMetric.name": "val/acc",
 }
 METRICS = [f"metrics.`{name}`" for name in ("parameters", "val/acc_mean", "test/acc_mean", "seeds")]
-COLUMNS = dict.fromkeys(METRICS, 90) | {"tags.`verdict`": 440, "attributes.`Dataset`": 300}
+COLUMNS = {"tags.`changed`": 220} | dict.fromkeys(METRICS, 90)  # and their widths in pixels
+COLUMNS |= {"tags.`verdict`": 380, "attributes.`Dataset`": 220}
 VIEW = {  # of MLflow's UI: a row for each arm
     "searchFilter": "metrics.seeds > 0",
     "orderByKey": METRICS[1],
     "orderByAsc": False,
     "selectedColumns": [*COLUMNS],
     "columnOrder": [*COLUMNS],
-    "columnWidths": COLUMNS,  # in pixels
+    "columnWidths": COLUMNS,
 }
 ENVIRONMENT = {
     # MLflow repeats a failed HTTP request, but with one number of times for all requests: few, so

@@ -184,7 +184,7 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
             "filter=val/acc > 0.5 and params.optimizer.lr <= '0.01'",
             "`val/acc\\` > 0.5 and params.optimizer.lr = '0.01'\"",
         ),
-        ("filter=seed > 3", "texts, which are compared with = and != only; write filter=\"params.s"),
+        ("filter=seed > 3", 'texts, which are compared with = and != only; write filter="params.s'),
         ("metric=val/loss", "metric must be 'val/acc', 'val/best_acc', 'train/acc' or 'test/acc'"),
         ("group=[optimizer.rate]", "group: no run has a parameter optimizer.rate; there are"),
         ("group=optimizer.lr", "group must be a list, not optimizer.lr"),

@@ -2,13 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 from conftest import PROJECT, configure, own_conf
+from editors import FILES, for_editors
 from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
+from test_docs import written_files
 
 from experiments.cli.checks import check
 from experiments.cli.errors import UserError
@@ -107,17 +108,29 @@ def test_the_page_of_all_keys_is_that_of_the_schema():
 
 
 def test_the_schema_for_editors_is_that_of_the_commands():
-    assert FOR_EDITORS.read_text() == for_editors(), "write it anew, as the page"
+    assert FOR_EDITORS.read_text() == for_editors(DOCUMENTED), "write it anew, as the page"
 
 
-def step_files() -> list[Path]:
-    return [path for group in ("step", "experiment") for path in (CONF / group).rglob("*.yaml")]
+def in_an_editor(file: dict) -> str:
+    """What an editor marks in a file."""
+    validator = Draft202012Validator(json.loads(FOR_EDITORS.read_text()))
+    return "; ".join(error.message for error in validator.iter_errors(file))
 
 
-def test_editors_find_nothing_wrong_with_our_files():
-    validator = Draft202012Validator(json.loads(for_editors()))
-    for path in step_files():
-        validator.validate(OmegaConf.to_container(OmegaConf.load(path)))
+def test_every_step_names_the_schema_and_editors_find_nothing_wrong_with_it():
+    for _, path in FILES:
+        first, second, *_ = path.read_text().splitlines()
+        assert first == "# @package _global_"
+        folder = (PROJECT / "conf" / path.relative_to(CONF)).parent
+        assert (folder / second.partition("$schema=")[2]).resolve() == FOR_EDITORS
+        assert in_an_editor(OmegaConf.to_container(OmegaConf.load(path))) == "", path
+
+
+@pytest.mark.parametrize("page", sorted(PROJECT.glob("**/*.md")), ids=lambda page: page.name)
+def test_editors_find_nothing_wrong_with_the_steps_of_a_page(page):
+    for name, text in written_files(page):
+        if name.startswith(("conf/step", "conf/experiment")):
+            assert in_an_editor(yaml.safe_load(text)) == ""
 
 
 @pytest.mark.parametrize(
@@ -129,53 +142,51 @@ def test_editors_find_nothing_wrong_with_our_files():
         ("budget: {parameters: many}", "many"),
         ("model: [8, 8]", "is not valid"),
         ("seed: one", "one"),
+        ("model: {widhts: [8]}", "'widhts' was unexpected"),
+        ("{defaults: [s13, _self_], model: {widhts: [8]}}", "'widhts' was unexpected"),
+        ("{defaults: [s13, _self_], model: {widths: [8, 0]}}", "[8, 0] is not valid"),
+        ("{defaults: [s13, _self_], model: {dropout: 2}}", "2 is not valid"),
+        ("{defaults: [s13, _self_], model: {hidden: [3]}}", "'hidden' was unexpected"),
+        ("{defaults: [s14, _self_], model: {batch_norm: true}}", "'batch_norm' was unexpected"),
+        ("{defaults: [{override /model: mlp}], model: {kernels: [3]}}", "'kernels' was"),
+        ("model: {_target_: models.networks.mlp.MLP, kernels: [3]}", "'kernels' was unexpected"),
+        ("optimizer: {learning_rate: 0.1}", "'learning_rate' was unexpected"),
+        ("optimizer: {lr: fast}", "'fast' is not valid"),
+        ("{defaults: [s13, _self_], scheduler: {step_size: 0}}", "0 is not valid"),
+        ("{defaults: [s13, {override /scheduler: one_cycle}], scheduler: {gamma: 1}}", "'gamma'"),
+        ("{defaults: [s13, _self_], augmentation: {rotate: 3}}", "'rotate' was unexpected"),
+        ("loss: {_target_: models.losses.SquaredError, gradient: all}", "'all' is not valid"),
     ],
 )
 def test_editors_find_mistakes(text, complaint):
-    found = Draft202012Validator(json.loads(for_editors())).iter_errors(yaml.safe_load(text))
-    assert complaint in "; ".join(error.message for error in found)
+    assert complaint in in_an_editor(yaml.safe_load(text))
 
 
-def for_editors() -> str:
-    """conf/step.schema.json: what a file of conf/step or conf/experiment may hold."""
-    schema = SCHEMAS["train"].model_json_schema(by_alias=True)
-    sections = schema["$defs"]
-
-    def describe(section: dict, prefix: str) -> None:
-        section.pop("required", None)  # a file holds only what differs
-        for name, shape in section["properties"].items():
-            key = prefix + name
-            inner = sections.get(shape.get("$ref", "").rpartition("/")[2])
-            if inner:
-                describe(inner, f"{key}.")
-                continue
-            options = shape.get("anyOf", [shape])
-            for one in options:
-                one.pop("title", None)
-                one.pop("pattern", None)  # of a name, with classes that few validators know
-                if one.get("type") == "object" and (CONF / key).is_dir():
-                    one["properties"] = {argument: {} for argument in arguments(key)}
-            # ${other.key}, and 6_000, which is a text in YAML 1.2
-            text = r"^\$\{|^\d[\d_]*$" if "integer" in str(shape) else r"^\$\{"
-            value = {"anyOf": [*options, {"type": "string", "pattern": text}]}
-            if meaning := DOCUMENTED.get(key, ("", ""))[1]:
-                value["description"] = meaning
-            section["properties"][name] = value
-
-    describe(schema, "")
-    schema["title"] = "A step or an experiment of Parsimony"
-    schema["properties"]["defaults"] = {
-        "type": "array",
-        "description": "the files that this one extends, such as s13, and _self_ for itself",
-    }
-    schema["properties"]["hydra"] = {"type": "object", "description": "settings of Hydra"}
-    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{defaults: [s13, _self_], model: {widths: [8, 8], dropout: 0.1}, scheduler: null}",
+        "{defaults: [{override /model: convnet}], model: {kernels: [3], widths: [4]}}",
+        "{defaults: [{override /model: mine}], model: {depths: 3}}",  # a reader's own
+        "{defaults: [my_step, _self_], model: {depths: 3}}",
+        "model: {_target_: mine.Mine, depths: 3}",
+        "{defaults: [{override /optimizer: mine}], optimizer: {rho: 3}}",
+        "{optimizer: {lr: '${model.x}', nesterov: true}, budget: {parameters: 5_000}}",
+    ],
+)
+def test_editors_mark_nothing_that_is_right(text):
+    assert in_an_editor(yaml.safe_load(text)) == ""
 
 
-def arguments(group: str) -> list[str]:
-    """The keys of all files of a group."""
-    files = (yaml.safe_load(path.read_text()) for path in (CONF / group).glob("*.yaml"))
-    return sorted({key for file in files for key in file} - {"defaults"})
+@pytest.mark.parametrize("first", ["package", "schema"])
+def test_a_step_is_read_whichever_of_its_two_comments_is_first(tmp_path, first):
+    lines = ["# @package _global_", "# yaml-language-server: $schema=../step.schema.json"]
+    lines = lines if first == "package" else lines[::-1]
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step/mine.yaml").write_text("\n".join([*lines, "trainer: {max_epochs: 3}", ""]))
+    cfg = configure("train", f"hydra.searchpath=[{tmp_path}]", "step=mine")
+    check(cfg, "train")
+    assert cfg.trainer.max_epochs == 3
 
 
 def page() -> str:
@@ -285,4 +296,4 @@ DOCUMENTED = documented()
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    FOR_EDITORS.write_text(for_editors())
+    FOR_EDITORS.write_text(for_editors(DOCUMENTED))

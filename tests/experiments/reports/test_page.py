@@ -183,10 +183,12 @@ def test_the_ui_opens_on_a_table_of_arms(browser, reported, tmp_path):
             time.sleep(0.1)
         page.goto(note.read_text().strip())
         expect(page.get_by_text("step 12", exact=True)).to_be_visible(timeout=PATIENCE)
-        for column in ("parameters", "seeds", "val/acc_mean", "verdict", "Dataset"):
+        for column in ("changed", "parameters", "seeds", "val/acc_mean", "verdict", "Dataset"):
             header = page.get_by_role("columnheader", name=column, exact=True).first
             expect(header).to_be_visible()
         expect(page.get_by_text(f"MNIST train ({DIGEST})")).to_have_count(4)
+        expect(page.get_by_text(", ".join(MANY), exact=True)).to_be_visible()
+        expect(page.get_by_text("second width 10 again", exact=True)).to_be_visible()
         verdict = workplace.client.get_run(parent).data.tags["verdict"]
         expect(page.get_by_text(verdict).first).to_be_visible()
         for figure in ("5854", "6054", "0.993"):  # of both steps, and a mean

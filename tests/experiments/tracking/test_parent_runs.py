@@ -43,6 +43,13 @@ def test_a_parent_has_the_images_of_its_seeds(workplace):
     assert names == {("training", "MNIST train", DIGEST), ("validation", "MNIST val", DIGEST)}
 
 
+def test_a_parent_says_what_differs_from_the_step_or_what_the_step_changes(workplace):
+    keys = ("data.batch_size=128", "model.widths=[8,8,12,12,10]")
+    for overrides, shown in (((), "second width 10 again"), (keys, ", ".join(keys))):
+        parent = make(workplace.folder, "s13", [0.99], *overrides)
+        assert workplace.client.get_run(parent).data.tags["changed"] == shown
+
+
 def test_a_deleted_run_that_is_restored_counts_once(workplace):
     """The same run was trained again in the meantime: the later one counts."""
     parent = make(workplace.folder, "s13", [0.99, 0.98])
