@@ -16,7 +16,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.keys import key_of
 from experiments.cli.program import program
-from experiments.cli.text import pluralize, printable, unusual
+from experiments.cli.text import pluralize, unusual
 from experiments.reports import screen
 from experiments.tracking.identity import identified, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
@@ -31,7 +31,7 @@ def begin(cfg: DictConfig) -> None:
     announce(name=name, state="running")
     if not is_job():
         epochs, data = pluralize(cfg.trainer.max_epochs, "epoch"), class_name(cfg.data.train)
-        print(printable(f"{name}: {epochs} on {data}"), file=sys.stderr)
+        tables.say(f"{name}: {epochs} on {data}", sys.stderr)
 
 
 @program("train", sweep=True, first=begin)
@@ -77,7 +77,7 @@ def main(cfg: DictConfig) -> str:
         screen.print_results(member.cfg, title, run.data.metrics, device)
         tables.print_report(unusual(tags))
         tables.say(f"to look at it: {store.look(run.info.run_id)}")
-        print(f"checkpoints and log: {member.folder}")
+        tables.say(f"checkpoints and log: {member.folder}")
     return outcome
 
 

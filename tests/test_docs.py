@@ -93,6 +93,16 @@ def test_yaml_can_be_read_and_links_lead_somewhere(page):
             assert (page.parent / link).exists(), link
 
 
+def test_every_kept_screen_is_linked_beside_that_of_before():
+    linked = re.findall(
+        r"\.\./tests/screens/([\w/-]+\.txt)", (PROJECT / "docs/commands.md").read_text()
+    )
+    kept = (PROJECT / "tests/screens").rglob("*.txt")
+    assert sorted(linked) == sorted(
+        str(path.relative_to(PROJECT / "tests/screens")) for path in kept
+    )
+
+
 def test_what_was_found_on_stand_ins_has_its_tests():
     """The last column of the table of docs/gpu.md: files, each with its tests."""
     text = (PROJECT / "docs/gpu.md").read_text()

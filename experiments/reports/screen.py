@@ -34,7 +34,7 @@ def print_results(cfg: DictConfig, title: str, metrics: dict[str, float], device
     rows.append((label, percent(metrics["val/best_acc"]), "", known))
     if test is not None:
         rows.append(("accuracy, test images", percent(test), against(test, target), ""))
-    print(f"{title} in {duration(metrics['train_seconds'])} on {device}")
+    tables.say(f"{title} in {duration(metrics['train_seconds'])} on {device}")
     source = f"published ({published['step']})" if published else ""
     header = ("", "this run", "budget and target", source)
     tables.show(header, rows, right=("this run", source))

@@ -6,6 +6,7 @@ or on other machines that share the folder. A job without such a file did not fi
 """
 
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -76,9 +77,9 @@ class Sweep(Callback):
             if jobs:
                 print_jobs(jobs, self.view.jobs)
             if kind and issubclass(kind, KeyboardInterrupt):
-                print("to resume it:", self.command)
+                tables.say(f"to resume it: {self.command}")
             elif jobs and failed:
-                print("to run again what failed, and nothing else:", self.command)
+                tables.say(f"to run again what failed, and nothing else: {self.command}")
         if failed and kind is None:
             sys.exit(1)
 
@@ -163,7 +164,8 @@ def print_jobs(jobs: list[dict[str, Any]], total: int) -> None:
         tables.say(f"{pluralize(count, 'job')}: {text}")
     for job in jobs:
         if job["state"] == "failed":
-            tables.say(f"{job['name']} (traceback: {job['log']}): {job['error']}")
+            log = min(job["log"], os.path.relpath(job["log"]), key=len)
+            tables.say(f"{job['name']} (traceback: {log}): {job['error']}")
     if reports := [job for job in jobs if "report" in job]:  # of now, not of before
         tables.print_report(max(reports, key=lambda job: job.get("ended", 0))["report"])
 

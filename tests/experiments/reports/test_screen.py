@@ -12,4 +12,4 @@ def test_the_screen_of_a_run_is_as_kept(screen, capsys):
     metrics = figures | METRICS | {"train_seconds": 125}
     title = "step 13, seed 0, optimizer.lr=0.03: trained"
     print_results(cfg, title, metrics, "cpu (AMD EPYC)")
-    screen("train", capsys.readouterr().out)
+    screen("train-end", capsys.readouterr().out)

@@ -38,7 +38,7 @@ def test_the_screen_is_as_kept(screen, capsys):
     jobs.append(failed | {"error": error, "log": "mlruns/sweeps/a/3/error.log"})
     jobs.append({"name": "step 2, seed 0", "state": "interrupted", "started": 0.0, "ended": 61.0})
     print_jobs(jobs, total=7)
-    screen("sweep", capsys.readouterr().out)
+    screen("sweep-end", capsys.readouterr().out)
 
 
 def test_a_sweep_says_each_reason_for_a_slower_backend_once(capsys):
