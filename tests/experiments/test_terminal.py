@@ -105,7 +105,7 @@ def test_the_whole_screen_is_as_kept(tmp_path, small, screen, name, status, argu
     )
     found, output = on_terminal(command, lambda _: "", columns, tmp_path)
     assert found == status, output
-    figures = r"loss [\d.]+|(acc|val|by|\)|trained) +[\d.]+|[\d-]+_[\d.-]+"
+    figures = r"loss [\d.]+|(acc|val|by|(last|best)\)|trained) +[\d.]+|[\d-]+_[\d.-]+"
     text = re.sub(r"\w{12}-\w{12}", f"{'0' * 12}-{'0' * 12}", left_on(output, columns))
     screen(name, text, varying=figures)
 
