@@ -172,8 +172,9 @@ def explain_word(word: str, known: dict[str, Any]) -> str:
     if "=" in word:
         return f"{word} is not understood; close its brackets, and put it in quotes"
     own = {key.partition(".")[0] for key in known} | {"launcher"}
+    asked = f"s{int(word):02}" if word.isdecimal() else word
     choices = [(group, name) for group in groups() if group in own for name in files_of(group)]
-    meant = [f"{group}={name}" for group, name in choices if word in (name, Path(name).name)]
+    meant = [f"{group}={name}" for group, name in choices if asked in (name, Path(name).name)]
     if word in own or not meant:
         near = [word] if word in own else nearest(key_of(word), [*known, *own])
         meant = [f"{key}=VALUE" for key in near]

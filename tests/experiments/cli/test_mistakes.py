@@ -75,6 +75,7 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["seed"], "seed is not understood; write seed=VALUE"),
         (["step=s13", "lr"], "lr is not understood; write optimizer.lr=VALUE"),
         (["step=s13", "epochs"], "epochs is not understood; write trainer.max_epochs=VALUE"),
+        (["13"], "13 is not understood; write step=s13"),
         (["s13"], "s13 is not understood; write step=s13"),
         (["hand"], "hand is not understood; write step=found/hand"),
         (["step"], "step is not understood; write step=VALUE"),
