@@ -141,11 +141,11 @@ def _row(arm: Arm, other: Arm | str, margin: float, smallest: float) -> Row:
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """The keys whose values differ, with those of `after`: "model.dropout=0.1, augmentation=null".
-    An object is named by its class, without the module; one that is gone has no other keys."""
+    An object is named by its class, without the module, and has none of the keys of one before."""
     texts = {}
     for key in sorted(before.keys() | after.keys()):
         owner, _, last = key.rpartition(".")
-        gone = texts.get(owner) == "null"
+        gone = owner in texts and key not in after
         if before.get(key) == after.get(key) or gone or last == "_partial_":
             continue
         value = after.get(key, "null")

@@ -160,7 +160,7 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
     question = ("against=first", f"html={store.folder}/other.html")
     status, _, errors = run_here("compare", f"tracking.uri={store.uri}", *question)
     assert status == 0
-    assert "the page is not added to the runs in MLflow: filter, group, against or" in errors
+    assert "other.html is not added to the runs in MLflow, as filter, group, against" in errors
     assert verdicts() == before
 
 

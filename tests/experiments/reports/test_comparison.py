@@ -104,6 +104,11 @@ def test_keys_in_which_runs_of_one_arm_differ_are_named():
         ),
         ({"scheduler._target_": "torch.StepLR", "scheduler.gamma": "1"}, {}, "scheduler=null"),
         ({"lr": "1"}, {"lr": "1"}, ""),
+        (
+            {"model._target_": "a.One", "model.bias": "True", "model.widths": "[8, 8]"},
+            {"model._target_": "mine.Two", "model.widths": "[4]"},
+            "model=Two, model.widths=[4]",
+        ),
     ],
 )
 def test_what_changed_is_what_differs_with_its_values(before, after, expected):
