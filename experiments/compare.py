@@ -46,8 +46,8 @@ def main(cfg: DictConfig) -> None:
             if cfg.attach and asked == (None, None, "previous", None):
                 attach(html, rows, store)
             elif cfg.attach:
-                why = "not added to the runs in MLflow, as filter, group, against or metric was given"
-                tables.say(f"{cfg.html} is {why}", sys.stderr)
+                why = "as filter, group, against or metric was given"
+                tables.say(f"{cfg.html} is not added to the runs in MLflow, {why}", sys.stderr)
 
 
 if __name__ == "__main__":
