@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
-from experiments.cli.text import measured, percent
+from experiments.cli.text import measured, percent, pluralize
 from experiments.stats.intervals import Interval, interval, judge, over_images
 from experiments.stats.target import CANNOT_TELL, HOLDS
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
@@ -62,8 +62,9 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
             rows = compare(arms, str(cfg.against), cfg.margin, cfg.smallest_difference)
             if len(rows) > 1 and not any(row.difference for row in rows):
                 remarks.append(f"against=first compares all with {rows[0].arm.name}")
-            if len(rows) > 1 and max(row.accuracy.n for row in rows) == 1:
-                remarks.append("one seed each tells no difference: train with 'seed=range(5)'")
+            if len(rows) > 1 and (single := sum(row.accuracy.n == 1 for row in rows)):
+                what = "with one seed, which tells no difference: train with 'seed=range(5)'"
+                remarks.append(f"{pluralize(single, 'network')} {what}")
             return [row._replace(images=on_new_images(row.arm, store)) for row in rows], remarks
     asked = f"{cfg.tracking.experiment}{f' and filter={cfg.filter}' if cfg.filter else ''}"
     raise UserError(

@@ -46,7 +46,7 @@ def test_one_seed_each_is_no_comparison_and_the_command_says_what_is(tmp_path, r
     _, _, errors = run_here("compare", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
     assert errors.splitlines() == [
         "against=first compares all with step 13, optimizer.lr=0.01",
-        "one seed each tells no difference: train with 'seed=range(5)'",
+        "2 networks with one seed, which tells no difference: train with 'seed=range(5)'",
     ]
 
 
