@@ -144,8 +144,8 @@ def _parts(
     header, *rows = _without_empty(header, rows)
     columns = [[*map(printable, column)] for column in zip(header, *rows, strict=True)]
     least = [_least(column, name in right) for name, column in zip(header, columns, strict=True)]
-    names = (size for size in map(cell_len, columns[0]) if size <= room // 2)
-    least[0] = max(least[0], *names)  # names stay whole where they leave room for all else
+    for column in columns[:1]:  # names stay whole where they leave room for all else
+        least[0] = max([least[0], *(n for n in map(cell_len, column) if n <= room // 2)])
     shown, below = [*range(len(header))], []
     for name in lesser:
         if name in header and sum(least[place] + GAP for place in shown) > room:

@@ -119,6 +119,10 @@ def test_a_column_without_text_is_left_out_and_not_missed(monkeypatch, capsys):
     assert lines == [["network", "verdict"], ["step", "12", "worse"], ["step", "13"]]
     tables.show(("network", "n"), [])
     assert capsys.readouterr().out.split() == ["network", "n"]
+    tables.show(("network", "n"), [("", "")])
+    monkeypatch.setenv("COLUMNS", "9")
+    tables.show(("network", "n"), [("step 12", "3")])  # where half the width has no name
+    assert "".join(capsys.readouterr().out.split()) == "networnkstep312"
 
 
 def test_a_report_is_folded_but_for_its_commands(monkeypatch, capsys):
