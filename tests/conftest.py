@@ -255,8 +255,7 @@ def run_here(monkeypatch, capsys):
 @pytest.fixture
 def run_predict(digits, run_here):
     """Run the program in this process; its status, output and errors."""
-    places = (f"tracking.uri={digits.uri}", f"checkpoints.root={digits.folder}/checkpoints")
-    return functools.partial(run_here, "predict", *places)
+    return functools.partial(run_here, "predict", f"tracking.uri={digits.uri}")
 
 
 @pytest.fixture(params=[80, 110])

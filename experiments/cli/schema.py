@@ -214,7 +214,6 @@ class Predict(Section):
     output: Place[Text | None]
     format: Place[Literal["full", "submission"]]
     batch_size: Place[Positive]
-    checkpoints: Place[Checkpoints]
     tracking: Place[Tracking]
 
 
@@ -223,7 +222,6 @@ class Evaluate(Section):
     where: Text | None
     data: Data
     split: Literal["train", "val", "test"]
-    checkpoints: Place[Checkpoints]
     tracking: Place[Tracking]
 
 

@@ -1,7 +1,6 @@
 """Find the run whose network is to be used."""
 
 import re
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -25,7 +24,7 @@ def chosen_run(cfg: DictConfig) -> tuple[Store, Run, Trained]:
     """The store, and the run in it that `run` and `where` name, with its network."""
     store = Store(cfg.tracking, create=False)
     run = find_run(store, cfg.run, cfg.where)
-    return store, run, load_network(store, run, Path(cfg.checkpoints.root))
+    return store, run, load_network(store, run)
 
 
 def find_run(store: Store, name: str, where: str | None = None) -> Run:

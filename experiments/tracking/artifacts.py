@@ -14,20 +14,18 @@ MISTAKES = "mistakes.csv"  # the images that a run classifies wrongly
 LARGEST = {CONFIG: 100_000, WEIGHTS: 2**30, MISTAKES: 2**21}  # bytes, unpacked
 
 
-def download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path | None:
-    """A file of a run, in `folder`; None if the run does not have it. UserError: it is large."""
+def download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path:
+    """A file of a run, in `folder`. UserError: the run does not have it, or it is large."""
     try:
         sizes = {file.path: file.file_size for file in client.list_artifacts(run_id)}
-        if name not in sizes:
-            return None
         refuse_large(name, sizes[name] or 0)  # some stores do not know it
         path = Path(client.download_artifacts(run_id, name, folder))
         refuse_large(name, path.stat().st_size)
         return path
     except UserError:
         raise
-    except Exception:  # each store of artifacts, and its missing package, has errors of its own
-        return None
+    except Exception as error:  # each store of artifacts, and its missing package, has its own
+        raise UserError(f"has no {name} among its artifacts") from error
 
 
 def refuse_large(name: str, size: int) -> None:
@@ -50,7 +48,7 @@ def read_mistakes(client: MlflowClient, run_id: str, images: int) -> pd.DataFram
         with tempfile.TemporaryDirectory() as folder:
             path = download(client, run_id, MISTAKES, folder)
             table = pd.read_csv(path, usecols=list(columns), dtype=columns)
-    except (UserError, ValueError, OverflowError):  # pandas's, also for no file
+    except (UserError, ValueError, OverflowError):  # pandas's
         return None
     places = table["image"]
     ascending = places.is_monotonic_increasing and places.is_unique

@@ -5,7 +5,6 @@ has; the weights are read as tensors and nothing else.
 """
 
 import pkgutil
-import re
 import tempfile
 import zipfile
 from importlib import import_module
@@ -21,11 +20,9 @@ import models
 from experiments.cli.config import reading
 from experiments.cli.errors import UserError, one_line
 from experiments.tracking.artifacts import CONFIG, LARGEST, WEIGHTS, download, refuse_large
-from experiments.tracking.identity import CONFIG_HASH, DIGEST
 from experiments.tracking.store import Store
 from models.augmentation import Normalize
 from models.losses import CrossEntropy
-from models.networks.branches import add_branches, fold
 
 # what a network takes: the keys of `data` that must be numbers, with their types
 IMAGES = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}
@@ -46,26 +43,21 @@ class Trained(nn.Module):
         return self.probabilities(self.network(self.normalize(images)))
 
 
-def load_network(store: Store, run: Run, checkpoints: Path) -> Trained:
-    """The network of a run with the weights that it exported, which may be in `checkpoints` alone.
-    UserError: it has no network or no weights, or they are invalid."""
-    files = store.client, run.info.run_id
+def load_network(store: Store, run: Run) -> Trained:
+    """The network of a run with the weights that it exported. UserError: it has no network or no
+    weights, or they are invalid."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            if (path := download(*files, CONFIG, folder)) is None:
-                raise UserError(f"has no {CONFIG} among its artifacts")
-            trained, kept = _described(path)
-            names = (run.data.tags.get(tag, "") for tag in (CONFIG_HASH, DIGEST))
-            identity = "-".join(re.sub(r"\W", "", name) for name in names)
-            stored = download(*files, WEIGHTS, folder)
-            _read_weights(trained.network, stored or checkpoints / identity / kept)
+            trained = _described(download(store.client, run.info.run_id, CONFIG, folder))
+            path = download(store.client, run.info.run_id, WEIGHTS, folder)
+            _read_weights(trained.network, path)
     except UserError as error:
         raise UserError(f"run {run.info.run_id}: {error}") from error
     return trained.eval()
 
 
-def _described(path: Path) -> tuple[Trained, str]:
-    """The untrained network of a configuration, and the name of the checkpoint that it exports."""
+def _described(path: Path) -> Trained:
+    """The untrained network of a configuration."""
     try:
         with reading(path) as text:
             config = yaml.safe_load(text)
@@ -78,28 +70,17 @@ def _described(path: Path) -> tuple[Trained, str]:
             shapes = build_trusted(config["model"]).state_dict().values()
         if (size := sum(tensor.nbytes for tensor in shapes)) > LARGEST[WEIGHTS]:
             raise ValueError(f"its network has {size:,} bytes")
-        kept = "last.ckpt" if config["data"].get("holdout") is None else "best.ckpt"
-        return Trained(build_trusted(config["model"]), loss, data), kept
+        return Trained(build_trusted(config["model"]), loss, data)
     except Exception as error:  # its values may be anything
         raise UserError(f"{CONFIG} describes no network: {one_line(error)[:200]}") from error
 
 
 def _read_weights(network: nn.Module, path: Path) -> None:
-    """Give a network the weights of a file: its own alone, or in a checkpoint."""
+    """Give a network the weights of a file."""
     try:
-        refuse_large(WEIGHTS, path.stat().st_size)
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as members:
-                refuse_large(WEIGHTS, sum(member.file_size for member in members.infolist()))
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        if "state_dict" in state:  # a checkpoint
-            state = {key.removeprefix("network."): w for key, w in state["state_dict"].items()}
-            if any(".parametrizations." in key for key in state):  # it was trained as branches
-                add_branches(network)
-        network.load_state_dict(state)
-        fold(network)
-    except OSError as error:
-        raise UserError(f"its weights are neither in the store nor in {path}") from error
+        with zipfile.ZipFile(path) as members:
+            refuse_large(WEIGHTS, sum(member.file_size for member in members.infolist()))
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     except Exception as error:  # whatever PyTorch says of a file that is no checkpoint
         reason = one_line(error)[:200]
         raise UserError(f"its weights are damaged, or not of its network: {reason}") from error

@@ -101,7 +101,7 @@ def load_teacher(cfg: DictConfig, store: Store, device: torch.device) -> Trained
         raise UserError(f"{key}: is no run of {store.uri}; make ui shows what there is") from error
     if PARENT not in run.data.tags or run.info.status != "FINISHED":
         raise UserError(f"{key}: is not a finished run of one seed; name one that is")
-    teacher = load_network(store, run, Path(cfg.checkpoints.root))
+    teacher = load_network(store, run)
     for name in ("in_channels", "image_size", "num_classes"):
         if cfg.data[name] != (takes := teacher.data[name]):
             raise UserError(f"{key}: is for data.{name}={takes}, not {cfg.data[name]}")

@@ -43,7 +43,7 @@ def test_a_run_is_scored_on_another_data_set(digits, copied, small, run_evaluate
     scored = r"IDXFolder test: ([\d.]+) % of 500 images right, loss [\d.]+: .*/runs/(\w{32})\nby"
     name = re.search(scored, printed)
     data = IDXFolder(str(small), train=False)
-    network = load_network(store, find_run(store, run.info.run_id), digits.folder / "checkpoints")
+    network = load_network(store, find_run(store, run.info.run_id))
     chances = predict_probabilities(
         network, data.data[:, None].expand(-1, 3, -1, -1), batch_size=500
     )

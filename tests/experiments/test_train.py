@@ -155,7 +155,7 @@ def test_a_wider_network_teaches_a_small_one(workplace, small):
     alone, student = workplace.seeds()[:2]
     assert student.data.metrics["train/loss"] != alone.data.metrics["train/loss"]
     store = Store(configure("train", *short, f"tracking.uri={workplace.uri}").tracking)
-    assert load_network(store, student, workplace.folder / "checkpoints").data["in_channels"] == 1
+    assert load_network(store, student).data["in_channels"] == 1
     line = one_line(workplace.run("train", *short, "loss=distillation"))
     assert "loss.teacher has no value; give it one" in line
     for wrong, complaint in (

@@ -37,12 +37,11 @@ class Untrusted:
     def __init__(self, digits, folder: Path) -> None:
         [self.run] = digits.seeds()
         self.store = Store(configure("predict", f"tracking.uri={digits.uri}").tracking)
-        self.checkpoints = digits.folder / "checkpoints"
         self.artifacts = Path(self.run.info.artifact_uri.removeprefix("file://"))
         self.marker = folder / "marker"
 
     def load(self):
-        return load_network(self.store, self.run, self.checkpoints)
+        return load_network(self.store, self.run)
 
     def is_refused(self, complaint: str = "") -> None:
         with pytest.raises(UserError) as error:
@@ -134,6 +133,7 @@ def test_an_untrusted_configuration_runs_no_code(untrusted, part, kind):
         ("config.yaml", lambda marker: b"- a list", NO_NETWORK),
         ("config.yaml", lambda marker: b"data: {}", NO_NETWORK),
         ("config.yaml", None, "has no config.yaml among its artifacts"),
+        ("weights.pt", None, "has no weights.pt among its artifacts"),
     ],
 )
 def test_untrusted_files_run_no_code(untrusted, name, content, complaint):
@@ -158,16 +158,6 @@ def test_an_untrusted_checkpoint_runs_no_code(workplace, small, capsys):
     fit_from(last, trainer_of(cfg, workplace), module, data)
     assert "last.ckpt: damaged, or contains more than tensors" in capsys.readouterr().err
     assert not marker.exists()
-
-
-def test_a_run_without_weights_in_the_store_has_those_of_its_checkpoint(untrusted):
-    before = untrusted.load().network.state_dict()
-    (untrusted.artifacts / "weights.pt").unlink()
-    after = untrusted.load().network.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    untrusted.checkpoints = Path("/nowhere")
-    untrusted.is_refused("its weights are neither in the store nor in /nowhere/")
 
 
 def test_a_huge_network_or_a_zip_bomb_is_refused_before_it_takes_memory(untrusted):

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -39,7 +38,7 @@ def trained(tmp_path_factory, small) -> dict[str, Workplace]:
 def wrong_by_exported(place: Workplace, run, images) -> list[int]:
     """The images that the weights in the store classify wrongly."""
     cfg = configure("train", *place.places)
-    network = load_network(Store(cfg.tracking), run, Path("/nowhere"))
+    network = load_network(Store(cfg.tracking), run)
     with torch.inference_mode():
         answers = network(images.images).argmax(1)
     return (answers != images.labels).nonzero().flatten().tolist()
