@@ -24,7 +24,6 @@ from experiments.cli.keys import key_of, kinds, nearest, unknown
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # the groups whose files describe an object that Hydra builds
 OBJECTS = ("model", "augmentation", "loss", "optimizer", "scheduler", "sampler")
-LONGEST = 500  # characters of an error that a library describes
 
 
 def groups() -> set[str]:
@@ -200,7 +199,7 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> str:
     lacking = re.match(r"Could not override '([\w/]+)'\.\s+No match", str(error))
     if lacking or not key or not (bare or "Could not override" in str(error)):
         group = lacking and explain_group(lacking[1], command, overrides)
-        return group or explain_values(one_line(error)[:LONGEST], command)
+        return group or explain_values(one_line(error), command)
     chosen = [item for item in overrides if key_of(item) in groups()]
     try:
         known = flatten(hydra.compose(command, chosen))

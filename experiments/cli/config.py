@@ -20,7 +20,6 @@ from experiments.cli.errors import UserError, one_line
 
 ALIASES = 20  # in one file; one inside the other, they stand for 1,500 copies at most
 DEEPEST = 50  # levels of lists and keys
-LONGEST = 200  # characters of a library's error
 
 # What a key is for. RESULT: it changes the result, and is part of its identity; PLACE: where and
 # how a command runs; JUDGEMENT: what a result is compared with; LABEL: what people call it.
@@ -108,4 +107,4 @@ def reading(path: Path) -> Iterator[str]:
     except RecursionError as error:
         raise UserError(f"{path}: refers to itself") from error
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: {one_line(error)[:LONGEST]}") from error
+        raise UserError(f"{path}: {one_line(error)}") from error

@@ -15,13 +15,18 @@ TOKEN = re.compile(r"(https?://)[^/:@\s]+@")  # where databases have a user, a s
 QUERY = re.compile(r"(?i)([?&;][\w.-]*(?:password|passwd|pwd|token|secret)[\w.-]*=)[^&;\s]+")
 
 
+LONGEST = 500  # characters of a library's error
+
+
 class UserError(Exception):
     """An error that the user can correct: printed as one line, without a traceback."""
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error on one line."""
-    return " ".join(str(error).split())
+    """The message of an error on one line; of a library's, which may quote whole files, the
+    beginning."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else text[:LONGEST]
 
 
 def scrubbed(text: str) -> str:

@@ -91,13 +91,15 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\`*|]|\[(?=[^]]*\]\())", r"\\\1", html.escape(printable(text), quote=False))
 
 
-def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for CSV: spreadsheets would compute a text that begins with =, +, - or @."""
-    return table.map(lambda cell: FORMULA.sub("'", cell) if isinstance(cell, str) else cell)
+def to_csv(table: pd.DataFrame, float_format: str | None = None) -> str:
+    """The table as CSV. A text that begins with =, +, - or @, which spreadsheets would compute,
+    gets an apostrophe in front."""
+    escaped = table.map(lambda cell: FORMULA.sub("'", cell) if isinstance(cell, str) else cell)
+    return escaped.to_csv(index=False, float_format=float_format)
 
 
 def restored(text: str) -> str:
-    """A text of a CSV file as it was before `without_formulas`."""
+    """A text of a CSV file as it was before `to_csv`."""
     return text[1:] if text[:1] == "'" and FORMULA.match(text[1:]) else text
 
 

@@ -63,7 +63,7 @@ def read_csv_images(path: Path, num_classes: int) -> tuple[Tensor, Tensor | None
             raise ValueError(f"Row #{row + 2}: {labels[row]} is not a label below {num_classes}")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: {one_line(error)[:200]} (expected: square images, cells from 0 to 255; "
+            f"{path}: {one_line(error)} (expected: square images, cells from 0 to 255; "
             "row #1 is the header, column #0 the first)"
         ) from error
     images = torch.tensor(table[pixels].to_numpy()).view(-1, side, side)

@@ -45,7 +45,7 @@ def full(names: list[str], probabilities: Tensor) -> str:
     highest, predicted = probabilities.max(1)
     table = pd.DataFrame({"image": names, "predicted": predicted, "probability": highest})
     table = table.join(pd.DataFrame(probabilities.numpy()).add_prefix("p"))
-    return tables.without_formulas(table).to_csv(index=False, float_format="%.6f")
+    return tables.to_csv(table, "%.6f")
 
 
 def submission(names: list[str], probabilities: Tensor) -> str:

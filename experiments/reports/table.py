@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.cli.tables import without_formulas
+from experiments.cli import tables
 from experiments.cli.text import limits, measured, percent, points
 from experiments.reports.comparison import Row
 from experiments.stats.target import CANNOT_TELL
@@ -97,4 +97,4 @@ def to_csv(rows: Sequence[Row]) -> str:
             record |= {"images_low": row.images.low, "images_high": row.images.high}
         records.append(record)
     table = pd.DataFrame(records, columns=COLUMNS).replace([-math.inf, math.inf], math.nan)
-    return without_formulas(table).convert_dtypes().to_csv(index=False, float_format="%.6f")
+    return tables.to_csv(table.convert_dtypes(), "%.6f")

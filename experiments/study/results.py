@@ -43,7 +43,7 @@ def log_study(
 ) -> list[str | tuple]:
     """Attach metrics, a page and the table of networks to the study's MLflow run; the report
     for the screen. `steps`: the names of the finalists' steps, whose files are in `folder`."""
-    table, store = tables.without_formulas(to_frame(race)).to_csv(index=False), parent.store
+    table, store = tables.to_csv(to_frame(race)), parent.store
     for name, text in {"report.html": search_page(study, race, steps), "trials.csv": table}.items():
         store.patiently(store.client.log_text, parent.id, text, name)
     stages, winner = Counter(run.stage for run in race.results), race.answer().winner

@@ -20,6 +20,7 @@ from experiments.tracking.identity import (
     changed,
     identity,
     part_of_data,
+    run_folder,
 )
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import PARENT, Store
@@ -39,7 +40,7 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
     with the metrics `figures`, if there is none. It is RUNNING until a seed has finished, or until
     the last one was killed or failed."""
     group = identity(cfg, digest, seed=False)
-    with FileLock(Path(cfg.checkpoints.root, f"{'-'.join(group.values())}.lock")):
+    with FileLock(f"{run_folder(cfg, group)}.lock"):
         if not (found := store.revived(group)):
             tags = group | {"step": cfg.step, "experiment": cfg.experiment}
             tags[PARTIAL] = part_of_data(cfg)

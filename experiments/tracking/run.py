@@ -112,13 +112,10 @@ class TrackedRun:
         params = self.client.get_run(self.id).data.params
         return self.client.create_logged_model(experiment, "model", self.id, params=params)
 
-    def complete(self, model: LoggedModel, last: str) -> None:
+    def complete(self, model: LoggedModel, epoch: int) -> None:
         """Give a model, whose files are logged, its run and its figures, and declare it complete.
-
-        `last`: the metric that says of which epoch, from 1, its weights are.
-        """
+        `epoch`: that of its weights, from 1."""
         run = self.client.get_run(self.id)
-        epoch = int(run.data.metrics[last])
         if all(output.model_id != model.model_id for output in run.outputs.model_outputs):
             self.client.log_outputs(self.id, [LoggedModelOutput(model.model_id, epoch)])
         used = {tag.value: each.dataset for each in run.inputs.dataset_inputs for tag in each.tags}

@@ -72,7 +72,7 @@ def _described(path: Path) -> Trained:
             raise ValueError(f"its network has {size:,} bytes")
         return Trained(build_trusted(config["model"]), loss, data)
     except Exception as error:  # its values may be anything
-        raise UserError(f"{CONFIG} describes no network: {one_line(error)[:200]}") from error
+        raise UserError(f"{CONFIG} describes no network: {one_line(error)}") from error
 
 
 def _read_weights(network: nn.Module, path: Path) -> None:
@@ -82,8 +82,8 @@ def _read_weights(network: nn.Module, path: Path) -> None:
             refuse_large(WEIGHTS, sum(member.file_size for member in members.infolist()))
         network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     except Exception as error:  # whatever PyTorch says of a file that is no checkpoint
-        reason = one_line(error)[:200]
-        raise UserError(f"its weights are damaged, or not of its network: {reason}") from error
+        what = "its weights are damaged, or not of its network"
+        raise UserError(f"{what}: {one_line(error)}") from error
 
 
 def build_trusted(node: Any) -> Any:
@@ -102,6 +102,5 @@ def build_trusted(node: Any) -> Any:
     kind = getattr(import_module(module), name, None) if module in {"torch.nn", *ours} else None
     is_network = isinstance(kind, type) and issubclass(kind, nn.Module)
     if not (is_network and kind.__module__.startswith(("models.", "torch.nn.modules."))):
-        what = "is not a network of models or torch.nn; others are refused"
-        raise ValueError(f"{target[:80]} {what}")
+        raise ValueError(f"{target} is not a network of models or torch.nn; others are refused")
     return kind(*values.pop("_args_", ()), **values)

@@ -20,14 +20,21 @@ from experiments.cli.text import against
 from experiments.data.digest import known_digest
 from experiments.data.images import ImageData, Images, load
 from experiments.tracking.artifacts import MISTAKES, mistakes
-from experiments.tracking.identity import DIGEST, PARTIAL, identity, part_of_data, run_name
+from experiments.tracking.identity import (
+    DIGEST,
+    PARTIAL,
+    identity,
+    part_of_data,
+    run_folder,
+    run_name,
+)
 from experiments.tracking.parent_runs import parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, PARENT, Store
 from experiments.training import trainer
 from experiments.training.history import History
-from experiments.training.resume import BEST, LAST, LOG, Member, locked, start_anew, training_errors
+from experiments.training.resume import LAST, LOG, Member, locked, start_anew, training_errors
 from models.lightning.classifier import Classifier, Diverged
 from models.losses import Distillation
 
@@ -57,8 +64,7 @@ def train(
         own = identity(cfg, digest)
         tags = {"step": cfg.step, "experiment": cfg.experiment, PARTIAL: part_of_data(cfg)}
         tags |= own | {"mlflow.source.name": "experiments.train"}
-        folder = Path(cfg.checkpoints.root, "-".join(own.values()))
-        members.append(Member(run_name(cfg), cfg, network, cost, folder, tags))
+        members.append(Member(run_name(cfg), cfg, network, cost, run_folder(cfg, own), tags))
     folders = [member.folder for member in members]
     with training_errors(folders[0]), locked(folders):
         if not force:
@@ -125,12 +131,13 @@ def fit(
             member.tags |= origin
             runs.append(stack.enter_context(tracked(member, store, folder)))
         announce(runs=[run.id for run in runs], checkpoints=str(members[0].folder))
-        history, reason = History(runs, folder), None
+        exports_best = data.test is not None and not members[0].is_trial
+        history, reason = History(runs, folder, exports_best), None
         try:
             fitting = trainer.make_trainer(cfg, history, *callbacks)
             trainer.fit_from(folder / LAST, fitting, module, data)
         except Diverged as error:
-            reason = f"Diverged: {error}"
+            reason = str(error)
         store.patiently(history.send)
         if part_of_data(cfg):  # what validation saw
             limit, batches = fitting.limit_val_batches, len(data.val_dataloader())
@@ -175,14 +182,13 @@ def conclude(
     run.tag("backend", history.trained_by[-1][1])
     if changes := history.changes(data.val.images.device.type):
         run.tag("backend.changes", changes)
-    tested = data.test is not None and not member.is_trial
-    module = trainer.exported(trained, member, index, history.folder / BEST if tested else None)
-    judged = data.test if tested else data.val
+    module = trainer.exported(trained, member, index, history)
+    judged = data.test if history.exports_best else data.val
     predicted = trainer.predict(module, judged.images, data.eval_batch_size, data.val.images.device)
     truth = judged.labels.cpu()
     run.store.patiently(run.client.log_text, run.id, mistakes(truth, predicted), MISTAKES)
     accuracy, figures = history.epochs[index][-1]["val/acc"], {"val/images": len(truth)}
-    if tested:
+    if history.exports_best:
         accuracy = (truth == predicted).double().mean().item()
         figures = {"test/acc": accuracy, "test/images": len(truth)}
     run.log_figures(figures, time=ended)

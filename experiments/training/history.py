@@ -21,6 +21,7 @@ from experiments.cli.jobs import announce, is_job
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import reason
 from experiments.training.resume import BEST, LAST
+from models.lightning.classifier import Diverged
 from models.lightning.fused import FusedClassifier
 
 POINTS = 3000  # kept of the losses of an epoch's batches
@@ -35,6 +36,10 @@ class History(Checkpoint):
     So a resumed run has them all, whatever reached the store. The seconds of runs in one program
     are their shares. Lightning calls a Checkpoint after the module, which logs an epoch at its end.
 
+    Args:
+        exports_best: whether a run exports its best epoch, which images held out choose; else the
+            last one.
+
     Attributes:
         epochs: `epochs[k][i]` has the metrics of run k in epoch i + 1.
         ended: when each epoch ended, in milliseconds since 1970.
@@ -45,8 +50,10 @@ class History(Checkpoint):
         stopped: whether a callback, such as EarlyStopping, ended the training.
     """
 
-    def __init__(self, runs: Sequence[TrackedRun], folder: Path) -> None:
-        self.runs, self.folder = runs, folder
+    def __init__(
+        self, runs: Sequence[TrackedRun], folder: Path, exports_best: bool = False
+    ) -> None:
+        self.runs, self.folder, self.exports_best = runs, folder, exports_best
         self.epochs: list[list[dict[str, float]]] = [[] for _ in runs]
         self.ended: list[int] = []
         self.losses: list[Tensor] = []
@@ -82,9 +89,8 @@ class History(Checkpoint):
                 log.warning("epoch %d is not in the store yet: %s", epoch, reason(error))
             self.sent = time.monotonic()
         announce(val_acc=means["val/acc"])
-        # images held out choose an epoch; of a program, the module keeps the best weights itself
-        chosen = trainer.datamodule.test is not None and len(self.runs) == 1
-        if chosen and self.summary(0)["val/best_epoch"] == epoch:
+        # of fused runs, the module keeps the best weights itself
+        if self.exports_best and len(self.runs) == 1 and self.exported_epoch(0) == epoch:
             trainer.save_checkpoint(self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
 
@@ -122,6 +128,10 @@ class History(Checkpoint):
             "train_seconds": table["epoch_seconds"].sum(),
         }
 
+    def exported_epoch(self, index: int) -> int:
+        """The epoch, from 1, whose weights a run exports."""
+        return self.summary(index)["val/best_epoch" if self.exports_best else "epochs"]
+
     def changes(self, scored_on: str) -> str | None:
         """What trained which epochs and why that changed, if not one thing did all, and on the
         device that the weights are `scored_on`; a backend's name has the reason if one failed."""
@@ -139,7 +149,7 @@ class History(Checkpoint):
         """The first epoch whose training loss was not finite, as a text."""
         for epoch, row in enumerate(self.epochs[index], 1):
             if not math.isfinite(loss := row["train/loss"]):
-                return f"Diverged: the training loss became {loss:.3g} in epoch {epoch}"
+                return str(Diverged(loss, epoch))
         return None
 
     def state_dict(self) -> dict[str, Any]:

@@ -51,7 +51,6 @@ def log_artifacts(
     images, truth = judged.to(torch.device("cpu"))
     wrong, losses = truth != predicted, torch.cat(history.losses)[:, index]
     pictures = {
-        "learning_curves": learning_curves(history.epochs[index]),
         "loss": loss_curve(losses, history.batches),
         "confusion_matrix": draw_confusion(truth, predicted, cfg.data.num_classes),
         "misclassified": gallery(images[wrong], truth[wrong], predicted[wrong]),
@@ -73,7 +72,7 @@ def log_artifacts(
         run.store.patiently(run.client.log_artifacts, run.id, folder)
     if cfg.tracking.model:
         network = nn.Sequential(module.normalize, module.network).eval()
-        epoch = "epochs" if cfg.data.holdout is None else "val/best_epoch"
+        epoch = history.exported_epoch(index)
         run.store.patiently(log_model, run, network, images[:2].float(), epoch)
 
 
@@ -93,10 +92,10 @@ def per_class(truth: Tensor, predicted: Tensor) -> str:
     return table[["right", "support", "precision", "recall", "f1"]].to_csv(float_format="%.4f")
 
 
-def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, last: str) -> None:
+def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, epoch: int) -> None:
     """Log a network as the run's model: the only one, whatever was interrupted.
 
-    `examples`: see `image_classifier.save_model`; `last`: the metric with the epoch of its weights.
+    `examples`: see `image_classifier.save_model`; `epoch`: that of its weights, from 1.
     """
     model = run.model()
     if model.status == LoggedModelStatus.READY:
@@ -106,20 +105,7 @@ def log_model(run: TrackedRun, network: nn.Module, examples: Tensor, last: str) 
         path = Path(folder, "model")
         image_classifier.save_model(path, about, network, examples)
         run.client.log_model_artifacts(model.model_id, str(path))
-    run.complete(model, last)
-
-
-def learning_curves(epochs: list[dict[str, float]]) -> Figure:
-    """Loss and accuracy by epoch; `epochs[i]` has the metrics of epoch i + 1."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    table = pd.DataFrame(epochs, index=pd.RangeIndex(1, len(epochs) + 1, name="epoch"))
-    table[["train/acc", "val/acc"]] *= 100
-    titles = {"loss": "loss", "acc": "accuracy, %"}
-    for axes, name in zip(figure.subplots(1, 2), titles, strict=True):
-        lines = table[[f"train/{name}", f"val/{name}"]].set_axis(["training", "validation"], axis=1)
-        lines.plot(ax=axes, title=titles[name], marker=".", grid=True)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
+    run.complete(model, epoch)
 
 
 def loss_curve(losses: Tensor, batches: int) -> Figure:

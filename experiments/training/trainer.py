@@ -28,7 +28,7 @@ from experiments.tracking.identity import run_name
 from experiments.tracking.store import PARENT, Store
 from experiments.tracking.trained_network import Trained, load_network
 from experiments.training.history import History
-from experiments.training.resume import Member, WholeFiles, find_whole
+from experiments.training.resume import BEST, Member, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
 from models.networks.branches import fold
@@ -56,14 +56,14 @@ def fuse(
     return FusedClassifier(list(networks), optimizers, compiles=compiles, **recipe(cfgs[0]))
 
 
-def exported(module: Classifier, member: Member, index: int, best: Path | None) -> Classifier:
-    """A module with the weights that run `index` exports: those of its best epoch if `best`, the
-    checkpoint of that epoch, is given (a program keeps them itself), else of its last epoch."""
+def exported(module: Classifier, member: Member, index: int, history: History) -> Classifier:
+    """A module with the weights that run `index` exports, see History."""
     if isinstance(module, FusedClassifier):
-        take(member.network, module.best if best else module.network.stacked(), index)
+        weights = module.best if history.exports_best else module.network.stacked()
+        take(member.network, weights, index)
         module = make_module(member.cfg, member.network, images=0)  # trains no more
-    elif best:
-        kept = torch.load(best, module.device, weights_only=True)
+    elif history.exports_best:
+        kept = torch.load(history.folder / BEST, module.device, weights_only=True)
         module.load_state_dict(kept["state_dict"])
     fold(module.network)
     return module

@@ -23,6 +23,9 @@ Scored = tuple[Tensor, Tensor, int]
 class Diverged(ArithmeticError):
     """The training loss of an epoch is not a finite number."""
 
+    def __init__(self, loss: float, epoch: int) -> None:
+        super().__init__(f"Diverged: the training loss became {loss:.3g} in epoch {epoch}")
+
 
 def means(batches: list[Scored]) -> Tensor:
     """[2] or [2, K]: mean loss, and accuracy from 0 to 1, over all images of some batches."""
@@ -115,7 +118,7 @@ class Classifier(pl.LightningModule):
         self.log_means("train", self.train_scores)
         loss = means(self.train_scores)[0]
         if not torch.isfinite(loss):
-            raise Diverged(f"the training loss became {loss:.3g} in epoch {self.current_epoch + 1}")
+            raise Diverged(loss.item(), self.current_epoch + 1)
 
     def end_epoch(self) -> None:
         if self.make_scheduler and not self.every_batch:

@@ -95,7 +95,7 @@ def test_its_parameters_hold_no_places_and_no_credentials(run):
 
 
 def test_its_artifacts_are_there_to_look_at(run, artifacts):
-    for name in ("learning_curves", "confusion_matrix", "misclassified", "predictions", "loss"):
+    for name in ("confusion_matrix", "misclassified", "predictions", "loss"):
         png = (artifacts / f"{name}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
         assert len(png) > 10_000
