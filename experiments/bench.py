@@ -10,7 +10,7 @@ import tempfile
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli.program import program
-from experiments.tracking.identity import identified
+from experiments.tracking.identity import prepared
 
 
 @program("bench")
@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
 
     benches = {"epoch": contenders.epoch, "start": contenders.start}
     OmegaConf.resolve(cfg)  # now: a contender's MLflow changes the environment
-    cfg = identified(cfg)
+    cfg = prepared(cfg)
     with tempfile.TemporaryDirectory() as folder:
         inside = cfg.copy()
         inside.checkpoints.root = folder

@@ -1,4 +1,4 @@
-"""Score a trained network on other images, and keep the figures in MLflow beside its run.
+"""Score a trained network on other images, and keep the scores in MLflow beside its run.
 
 python -m experiments.evaluate run=ID data=qmnist split=test
 python -m experiments.evaluate run=best data=fashion_mnist

@@ -9,7 +9,8 @@ import pandas as pd
 from omegaconf import DictConfig
 from PIL import Image
 
-from experiments.budget.cost import build_network, cost_of
+from experiments.budget.cost import cost_of
+from experiments.budget.network import build_network
 from experiments.cli.checks import configured
 from experiments.cli.compose import started
 from experiments.cli.tables import restored

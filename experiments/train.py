@@ -18,7 +18,7 @@ from experiments.cli.keys import key_of
 from experiments.cli.program import program
 from experiments.cli.text import pluralize, unusual
 from experiments.reports import screen
-from experiments.tracking.identity import identified, refuse_part, run_name
+from experiments.tracking.identity import prepared, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
 
 
@@ -27,7 +27,7 @@ def begin(cfg: DictConfig) -> None:
     refuse_no_choice(cfg)
     if cfg.until_verdict is not None:
         refuse_part(cfg)
-    name = run_name(identified(cfg), len(expand(cfg)))
+    name = run_name(prepared(cfg), len(expand(cfg)))
     announce(name=name, state="running")
     if not is_job():
         epochs, data = pluralize(cfg.trainer.max_epochs, "epoch"), class_name(cfg.data.train)
@@ -36,7 +36,7 @@ def begin(cfg: DictConfig) -> None:
 
 @program("train", sweep=True, first=begin)
 def main(cfg: DictConfig) -> str:
-    from experiments.budget.cost import build_networks
+    from experiments.budget.network import build_networks
 
     cfgs, fused = expand(cfg), is_fused(cfg)
     networks, cost = build_networks(cfgs)  # a run over its budget stops here
@@ -52,14 +52,14 @@ def main(cfg: DictConfig) -> str:
         if not needed:
             announce(report=report)
             return "not needed"
-    outcome, store, members = train(cfgs, networks, cost, fused)
+    outcome, store, trainings = train(cfgs, networks, cost, fused)
     if fused and not is_job():
-        screen.print_fused_results(members, store)
-    if failures := [member.failure for member in members if member.failure]:
+        screen.print_fused_results(trainings, store)
+    if failures := [training.failure for training in trainings if training.failure]:
         raise UserError("; ".join(failures))
-    found = [member.run.data.metrics for member in members]
+    found = [training.run.data.metrics for training in trainings]
     accuracies = [metrics[judged(metrics)] for metrics in found]
-    tags = members[0].run.data.tags
+    tags = trainings[0].run.data.tags
     verdict = "" if fused else tags.get("verdict", "")
     accuracy = sum(accuracies) / len(accuracies)
     announce(val_acc=accuracy, verdict=verdict, backend=unusual(tags))
@@ -69,15 +69,15 @@ def main(cfg: DictConfig) -> str:
         except UserError as error:  # the run is trained all the same
             announce(report=[str(error)])
     if not fused and not is_job():
-        [member] = members
-        run = member.run
+        [training] = trainings
+        run = training.run
         again = " (force=true trains it again)" if outcome == "trained before" else ""
         device = f"{tags['device']} ({tags['device.name']})"
-        title = f"{member.name}: {outcome}{again}"
-        screen.print_results(member.cfg, title, run.data.metrics, device)
+        title = f"{training.name}: {outcome}{again}"
+        screen.print_results(training.cfg, title, run.data.metrics, device)
         tables.print_report(unusual(tags))
-        tables.say(f"to look at it: {store.look(run.info.run_id)}")
-        tables.say(f"checkpoints and log: {member.folder}")
+        tables.say(f"to look at it: {store.how_to_open(run.info.run_id)}")
+        tables.say(f"checkpoints and log: {training.folder}")
     return outcome
 
 

@@ -41,7 +41,7 @@ def described(step: str, *overrides: str) -> tuple[DictConfig, dict[str, float]]
     with composing():
         cfg = compose("train", overrides=[f"step={step}", *overrides])
         cfg.name = name_experiment(cfg, "train", [f"step={step}", *overrides])
-    return cfg, cost_of(cfg).figures()
+    return cfg, cost_of(cfg).metrics()
 
 
 def make(
@@ -88,7 +88,7 @@ def make(
                 count = round(10_000 * (1 - accuracy))
                 own = range(1000 * (cfg.seed + 1), 1000 * (cfg.seed + 1) + count - count // 2)
                 found = wrong[cfg.seed - first_seed] if wrong else [*range(count // 2), *own]
-                run.log_figures({"val/images": 10_000}, time=run.started)
+                run.log_metrics({"val/images": 10_000}, time=run.started)
             lines = ["image,true,predicted", *(f"{image},5,6" for image in found)]
             store.client.log_text(run.id, "\n".join(lines), MISTAKES)
             if failed:

@@ -20,7 +20,7 @@ import torch
 from conftest import configure
 from omegaconf import DictConfig
 
-from experiments.budget.cost import build_networks
+from experiments.budget.network import build_networks
 from experiments.data.images import ImageData, Images, load
 from experiments.training.trainer import make_module
 

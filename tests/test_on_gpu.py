@@ -12,7 +12,7 @@ import torch
 from conftest import PROJECT, Workplace, configure
 from torch import Tensor
 
-from experiments.budget.cost import build_network
+from experiments.budget.network import build_network
 from experiments.cli.config import build
 from experiments.data.images import ImageData, load
 from experiments.training.trainer import fuse, make_module, set_precision

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks import baselines
-from experiments.budget.cost import build_network, cost_of
+from experiments.budget.network import build_network
 from experiments.cli import tables
 from experiments.cli.errors import UserError
 from experiments.data.images import ImageData, Images, load
@@ -50,11 +50,10 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
         "Lightning, 0 workers": partial(baselines.lightning, cfg),
         OURS: partial(ours, cfg, module),
         "bare loop": partial(baselines.bare, cfg, module.learn),
-        "floor": partial(baselines.floor, cfg, cost_of(cfg).mult_adds),
     }
     for train in contenders.values():
         train(few)
-    return {name: partial(figures, train, data) for name, train in contenders.items()}
+    return {name: partial(measure, train, data) for name, train in contenders.items()}
 
 
 def first_batches(data: ImageData, batches: int) -> ImageData:
@@ -67,7 +66,7 @@ def first_batches(data: ImageData, batches: int) -> ImageData:
     return ImageData(part(data.train), part(data.val), data.batch_size, data.eval_batch_size)
 
 
-def figures(train: Callable[[ImageData], baselines.Times], data: ImageData) -> dict[str, float]:
+def measure(train: Callable[[ImageData], baselines.Times], data: ImageData) -> dict[str, float]:
     start, trained, end = train(data)
     images = len(data.train.labels)
     return {

@@ -1,4 +1,4 @@
-"""The network that a configuration describes, what it costs, and whether its budget allows it.
+"""What the network of a configuration costs, and whether its budget allows it.
 
 Parameters are distinct ones: weights that two layers share count once. Multiply-adds are the
 products of convolutions and matrix multiplications for one image, as PyTorch's counter finds them
@@ -19,9 +19,7 @@ from torchinfo import summary
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
-from models.networks.branches import add_branches
 from models.receptive_field import receptive_field
-from models.schedules import make_schedule
 
 LARGEST = 3  # layers that an error names
 # operations by the shapes of their arguments, of which PyTorch's counter knows nothing
@@ -45,42 +43,13 @@ class Cost:
     largest: str  # the layers with the most parameters
     summary: str  # torchinfo's table, and our counts
 
-    def figures(self) -> dict[str, int]:
+    def metrics(self) -> dict[str, int]:
         return {name: value for name, value in vars(self).items() if isinstance(value, int)}
-
-
-def build_networks(cfgs: list[DictConfig]) -> tuple[list[nn.Module], Cost]:
-    """The network of each run, all of one architecture, and its cost; see `check_trainable`."""
-    cost = check_trainable(cfgs[0])
-    for cfg in cfgs[1:]:
-        check_recipe(cfg)
-    return [build_network(cfg) for cfg in cfgs], cost
-
-
-def check_trainable(cfg: DictConfig) -> Cost:
-    """The cost of a network; UserError if it is over its budget, or its recipe has a bad value."""
-    cost = cost_of(cfg, cfg.budget)
-    check_recipe(cfg)
-    return cost
 
 
 def cost_of(cfg: DictConfig, budget: DictConfig | None = None) -> Cost:
     """The cost of a network; UserError if it cannot be built, or is over a budget."""
     return compute_cost(partial(build, cfg, "model"), cfg.data, budget)
-
-
-def build_network(cfg: DictConfig) -> nn.Module:
-    """A network with its initial weights, as it is trained."""
-    torch.manual_seed(cfg.seed)
-    network = build(cfg, "model")
-    if cfg.branches:
-        add_branches(network)
-    if cfg.initial_weights == "xavier":
-        layers = (layer for layer in network.modules() if not isinstance(layer, nn.LayerNorm))
-        for weight in (each for layer in layers for each in layer.parameters(recurse=False)):
-            if weight.dim() > 1:  # the others are biases and norms
-                nn.init.xavier_uniform_(weight)
-    return network
 
 
 def compute_cost(
@@ -109,18 +78,8 @@ def compute_cost(
     counts["mult_adds"] = mult_adds = counter.get_total_flops() // 2  # 2 operations each
     _refuse_excess(counts, budget, largest)
     text = f"{table}\ncounted: {parameters:,} parameters, {mult_adds:,} multiply-adds"
-    if parameters != table.total_params:
-        once = dict(network.named_parameters())
-        every = dict(network.named_parameters(remove_duplicate=False))
-        if not (shared := every.keys() - once):
-            counted = f"torchinfo counts {table.total_params:,} parameters, PyTorch {parameters:,}"
-            leaves = (info for info in table.summary_list if info.is_leaf_layer)
-            unlike = [
-                f"{info.var_name} ({info.class_name})"
-                for info in leaves
-                if info.num_params != sum(weight.numel() for weight in info.module.parameters())
-            ]
-            raise UserError(f"model: {counted}; look at {', '.join(unlike) or largest}")
+    every = dict(network.named_parameters(remove_duplicate=False))
+    if shared := every.keys() - dict(network.named_parameters()):
         text += f"; shared, and so not counted again: {', '.join(sorted(shared))}"
     leaves = (info.module for info in table.summary_list if info.is_leaf_layer)
     field = receptive_field(leaves, data.image_size)
@@ -145,24 +104,3 @@ def _largest(network: nn.Module) -> str:
     }
     largest = sorted(sizes, key=sizes.get, reverse=True)[:LARGEST]
     return ", ".join(f"{name} {sizes[name]:,}" for name in largest)
-
-
-def check_recipe(cfg: DictConfig) -> None:
-    """Raise UserError for values of the recipe that are refused, some of them in a first step."""
-    build(cfg, "augmentation")
-    build(cfg, "loss")
-    part = "branches"
-    try:
-        if cfg.branches:
-            with torch.device("meta"):
-                add_branches(build(cfg, "model"))
-        part = "optimizer"
-        optimizer = build(cfg, part)([nn.Parameter(torch.zeros(1))])
-        optimizer.step()
-        part = "scheduler"
-        if make := build(cfg, part):
-            scheduler = make_schedule(make, optimizer, batches=10)
-            optimizer.step()
-            scheduler.step()
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(f"{part}: {error}") from error

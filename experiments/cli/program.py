@@ -139,7 +139,7 @@ def program(
                 cause, unwritten = error.__cause__ or error, flush()
                 unread = isinstance(cause, BrokenPipeError) and is_closed()
                 if not (unread or (unwritten and isinstance(cause, OSError))):
-                    tell(error, name)
+                    print_error(error, name)
                 sys.exit(failure)
             except SystemExit:
                 flush()
@@ -172,7 +172,7 @@ def is_closed() -> bool:
     return any(event & select.POLLERR for _, event in output.poll(0))
 
 
-def tell(caught: BaseException, name: str) -> None:
+def print_error(caught: BaseException, name: str) -> None:
     """Print an error on standard error: one line, if it is one in what the user gave."""
     error = caught.__cause__ if isinstance(caught, Failed) else caught
     if isinstance(error, UserWarning):  # of a callback

@@ -1,4 +1,4 @@
-"""Score a trained network on any images, and keep the figures in MLflow beside its run."""
+"""Score a trained network on any images, and keep the scores in MLflow beside its run."""
 
 import time
 import warnings
@@ -15,8 +15,8 @@ from experiments.data.images import Batches, Images, load
 from experiments.deployment.find import chosen_run, credit
 from experiments.tracking.identity import DIGEST
 from experiments.tracking.run import TrackedRun, dataset, used_as
-from experiments.tracking.store import EVALUATED, PARENT, Store, answered
-from experiments.tracking.trained_network import Trained
+from experiments.tracking.store import EVALUATED, PARENT, Store, store_errors
+from experiments.tracking.trained_network import TrainedNetwork
 from models.lightning.classifier import Classifier
 
 
@@ -31,10 +31,10 @@ def evaluate(cfg: DictConfig) -> tuple[str, str]:
     refuse_held_out(cfg, run)
     data, digest = load(cfg)
     images = {"train": data.train, "val": data.val, "test": data.test or data.val}[cfg.split]
-    figures = score_images(trained, images, cfg.data.eval_batch_size)
-    with answered(store):
-        logged = log_evaluation(store, run, cfg, digest, figures)
-    right, loss = percent(figures["test/acc"]), figures["test/loss"]
+    scores = score_images(trained, images, cfg.data.eval_batch_size)
+    with store_errors(store):
+        logged = log_evaluation(store, run, cfg, digest, scores)
+    right, loss = percent(scores["test/acc"]), scores["test/loss"]
     name = dataset(cfg, cfg.split, digest).name
     result = f"{name}: {right} of {len(images.labels):,} images right, loss {loss:.4f}"
     return f"{result}: {store.url(logged)}", credit(store, run)
@@ -56,7 +56,7 @@ def refuse_held_out(cfg: DictConfig, run: Run) -> None:
         raise UserError(f"split={cfg.split}: {text}")
 
 
-def score_images(trained: Trained, images: Images, batch_size: int) -> dict[str, float]:
+def score_images(trained: TrainedNetwork, images: Images, batch_size: int) -> dict[str, float]:
     """test/loss and test/acc: means over all images."""
     normal = {key: trained.data[key] for key in ("mean", "std")}
     module = Classifier(trained.network, None, loss=trained.loss, **normal)
@@ -65,14 +65,14 @@ def score_images(trained: Trained, images: Images, batch_size: int) -> dict[str,
     # Lightning warns of PyTorch's changes to itself
     with TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         trainer = pl.Trainer(default_root_dir=folder, devices=1, **quiet)
-        [figures] = trainer.test(module, Batches(images, batch_size), verbose=False)
-    return figures
+        [scores] = trainer.test(module, Batches(images, batch_size), verbose=False)
+    return scores
 
 
 def log_evaluation(
-    store: Store, run: Run, cfg: DictConfig, digest: str, figures: dict[str, float]
+    store: Store, run: Run, cfg: DictConfig, digest: str, scores: dict[str, float]
 ) -> str:
-    """Log the figures of a run on the images of `cfg.split`: to its model, and as a run below it,
+    """Log the scores of a run on the images of `cfg.split`: to its model, and as a run below it,
     whose id this is; it is the same if the same images are scored again."""
     data, when = dataset(cfg, cfg.split, digest), int(time.time() * 1000)
     tags = {EVALUATED: run.info.run_id, DIGEST: digest, "split": cfg.split}
@@ -80,7 +80,7 @@ def log_evaluation(
     models = [output.model_id for output in run.outputs.model_outputs]
     metrics = [
         Metric(key, value, when, 0, model, data.name, digest)
-        for key, value in figures.items()
+        for key, value in scores.items()
         for model in models or [None]
     ]
     name, tags[PARENT] = f"{run.info.run_name}, on {data.name}", run.info.run_id

@@ -12,15 +12,15 @@ from experiments.cli.text import percent
 from experiments.stats.target import reaches
 from experiments.tracking.identity import DIGEST, PARTIAL
 from experiments.tracking.parent_runs import TESTED, judged
-from experiments.tracking.store import PARENT, STUDY, Store, answered
-from experiments.tracking.trained_network import Trained, load_network
+from experiments.tracking.store import PARENT, STUDY, Store, store_errors
+from experiments.tracking.trained_network import TrainedNetwork, load_network
 
 FINISHED = "attributes.status = 'FINISHED'"
 ALL_CLASSES = "params.`data.classes` = 'None'"
 HAS_TARGET = "metrics.parameters > 0 and params.`target.val_acc` != 'None'"
 
 
-def chosen_run(cfg: DictConfig) -> tuple[Store, Run, Trained]:
+def chosen_run(cfg: DictConfig) -> tuple[Store, Run, TrainedNetwork]:
     """The store, and the run in it that `run` and `where` name, with its network."""
     store = Store(cfg.tracking, create=False)
     run = find_run(store, cfg.run, cfg.where)
@@ -61,7 +61,7 @@ def best(store: Store, where: str | None = None) -> Run:
     `where` is an MLflow filter; None: all networks that know every class of their data. UserError:
     no network reaches its target, or the filter is invalid.
     """
-    with answered(store):
+    with store_errors(store):
         runs = store.search(f"{HAS_TARGET} and {FINISHED}", where=where or ALL_CLASSES)
     reached, missed = [], []
     for run in (run for run in runs if not {PARTIAL, STUDY} & run.data.tags.keys()):

@@ -10,7 +10,7 @@ from experiments.tracking.identity import part_of_data
 
 if TYPE_CHECKING:
     from experiments.tracking.store import Store
-    from experiments.training.resume import Member
+    from experiments.training.resume import Training
 
 COUNTS = {"parameters": "parameters", "mult_adds": "multiply-adds", "bytes": "bytes"}
 
@@ -45,13 +45,13 @@ def print_results(cfg: DictConfig, title: str, metrics: dict[str, float], device
         tables.say(f"validated on the test images; {chose}")
 
 
-def print_fused_results(members: list["Member"], store: "Store") -> None:
-    """Print the accuracy of each run that was trained in one program."""
+def print_fused_results(trainings: list["Training"], store: "Store") -> None:
+    """Print the accuracy of each of several fused runs."""
     rows = []
-    for member in members:
-        run = member.run
+    for training in trainings:
+        run = training.run
         shown = (run.data.metrics.get(key) for key in ("val/acc", "val/best_acc", "test/acc"))
-        rows.append((member.name, run.info.status.lower(), *map(percent, shown)))
+        rows.append((training.name, run.info.status.lower(), *map(percent, shown)))
     tables.show(("run", "", "accuracy, last epoch", "best epoch", "test images"), rows)
     tables.print_report(unusual(run.data.tags))
-    tables.say(f"to look at them: {store.look(run.data.tags['mlflow.parentRunId'])}")
+    tables.say(f"to look at them: {store.how_to_open(run.data.tags['mlflow.parentRunId'])}")

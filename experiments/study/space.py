@@ -14,7 +14,8 @@ from optuna.distributions import (
 )
 from optuna.trial import create_trial
 
-from experiments.budget.cost import check_trainable, cost_of
+from experiments.budget.cost import cost_of
+from experiments.budget.network import check_trainable
 from experiments.cli.config import flatten, leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import unknown
@@ -68,7 +69,7 @@ class Space:
     def share(self, params: Params) -> float:
         """The largest share of a limit of the budget that a network takes; infinite for none."""
         try:
-            figures = cost_of(self.configure(params)).figures()
+            figures = cost_of(self.configure(params)).metrics()
         except (UserError, OmegaConfBaseException):
             return math.inf
         limits = self.cfg.budget.items()

@@ -8,7 +8,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.budget.cost import build_networks
+from experiments.budget.network import build_networks
 from experiments.cli.compose import CONF, search_path
 from experiments.cli.config import JUDGEMENT, PLACE, RESULT
 from experiments.cli.errors import UserError
@@ -17,7 +17,7 @@ from experiments.cli.jobs import announce
 from experiments.cli.keys import key_of, kind, select
 from experiments.tracking.identity import run_name
 from experiments.training.fit import train
-from experiments.training.resume import Member
+from experiments.training.resume import Training
 
 NOT_A_STEP = ("step", "experiment", "seed", "launcher")  # groups and keys that it does not hold
 
@@ -89,13 +89,13 @@ def write_step(cfg: DictConfig, found: str, path: Path) -> str:
     return step_of(path)
 
 
-def train_step(step: str, seed: int) -> Member:
+def train_step(step: str, seed: int) -> Training:
     """Train the run of `python -m experiments.train step=... seed=...` in this place, unless it
     was trained before."""
     cfg = step_config(step, seed)
     announce(name=run_name(cfg))
-    _, _, [member] = train([cfg], *build_networks([cfg]))
-    return member
+    _, _, [training] = train([cfg], *build_networks([cfg]))
+    return training
 
 
 def step_config(step: str, seed: int) -> DictConfig:

@@ -14,13 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 from pytorch_lightning.callbacks import LambdaCallback
 
-from experiments.budget.cost import build_networks, cost_of
+from experiments.budget.cost import cost_of
+from experiments.budget.network import build_networks
 from experiments.cli import tables
 from experiments.cli.config import build
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import duration, percent, pluralize, unusual
 from experiments.data.digest import known_digest
-from experiments.data.images import load
+from experiments.data.images import digest_of
 from experiments.stats.forecast import SLOPE
 from experiments.study.plan import before_finals
 from experiments.study.proposals import RaceSampler, try_sampler
@@ -33,7 +34,7 @@ from experiments.tracking.identity import DIGEST, PARTIAL
 from experiments.tracking.provenance import provenance
 from experiments.tracking.store import FUSED, PARENT, STUDY, STUDY_ID, Store
 from experiments.training.fit import fit
-from experiments.training.resume import Member
+from experiments.training.resume import Training
 from experiments.training.trainer import device_of
 
 SECONDS = 1  # between looks at the runs of other workers
@@ -64,7 +65,7 @@ class Worker:
         self.epochs = cfg.trainer.max_epochs, final.max_epochs, final.max_epochs  # of each stage
         try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
-        digest = known_digest(base) or load(base)[1]
+        digest = digest_of(base)
         self.store = Store(base.tracking)
         with self.claims.take(wait=True):
             storage = open_storage(str(cfg.storage))
@@ -185,16 +186,16 @@ class Worker:
         # another worker that was killed, or a trial that diverged, may have closed it
         self.store.client.update_run(self.parent.id, status="RUNNING")
         if run.stage == FINAL:
-            member = train_step(self.write_step(run.network), run.seed)
+            training = train_step(self.write_step(run.network), run.seed)
         else:
-            member = self.train_network(run, folder)
+            training = self.train_network(run, folder)
         self.claims.check()
-        if new := [text for text in unusual(member.run.data.tags) if text not in self.unusual]:
+        if new := [text for text in unusual(training.run.data.tags) if text not in self.unusual]:
             self.unusual += new
             announce(backend=self.unusual)
             tables.print_report([] if is_job() else new)
-        accuracy = None if member.failure else member.run.data.metrics["val/acc"]
-        result = {"accuracy": accuracy, "run": member.run.info.run_id}
+        accuracy = None if training.failure else training.run.data.metrics["val/acc"]
+        result = {"accuracy": accuracy, "run": training.run.info.run_id}
         self.study.set_user_attr(self.key(run), result)
         shutil.rmtree(folder, ignore_errors=True)
         self.print_result(run, accuracy, time.monotonic() - began)
@@ -224,7 +225,7 @@ class Worker:
         known = (run.stage for run in (*self.race.results, *ended) if run.stage != FINAL)
         return before_finals(self.cfg) - sum(self.epochs[stage] for stage in known)
 
-    def train_network(self, run: Run, folder: Path) -> Member:
+    def train_network(self, run: Run, folder: Path) -> Training:
         """A run on training images, judged by images held out."""
         cfg = self.configure(run.network, run.stage)
         cfg.seed += run.seed
@@ -236,11 +237,11 @@ class Worker:
             "mlflow.source.name": "experiments.search",
         }
         begun = next(iter(self.store.matching(mark)), None)
-        member = Member(cfg.name, cfg, network, cost, folder, tags, begun)
-        if not member.finished:
+        training = Training(cfg.name, cfg, network, cost, folder, tags, begun)
+        if not training.finished:
             checks = LambdaCallback(on_train_epoch_end=lambda *_: self.claims.check())
-            fit([member], self.store, folder, callbacks=[checks])
-        return member
+            fit([training], self.store, folder, callbacks=[checks])
+        return training
 
     def configure(self, network: int, stage: int) -> DictConfig:
         """The configuration of a network's runs in a stage."""
@@ -268,7 +269,7 @@ class Worker:
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
             self.parent.forget_error(self.store.client.get_run(self.parent.id).data.tags)
             report = log_study(self.study, self.parent, self.race, steps, self.steps)
-        report.append(f"to look at it: {self.store.look(self.parent.id)}")
+        report.append(f"to look at it: {self.store.how_to_open(self.parent.id)}")
         announce(name=f"worker {self.cfg.worker}", report=report)
         if not is_job():
             tables.print_report(report)

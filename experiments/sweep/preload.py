@@ -11,7 +11,7 @@ prepare_process()
 import mlflow.pytorch  # noqa: E402
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
 
-import experiments.budget.cost  # noqa: E402
+import experiments.budget.network  # noqa: E402
 import experiments.tracking.arms  # noqa: E402
 import experiments.training.fit  # noqa: E402
 import experiments.training.grid  # noqa: E402

@@ -45,7 +45,7 @@ def run_folder(cfg: DictConfig, identity: dict[str, str]) -> Path:
 
 
 def run_name(cfg: DictConfig, together: int = 1) -> str:
-    """What people call one run of it, or several in one program: "step 13, seed 2, optimizer.lr=1".
+    """What people call one run of it, or several fused ones: "step 13, seed 2, optimizer.lr=1".
     The seed comes early, as lists of runs show the beginning of a name."""
     return with_seed(cfg.name, f"seed {cfg.seed}" if together == 1 else f"{together} runs")
 
@@ -69,7 +69,7 @@ def with_override(name: str, override: str) -> str:
     return ", ".join([first, *sorted([*overrides, override])]) + PART * name.endswith(PART)
 
 
-def identified(cfg: DictConfig) -> DictConfig:
+def prepared(cfg: DictConfig) -> DictConfig:
     """The configuration with a name, which is made from the command line if none is given.
 
     The limits for which `fast_dev_run` stands take its place: Lightning's own would leave no

@@ -35,9 +35,9 @@ def judged(metrics: Collection[str], end: str = "") -> str:
     return (TESTED if TESTED + end in metrics else VALIDATED) + end
 
 
-def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, float]) -> str:
+def parent_run(cfg: DictConfig, store: Store, digest: str, metrics: dict[str, float]) -> str:
     """The id of the parent run of a configuration's seeds: restored if it was deleted; created,
-    with the metrics `figures`, if there is none. It is RUNNING until a seed has finished, or until
+    with these metrics, if there is none. It is RUNNING until a seed has finished, or until
     the last one was killed or failed."""
     group = identity(cfg, digest, seed=False)
     with FileLock(f"{run_folder(cfg, group)}.lock"):
@@ -46,7 +46,7 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, figures: dict[str, fl
             tags[PARTIAL] = part_of_data(cfg)
             seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])
             new = TrackedRun(store, cfg.name, tags, resume=None)
-            new.describe(seedless, figures)
+            new.describe(seedless, metrics)
             new.use_images(cfg, digest)
             # machines that share a store but no folder may have created one each
             found = store.matching(group)
@@ -68,8 +68,8 @@ def sum_up(cfg: DictConfig, store: Store, parent: str) -> None:
             return
         living = parent
         if not store.search(f"attributes.run_id = '{parent}'"):  # it was deleted
-            figures = {name: runs[-1].data.metrics[name] for name in COSTS}
-            living = parent_run(cfg, store, runs[-1].data.tags[DIGEST], figures)
+            costs = {name: runs[-1].data.metrics[name] for name in COSTS}
+            living = parent_run(cfg, store, runs[-1].data.tags[DIGEST], costs)
         for run in store.matching({PARENT: parent}) if living != parent else ():
             store.client.set_tag(run.info.run_id, PARENT, living)  # MLflow has removed their own
         table = pd.DataFrame(latest.values()).reindex(columns=[VALIDATED, TESTED]).dropna(axis=1)

@@ -63,11 +63,11 @@ class TrackedRun:
         if "error" in tags:
             self.client.delete_tag(self.id, "error")
 
-    def describe(self, cfg: DictConfig, figures: dict[str, float]) -> None:
-        """Log the configuration, and figures that are known before training."""
+    def describe(self, cfg: DictConfig, metrics: dict[str, float]) -> None:
+        """Log the configuration, and metrics that are known before training."""
         params = [Param(key, value) for key, value in parameters(cfg).items()]
-        metrics = [Metric(name, value, self.started, 0) for name, value in figures.items()]
-        self.client.log_batch(self.id, params=params, metrics=metrics)
+        self.client.log_batch(self.id, params=params)
+        self.log_metrics(metrics, self.started)
 
     def use_images(self, cfg: DictConfig, digest: str) -> None:
         """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
@@ -82,10 +82,10 @@ class TrackedRun:
                 return self.client.log_inputs(*given)
         return self.client.log_inputs(*given)
 
-    def log_figures(self, figures: dict[str, float], time: int) -> None:
-        """Log figures of the whole run; `time` is in milliseconds since 1970."""
-        metrics = [Metric(name, value, time, 0) for name, value in figures.items()]
-        self.store.patiently(self.client.log_batch, self.id, metrics=metrics)
+    def log_metrics(self, metrics: dict[str, float], time: int) -> None:
+        """Log metrics of the whole run; `time` is in milliseconds since 1970."""
+        batch = [Metric(name, value, time, 0) for name, value in metrics.items()]
+        self.store.patiently(self.client.log_batch, self.id, metrics=batch)
 
     def log_history(self, history: list[dict[str, float]], ended: list[int]) -> None:
         """Send the metrics of the epochs that the store does not have yet.
@@ -113,7 +113,7 @@ class TrackedRun:
         return self.client.create_logged_model(experiment, "model", self.id, params=params)
 
     def complete(self, model: LoggedModel, epoch: int) -> None:
-        """Give a model, whose files are logged, its run and its figures, and declare it complete.
+        """Give a model, whose files are logged, its run and its metrics, and declare it complete.
         `epoch`: that of its weights, from 1."""
         run = self.client.get_run(self.id)
         if all(output.model_id != model.model_id for output in run.outputs.model_outputs):

@@ -31,7 +31,7 @@ from experiments.tracking.filters import invalid
 
 PARENT = "mlflow.parentRunId"  # a tag
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
-FUSED = "fused"  # the program, if any, that trained the run together with others
+FUSED = "fused"  # a name for the runs that were trained together, if any
 EVALUATED = "evaluated"  # the run, if any, whose network this run scores on other images
 SHOWN_AS = {  # what charts and columns of MLflow's UI begin with
     "mlflow.experimentKind": "custom_model_development",
@@ -92,7 +92,7 @@ class Store:
         self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience  # seconds
         kind = urlsplit(self.uri).scheme.partition("+")[0]
         artifacts = Path(tracking.artifacts).absolute() if kind == SQLITE else None
-        with answered(self), ExitStack() as stack:
+        with store_errors(self), ExitStack() as stack:
             if kind == SQLITE:
                 stack.enter_context(embedded(self.uri, artifacts, create))
             if kind in DATABASE_ENGINES:  # check that it answers: MLflow would retry for an hour
@@ -197,8 +197,8 @@ class Store:
         server = scrubbed(self.uri) if is_server else f"http://127.0.0.1:{self.port}"
         return f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run_id}".rstrip("/")
 
-    def look(self, run_id: str) -> str:
-        """How to see a run: its page, and what shows it, where that is not a server."""
+    def how_to_open(self, run_id: str) -> str:
+        """How to open a run: its page, and what shows it, where that is not a server."""
         given = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
         options = {"STORE": self.uri} if "tracking.uri" in map(key_of, given) else {}
         options |= {"PORT": str(self.port)} if self.port != PORT else {}
@@ -229,7 +229,7 @@ def without_login(uri: str) -> str:
 
 
 @contextmanager
-def answered(store: Store) -> Iterator[None]:
+def store_errors(store: Store) -> Iterator[None]:
     """Turn a store that fails into a UserError."""
     try:
         yield

@@ -28,7 +28,7 @@ from models.losses import CrossEntropy
 IMAGES = {"in_channels": int, "image_size": int, "num_classes": int, "mean": float, "std": float}
 
 
-class Trained(nn.Module):
+class TrainedNetwork(nn.Module):
     """A network that takes uint8 [N, C, H, W] and returns probabilities [N, K]; see IMAGES."""
 
     def __init__(self, network: nn.Module, loss: nn.Module, data: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ class Trained(nn.Module):
         return self.probabilities(self.network(self.normalize(images)))
 
 
-def load_network(store: Store, run: Run) -> Trained:
+def load_network(store: Store, run: Run) -> TrainedNetwork:
     """The network of a run with the weights that it exported. UserError: it has no network or no
     weights, or they are invalid."""
     try:
@@ -56,7 +56,7 @@ def load_network(store: Store, run: Run) -> Trained:
     return trained.eval()
 
 
-def _described(path: Path) -> Trained:
+def _described(path: Path) -> TrainedNetwork:
     """The untrained network of a configuration."""
     try:
         with reading(path) as text:
@@ -70,7 +70,7 @@ def _described(path: Path) -> Trained:
             shapes = build_trusted(config["model"]).state_dict().values()
         if (size := sum(tensor.nbytes for tensor in shapes)) > LARGEST[WEIGHTS]:
             raise ValueError(f"its network has {size:,} bytes")
-        return Trained(build_trusted(config["model"]), loss, data)
+        return TrainedNetwork(build_trusted(config["model"]), loss, data)
     except Exception as error:  # its values may be anything
         raise UserError(f"{CONFIG} describes no network: {one_line(error)}") from error
 

@@ -13,7 +13,7 @@ KEYS = {"lr": "optimizer.lr", "dropout": "model.dropout", "seed": "seed"}
 
 
 def is_fused(cfg: DictConfig) -> bool:
-    """Whether several runs are to be trained as one program."""
+    """Whether several runs are to be fused: trained as one."""
     return any(values is not None for values in cfg.fused.values())
 
 

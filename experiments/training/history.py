@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 class History(Checkpoint):
     """The metrics of every epoch of each run, and the checkpoints in `folder` that keep them.
 
-    So a resumed run has them all, whatever reached the store. The seconds of runs in one program
-    are their shares. Lightning calls a Checkpoint after the module, which logs an epoch at its end.
+    So a resumed run has them all, whatever reached the store. The seconds of fused runs are
+    their shares. Lightning calls a Checkpoint after the module, which logs an epoch at its end.
 
     Args:
         exports_best: whether a run exports its best epoch, which images held out choose; else the
@@ -97,12 +97,12 @@ class History(Checkpoint):
     def collect(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Add an epoch that has ended."""
         seconds = (time.perf_counter() - self.started) / len(self.runs)
-        figures = {name: [float(value)] for name, value in trainer.callback_metrics.items()}
+        metrics = {name: [float(value)] for name, value in trainer.callback_metrics.items()}
         groups = [0]
         if isinstance(module, FusedClassifier):
-            figures, groups = module.figures, module.group_of
+            metrics, groups = module.metrics, module.group_of
         rates = [self.rates[group] for group in groups]
-        table = pd.DataFrame({**figures, "lr": rates, "epoch_seconds": seconds})
+        table = pd.DataFrame({**metrics, "lr": rates, "epoch_seconds": seconds})
         for rows, row in zip(self.epochs, table.to_dict("records"), strict=True):
             rows.append(row)
         losses = torch.stack([loss for loss, *_ in module.train_scores])

@@ -21,7 +21,7 @@ from experiments.tracking.artifacts import CONFIG, WEIGHTS
 from experiments.tracking.run import TrackedRun
 from experiments.training import image_classifier
 from experiments.training.history import History
-from experiments.training.resume import Member
+from experiments.training.resume import Training
 from models.lightning.classifier import Classifier
 
 PER_CLASS = "per_class.csv"
@@ -32,7 +32,7 @@ NUMBERED = 30  # classes, up to which the counts of a confusion matrix are legib
 
 @torch.no_grad()
 def log_artifacts(
-    member: Member,
+    training: Training,
     index: int,
     module: Classifier,
     judged: Images,
@@ -47,7 +47,7 @@ def log_artifacts(
         predicted: int64 [N], their classes as the module sees them.
     """
     module.cpu()
-    cfg, run = member.cfg, history.runs[index]
+    cfg, run = training.cfg, history.runs[index]
     images, truth = judged.to(torch.device("cpu"))
     wrong, losses = truth != predicted, torch.cat(history.losses)[:, index]
     pictures = {
@@ -59,7 +59,7 @@ def log_artifacts(
     # without the store, whose address may hold credentials
     described = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "tracking"])
     texts = {
-        "summary.txt": member.cost.summary,
+        "summary.txt": training.cost.summary,
         PER_CLASS: per_class(truth, predicted),
         CONFIG: OmegaConf.to_yaml(described, resolve=True),
     }

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Member:
-    """One run, trained alone or as a member of a program."""
+class Training:
+    """One run, trained alone or fused with others."""
 
     name: str
     cfg: DictConfig
@@ -57,16 +57,17 @@ class Member:
         advice = f"lower optimizer.lr, now {self.cfg.optimizer.lr}; the log is {self.folder / LOG}"
         return f"{self.name}: {self.run.data.tags['error']}: {advice}"
 
-    def run_id_file(self, program: Path) -> Path:
-        """The file beside the checkpoint of a program that holds the id of this run in it."""
-        return program / f"run-{self.folder.name}"
+    def run_id_file(self, folder: Path) -> Path:
+        """The file beside the checkpoint in a folder that holds the id of this run."""
+        return folder / f"run-{self.folder.name}"
 
-    def find(self, store: Store, program: Path) -> None:
-        """Set `run` to the finished one, else to that of the checkpoint in `program`.
+    def find(self, store: Store, folder: Path) -> None:
+        """Set `run` to the finished one, else to that of the checkpoint in `folder`.
 
-        What another machine or program began is not resumed: half a run of each would be neither.
+        What was begun on another machine, or fused with others, is not resumed: half a run of
+        each would be neither.
         """
-        file = self.run_id_file(program)
+        file = self.run_id_file(folder)
         here = file.read_text() if file.exists() else ""
         runs = store.matching({key: self.tags[key] for key in (CONFIG_HASH, DIGEST)})
         finished = [run for run in runs if run.info.status == "FINISHED"]

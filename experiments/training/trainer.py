@@ -26,13 +26,13 @@ from experiments.cli.tables import bars
 from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
 from experiments.tracking.store import PARENT, Store
-from experiments.tracking.trained_network import Trained, load_network
+from experiments.tracking.trained_network import TrainedNetwork, load_network
 from experiments.training.history import History
-from experiments.training.resume import BEST, Member, WholeFiles, find_whole
+from experiments.training.resume import BEST, Training, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
 from models.networks.branches import fold
-from models.networks.stack import take
+from models.networks.stack import load_from_stack
 
 SECONDS = 0.5  # between updates of the progress line: each one waits for the device
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
@@ -56,12 +56,12 @@ def fuse(
     return FusedClassifier(list(networks), optimizers, compiles=compiles, **recipe(cfgs[0]))
 
 
-def exported(module: Classifier, member: Member, index: int, history: History) -> Classifier:
+def exported(module: Classifier, training: Training, index: int, history: History) -> Classifier:
     """A module with the weights that run `index` exports, see History."""
     if isinstance(module, FusedClassifier):
         weights = module.best if history.exports_best else module.network.stacked()
-        take(member.network, weights, index)
-        module = make_module(member.cfg, member.network, images=0)  # trains no more
+        load_from_stack(training.network, weights, index)
+        module = make_module(training.cfg, training.network, images=0)  # trains no more
     elif history.exports_best:
         kept = torch.load(history.folder / BEST, module.device, weights_only=True)
         module.load_state_dict(kept["state_dict"])
@@ -90,7 +90,7 @@ def recipe(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def load_teacher(cfg: DictConfig, store: Store, device: torch.device) -> Trained:
+def load_teacher(cfg: DictConfig, store: Store, device: torch.device) -> TrainedNetwork:
     """The network of the run `loss.teacher`. UserError: there is none, or it takes other images."""
     key = f"loss.teacher={cfg.loss.teacher}"
     try:

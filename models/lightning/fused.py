@@ -13,7 +13,7 @@ from models.lightning.classifier import Classifier, means
 from models.lightning.learner import Loss
 from models.networks.stack import NetworkStack
 
-FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
+METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class FusedClassifier(Classifier):
@@ -28,7 +28,7 @@ class FusedClassifier(Classifier):
         loss, options: see Classifier; the same for all networks.
 
     Attributes:
-        figures: of the last epoch, by name, one number per network: see FIGURES.
+        metrics: of the last epoch, by name, one number per network: see METRICS.
         best: the weights of each network's best epoch by val/acc, stacked, by name.
         group_of: for each network, the index of its parameter group in the optimizer.
     """
@@ -47,7 +47,7 @@ class FusedClassifier(Classifier):
         super().__init__(stack, optimizers[0], loss=partial(loss_each, loss), **options)
         self.keywords_of_group = [group[0].keywords for group in groups]
         self.group_of = [i for i, group in enumerate(groups) for _ in group]
-        self.figures: dict[str, list[float]] = {}
+        self.metrics: dict[str, list[float]] = {}
         self.best: dict[str, Tensor] = {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -60,10 +60,10 @@ class FusedClassifier(Classifier):
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:  # before the first epoch
             return
-        figures = torch.cat((means(self.train_scores), means(self.val_scores)))
-        self.figures = dict(zip(FIGURES, figures.tolist(), strict=True))
+        metrics = torch.cat((means(self.train_scores), means(self.val_scores)))
+        self.metrics = dict(zip(METRICS, metrics.tolist(), strict=True))
         stacked = {name: tensor.detach() for name, tensor in self.network.stacked().items()}
-        stacked["val/acc"] = figures[3]
+        stacked["val/acc"] = metrics[3]
         best = self.best or stacked
         better = stacked["val/acc"] > best["val/acc"]
         self.best = {

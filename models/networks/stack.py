@@ -83,7 +83,7 @@ def with_tensor_dropout(network: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def take(network: nn.Module, stacked: dict[str, Tensor], index: int) -> None:
+def load_from_stack(network: nn.Module, stacked: dict[str, Tensor], index: int) -> None:
     """Give a network the weights and buffers of one network of a stack, see `stacked`."""
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         tensor.copy_(stacked[name][index])

@@ -8,7 +8,8 @@ import torch
 from conftest import own_conf
 from torch import nn
 
-from experiments.budget.cost import build_network, build_networks, check_recipe, cost_of
+from experiments.budget.cost import cost_of
+from experiments.budget.network import build_network, build_networks, check_recipe
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.data.images import Images, load

@@ -22,7 +22,7 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import FrozenTrial
 
-from experiments.budget.cost import check_trainable
+from experiments.budget.network import check_trainable
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.study.proposals import RaceSampler

@@ -53,7 +53,7 @@ def test_a_run_that_is_interrupted_at_any_call_has_one_model(workplace, tmp_path
     (tmp_path / "model" / "MLmodel").write_text("a model")
     for calls in range(100):
         run = TrackedRun(store, "run", {}, resume=None)
-        run.log_figures({"parameters": 5854, "epochs": 2}, time=1)
+        run.log_metrics({"parameters": 5854, "epochs": 2}, time=1)
         run.log_history([{"val/acc": 0.5}, {"val/acc": 0.75}], [1, 2])
         for client in (Cut(store.client, calls), store.client):
             run.client = client

@@ -373,13 +373,15 @@ def test_runs_that_begin_at_the_same_moment_share_their_data_set(workplace):
 
 def test_links_lead_to_where_the_ui_was_last(workplace):
     cfg = configure("train", *workplace.places[:2]).tracking
-    assert Store(cfg).look("a") == "make ui, then http://127.0.0.1:5000/#/experiments/1/runs/a"
+    assert (
+        Store(cfg).how_to_open("a") == "make ui, then http://127.0.0.1:5000/#/experiments/1/runs/a"
+    )
     Store(cfg).share_view(5001)
     there = "make ui PORT=5001, then http://127.0.0.1:5001/#/experiments/1/runs/a"
-    assert Store(cfg).look("a") == there
+    assert Store(cfg).how_to_open("a") == there
     store = Store(cfg)
     store.uri = "https://me:secret@host/mlflow/"
-    assert store.look("a") == "https://me:***@host/mlflow/#/experiments/1/runs/a"
+    assert store.how_to_open("a") == "https://me:***@host/mlflow/#/experiments/1/runs/a"
 
 
 def test_an_experiment_that_others_made_is_missed_when_it_is_renamed(workplace):

@@ -11,7 +11,7 @@ import torch
 import yaml
 from conftest import configure, trainer_of
 
-from experiments.budget.cost import build_network
+from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data import images
 from experiments.tracking.artifacts import WEIGHTS

@@ -26,7 +26,7 @@ from pretended import PretendedGPU, pretended_gpu
 from torch import Tensor, nn
 
 from experiments.benchmarks.baselines import loaders
-from experiments.budget.cost import build_network
+from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data.images import Batches, ImageData, Images
 from experiments.study import steps

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import configure, quick, trainer_of
 
-from experiments.budget.cost import build_network
+from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.cli.files import write
 from experiments.data import images
@@ -147,6 +147,6 @@ def test_a_run_that_is_deleted_while_it_trains_ends_at_once_and_says_why(workpla
     store.client.delete_run(run.id)
     started = time.monotonic()
     with pytest.raises(UserError) as error, training_errors(workplace.folder):
-        run.log_figures({"parameters": 1}, time=1)
+        run.log_metrics({"parameters": 1}, time=1)
     assert time.monotonic() - started < 30
     assert "Current state is deleted.; restore it in MLflow; the run's" in str(error.value)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.budget.cost import build_network
+from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data.images import Images
 from experiments.training.trainer import fuse, make_module, worth_compiling

@@ -19,9 +19,9 @@ from models.lightning.learner import score
 from models.losses import SquaredError
 from models.networks.blocknet import BlockNet
 from models.networks.ladder import LadderNet
-from models.networks.stack import NetworkStack, TensorDropout, take, with_tensor_dropout
+from models.networks.stack import NetworkStack, TensorDropout, load_from_stack, with_tensor_dropout
 
-FIGURES = ("train/loss", "train/acc", "val/loss", "val/acc")
+METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class Recorder(Checkpoint):
@@ -33,8 +33,8 @@ class Recorder(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.losses += [loss for loss, *_ in module.train_scores]
-        figures = trainer.callback_metrics or module.figures
-        self.figures.append(torch.stack([torch.as_tensor(figures[name]) for name in FIGURES]))
+        figures = trainer.callback_metrics or module.metrics
+        self.figures.append(torch.stack([torch.as_tensor(figures[name]) for name in METRICS]))
 
 
 def trained(module: pl.LightningModule, seeds: list[int] | None = None) -> Recorder:
@@ -105,7 +105,7 @@ def test_many_fused_are_what_they_would_have_been_alone(blocks):
         assert torch.allclose(losses[:, i], expected, rtol=1e-4)
         taken = copy.deepcopy(network)
         nn.init.zeros_(next(taken.parameters()))
-        take(taken, fused.network.stacked(), i)
+        load_from_stack(taken, fused.network.stacked(), i)
         for name, tensor in network.state_dict().items():
             assert torch.allclose(taken.state_dict()[name], tensor, atol=1e-4), name
 

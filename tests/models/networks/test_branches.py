@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
-from experiments.budget.cost import build_network, build_networks
+from experiments.budget.network import build_network, build_networks
 from experiments.cli.errors import UserError
 from experiments.data.images import load
 from experiments.tracking.store import Store
