@@ -19,7 +19,7 @@ from experiments.cli.program import program
 def main(cfg: DictConfig) -> None:
     check_outputs(cfg.csv, cfg.markdown, cfg.html)
     from experiments.reports import comparison, table  # MLflow: seconds
-    from experiments.tracking.store import Store, store_errors
+    from experiments.tracking.store import Store
 
     if cfg.html:
         from experiments.reports.page import attach, page  # torch and Vega: seconds
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
         write(Path(cfg.markdown), f"{around[0]}\n\n{text}\n{around[1]}\n")
     if cfg.html:
         asked = cfg.filter, cfg.group, cfg.against, cfg.metric
-        with store_errors(store):
+        with store.errors():
             html = page(cfg, rows, store)
             write(Path(cfg.html), html)
             if cfg.attach and asked == (None, None, "previous", None):

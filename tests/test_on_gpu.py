@@ -40,7 +40,7 @@ def images() -> ImageData:
 
 
 def train(data: ImageData, *overrides: str, seeds: int = 1, callback=None) -> Classifier:
-    """An epoch of step 13 on all of MNIST; of so many networks as one program, if not of one."""
+    """An epoch of step 13 on all of MNIST; of so many fused networks, if not of one."""
     cfg = configure("train", "step=s13", "trainer.max_epochs=1", *overrides)
     set_precision(cfg, GPU)
     torch.manual_seed(0)

@@ -23,10 +23,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.compose import CONF, explain, readable, started, use_loader
-from experiments.cli.config import explain_unreadable
 from experiments.cli.errors import UserError, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, refuse_chdir, run_isolated
 from experiments.cli.text import printable
+from experiments.cli.yaml_files import check_files
 
 CONFIGURATION = (HydraException, OmegaConfBaseException, UserError)  # errors of the user's text
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that interrupt a command
@@ -66,7 +66,7 @@ def prepare_process() -> None:
     # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
     logging.getLogger().addHandler(logging.NullHandler())
     fail_with_callbacks()
-    explain_unreadable()
+    check_files()
     use_loader()
 
 

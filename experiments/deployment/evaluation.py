@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytorch_lightning as pl
 import torch
-from mlflow.entities import LoggedModelInput, Metric, Run
+from mlflow.entities import Metric, Run
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
@@ -14,8 +14,8 @@ from experiments.cli.text import percent
 from experiments.data.images import Batches, Images, load
 from experiments.deployment.find import chosen_run, credit
 from experiments.tracking.identity import DIGEST
-from experiments.tracking.run import TrackedRun, dataset, used_as
-from experiments.tracking.store import EVALUATED, PARENT, Store, store_errors
+from experiments.tracking.run import TrackedRun, dataset
+from experiments.tracking.store import EVALUATED, PARENT, Store
 from experiments.tracking.trained_network import TrainedNetwork
 from models.lightning.classifier import Classifier
 
@@ -32,7 +32,7 @@ def evaluate(cfg: DictConfig) -> tuple[str, str]:
     data, digest = load(cfg)
     images = {"train": data.train, "val": data.val, "test": data.test or data.val}[cfg.split]
     scores = score_images(trained, images, cfg.data.eval_batch_size)
-    with store_errors(store):
+    with store.errors():
         logged = log_evaluation(store, run, cfg, digest, scores)
     right, loss = percent(scores["test/acc"]), scores["test/loss"]
     name = dataset(cfg, cfg.split, digest).name
@@ -85,7 +85,6 @@ def log_evaluation(
     ]
     name, tags[PARENT] = f"{run.info.run_name}, on {data.name}", run.info.run_id
     with TrackedRun(store, name, tags, resume=before) as logged:
-        used = [LoggedModelInput(model) for model in models]
-        logged.log_inputs([used_as("test", data)], used)
+        logged.log_inputs({"test": data}, models)
         store.client.log_batch(logged.id, metrics=metrics)
     return logged.id

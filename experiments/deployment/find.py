@@ -12,7 +12,7 @@ from experiments.cli.text import percent
 from experiments.stats.target import reaches
 from experiments.tracking.identity import DIGEST, PARTIAL
 from experiments.tracking.parent_runs import TESTED, judged
-from experiments.tracking.store import PARENT, STUDY, Store, store_errors
+from experiments.tracking.store import PARENT, STUDY, Store
 from experiments.tracking.trained_network import TrainedNetwork, load_network
 
 FINISHED = "attributes.status = 'FINISHED'"
@@ -61,7 +61,7 @@ def best(store: Store, where: str | None = None) -> Run:
     `where` is an MLflow filter; None: all networks that know every class of their data. UserError:
     no network reaches its target, or the filter is invalid.
     """
-    with store_errors(store):
+    with store.errors():
         runs = store.search(f"{HAS_TARGET} and {FINISHED}", where=where or ALL_CLASSES)
     reached, missed = [], []
     for run in (run for run in runs if not {PARTIAL, STUDY} & run.data.tags.keys()):

@@ -17,7 +17,7 @@ from experiments.stats.verdict import Difference, difference, holm, more_seeds
 from experiments.tracking.arms import SEVERAL, Arm, gather
 from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.identity import PARTIAL, called, step_number, with_seed
-from experiments.tracking.store import PARENT, STUDY, Store, store_errors
+from experiments.tracking.store import PARENT, STUDY, Store
 
 MOST = 10_000_000  # images of which mistakes are read
 MOST_KEYS = 5  # that a remark names
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
     """The comparison that a configuration of compare asks for, and what it leaves out.
     UserError: the store cannot be read, or there is nothing to compare."""
-    with store_errors(store):
+    with store.errors():
         runs, remarks = store.search(cfg.filter), []
         if left_out := sum({PARTIAL, PARENT} <= run.data.tags.keys() for run in runs):
             remarks.append(f"runs on part of their data, not counted: {left_out}")

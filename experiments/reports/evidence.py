@@ -26,7 +26,7 @@ from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction
 from experiments.tracking.identity import FILES, OVERRIDE, with_seed
 from experiments.tracking.run import parameters
-from experiments.tracking.store import STUDY, Store, store_errors
+from experiments.tracking.store import STUDY, Store
 
 ONE_SIDED = 0.1  # alpha of both sides, for 5 % on one
 
@@ -37,7 +37,7 @@ def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
     baseline = read_scores(Path(cfg.baseline)) if cfg.baseline else None
     store = Store(cfg.tracking, create=False)
     trained = list(compose("train"))  # the other keys are the gate's own
-    with store_errors(store):
+    with store.errors():
         for name, step in steps.items():
             asked = OmegaConf.masked_copy(step, trained)
             arm = arms.of(store, asked, known_digest(step))

@@ -21,7 +21,7 @@ from experiments.cli.config import JUDGEMENT, RESULT
 from experiments.cli.errors import UserError
 from experiments.cli.keys import select
 from experiments.study.space import Space
-from experiments.tracking.store import advised, reason
+from experiments.tracking.failures import advised, reason
 
 SETTINGS, ID, FINALISTS = "settings", "id", "finalists"  # attributes of a study
 LARGER = ("trials", "full")  # what a resumed study may have more of

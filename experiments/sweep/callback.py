@@ -203,7 +203,8 @@ def mark_as_killed(job: dict[str, Any], tracking: DictConfig) -> str:
     # not at the top: every sweep would import MLflow before its first job starts
     from mlflow.exceptions import MlflowException
 
-    from experiments.tracking.store import Store, reason
+    from experiments.tracking.failures import reason
+    from experiments.tracking.store import Store
 
     try:
         with FileLock(Path(job["checkpoints"], "lock"), timeout=PATIENCE):

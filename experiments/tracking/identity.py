@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -37,11 +36,6 @@ def config_hash(cfg: DictConfig, seed: bool = True) -> str:
 def identity(cfg: DictConfig, digest: str, seed: bool = True) -> dict[str, str]:
     """The tags that identify a run: the hash of its configuration, and the digest of its images."""
     return {CONFIG_HASH: config_hash(cfg, seed), DIGEST: digest}
-
-
-def run_folder(cfg: DictConfig, identity: dict[str, str]) -> Path:
-    """Where a run keeps its checkpoints and its log."""
-    return Path(cfg.checkpoints.root, "-".join(identity.values()))
 
 
 def run_name(cfg: DictConfig, together: int = 1) -> str:

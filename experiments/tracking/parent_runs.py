@@ -20,7 +20,6 @@ from experiments.tracking.identity import (
     changed,
     identity,
     part_of_data,
-    run_folder,
 )
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import PARENT, Store
@@ -40,7 +39,7 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, metrics: dict[str, fl
     with these metrics, if there is none. It is RUNNING until a seed has finished, or until
     the last one was killed or failed."""
     group = identity(cfg, digest, seed=False)
-    with FileLock(f"{run_folder(cfg, group)}.lock"):
+    with FileLock(Path(cfg.checkpoints.root, f"{group[CONFIG_HASH]}.lock")):
         if not (found := store.revived(group)):
             tags = group | {"step": cfg.step, "experiment": cfg.experiment}
             tags[PARTIAL] = part_of_data(cfg)

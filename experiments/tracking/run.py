@@ -7,26 +7,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    LoggedModel,
-    LoggedModelInput,
-    LoggedModelOutput,
-    LoggedModelStatus,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-)
+from mlflow import entities
+from mlflow.entities import Dataset, LoggedModelStatus, Metric, Run
 from mlflow.exceptions import MlflowException
 from omegaconf import DictConfig
 
 from experiments.cli.config import JUDGEMENT, LABEL, RESULT, class_name
 from experiments.cli.errors import scrubbed
 from experiments.cli.keys import select
-from experiments.tracking.store import Store, reason
+from experiments.tracking.failures import reason
+from experiments.tracking.store import Store
 
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # of data sets, by split
 
@@ -53,7 +43,7 @@ class TrackedRun:
         self.forget_error(before)
         changed = {key: text for key, text in tags.items() if before.get(key, text) != text}
         begun = {f"begun.{key}": before[key] for key in changed if f"begun.{key}" not in before}
-        new = [RunTag(key, text) for key, text in (changed | begun).items()]
+        new = [entities.RunTag(key, text) for key, text in (changed | begun).items()]
         self.client.log_batch(self.id, tags=new)
         history = self.client.get_metric_history(self.id, "val/acc")
         self.logged_epochs = max((metric.step for metric in history), default=0)
@@ -65,18 +55,22 @@ class TrackedRun:
 
     def describe(self, cfg: DictConfig, metrics: dict[str, float]) -> None:
         """Log the configuration, and metrics that are known before training."""
-        params = [Param(key, value) for key, value in parameters(cfg).items()]
+        params = [entities.Param(key, value) for key, value in parameters(cfg).items()]
         self.client.log_batch(self.id, params=params)
         self.log_metrics(metrics, self.started)
 
     def use_images(self, cfg: DictConfig, digest: str) -> None:
         """Log the images as the run's data sets, which MLflow's UI shows and filters by."""
         splits = ("train", "val") if cfg.data.holdout is None else ("train", "val", "test")
-        self.log_inputs([used_as(split, dataset(cfg, split, digest)) for split in splits])
+        self.log_inputs({split: dataset(cfg, split, digest) for split in splits})
 
-    def log_inputs(self, data: list[DatasetInput], models: Sequence[LoggedModelInput] = ()) -> None:
-        """Log data sets, and models that were used on them."""
-        given = self.id, data, list(models)
+    def log_inputs(self, images: dict[str, Dataset], models: Sequence[str] = ()) -> None:
+        """Log the images of each split, and the models, by their ids, that were used on them."""
+        context = {
+            split: entities.InputTag("mlflow.data.context", CONTEXTS[split]) for split in images
+        }
+        data = [entities.DatasetInput(each, [context[split]]) for split, each in images.items()]
+        given = self.id, data, [entities.LoggedModelInput(model) for model in models]
         for _ in data:  # MLflow fails where another run adds one of them at the same moment
             with suppress(MlflowException):
                 return self.client.log_inputs(*given)
@@ -103,7 +97,7 @@ class TrackedRun:
     def tag(self, name: str, value: Any) -> None:
         self.store.patiently(self.client.set_tag, self.id, name, str(value))
 
-    def model(self) -> LoggedModel:
+    def model(self) -> entities.LoggedModel:
         """The logged model of the run: the one that it has, complete or not, else a new one."""
         experiment = self.store.experiment_id
         found = self.client.search_logged_models([experiment], f"source_run_id = '{self.id}'")
@@ -112,12 +106,12 @@ class TrackedRun:
         params = self.client.get_run(self.id).data.params
         return self.client.create_logged_model(experiment, "model", self.id, params=params)
 
-    def complete(self, model: LoggedModel, epoch: int) -> None:
+    def complete(self, model: entities.LoggedModel, epoch: int) -> None:
         """Give a model, whose files are logged, its run and its metrics, and declare it complete.
         `epoch`: that of its weights, from 1."""
         run = self.client.get_run(self.id)
         if all(output.model_id != model.model_id for output in run.outputs.model_outputs):
-            self.client.log_outputs(self.id, [LoggedModelOutput(model.model_id, epoch)])
+            self.client.log_outputs(self.id, [entities.LoggedModelOutput(model.model_id, epoch)])
         used = {tag.value: each.dataset for each in run.inputs.dataset_inputs for tag in each.tags}
         metrics = []
         for name in run.data.metrics:
@@ -149,11 +143,6 @@ class TrackedRun:
         self.failed = True
         self.client.set_tag(self.id, "error", scrubbed(text)[:500])
         self.store.close(self.id, status)
-
-
-def used_as(split: str, images: Dataset) -> DatasetInput:
-    """Images, and what a run used them for."""
-    return DatasetInput(images, [InputTag("mlflow.data.context", CONTEXTS[split])])
 
 
 def dataset(cfg: DictConfig, split: str, digest: str) -> Dataset:

@@ -3,31 +3,29 @@
 import json
 import logging
 import os
-import re
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils import get_results_from_paginated_fn
 from omegaconf import DictConfig
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.cli.errors import UserError, scrubbed
 from experiments.cli.keys import key_of
+from experiments.tracking.failures import advised, reason
 from experiments.tracking.filters import invalid
+from experiments.tracking.sqlite import embedded
 
 PARENT = "mlflow.parentRunId"  # a tag
 STUDY, STUDY_ID = "study", "study.id"  # the search, if any, that the run is a trial of
@@ -59,22 +57,6 @@ ENVIRONMENT = {
 BEGUN_AS = "begun.as"  # the name that an experiment had at first
 SHOWN_AT, PORT = "ui.port", 5000  # where the UI showed an experiment last; the usual port
 FINAL = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")  # codes of errors
-ADVICE = {  # what to do, by what an error says
-    r"is full|no space left|file too large|quota exceeded|disk i/o": "free space on its disk",
-    r"can't locate revision": "a newer MLflow made it: install that, or use another store",
-    r"error code 40[13]|unauthori[sz]ed|authentication failed|access denied": (
-        "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    ),
-    r"read-?only|permission denied": "make it writable, or use another store",
-    r"no module named": "install it, or use another store",
-    r"found version none|not a database|malformed|duplicate column|already exists|no such table": (
-        "it is damaged, half-made or not MLflow's: move it away, or use another store"
-    ),
-    r"out-of-date database schema": "keep a copy and upgrade it, or use another store",
-    r"current state is deleted": "restore it in MLflow",
-    r"refused|timed out|max retries|connection": "start it, or check its address",
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -92,7 +74,7 @@ class Store:
         self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience  # seconds
         kind = urlsplit(self.uri).scheme.partition("+")[0]
         artifacts = Path(tracking.artifacts).absolute() if kind == SQLITE else None
-        with store_errors(self), ExitStack() as stack:
+        with self.errors(), ExitStack() as stack:
             if kind == SQLITE:
                 stack.enter_context(embedded(self.uri, artifacts, create))
             if kind in DATABASE_ENGINES:  # check that it answers: MLflow would retry for an hour
@@ -136,25 +118,31 @@ class Store:
             client.set_experiment_tag(found.experiment_id, BEGUN_AS, name)
         return found.experiment_id
 
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the failures of this store into a UserError."""
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+            raise UserError(f"tracking.uri={self.uri}: cannot be used: {advised(error)}") from error
+
     def search(
         self, query: str | None, view: int = ViewType.ACTIVE_ONLY, where: str | None = None
     ) -> list[Run]:
         """All runs that match a filter, and that of where=, if any, the oldest first. UserError:
         what the user gave is not a valid filter."""
         asked = [self.experiment_id], " and ".join(filter(None, (query, where))), view
-        runs, token = [], None
+        oldest = "attributes.start_time ASC"
         try:
-            while token != "":
-                order = ["attributes.start_time ASC"]
-                page = self.client.search_runs(*asked, order_by=order, page_token=token)
-                runs += page
-                token = page.token or ""
+            return get_results_from_paginated_fn(
+                lambda count, token: self.client.search_runs(*asked, count, [oldest], token),
+                max_results_per_page=1000,
+            )
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             given = ("where", where) if where else ("filter", query)
             raise UserError(invalid(*given, error.message)) from error
-        return runs
 
     def matching(self, tags: dict[str, str], view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         """All runs with some tags, the oldest first."""
@@ -226,56 +214,3 @@ def without_login(uri: str) -> str:
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-@contextmanager
-def store_errors(store: Store) -> Iterator[None]:
-    """Turn a store that fails into a UserError."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
-        raise UserError(f"tracking.uri={store.uri}: cannot be used: {advised(error)}") from error
-
-
-def reason(error: BaseException) -> str:
-    """The first line of an error, or of the database's error that caused it."""
-    origin = getattr(error, "orig", None) or error
-    lines = str(origin).splitlines() or [type(origin).__name__]
-    return lines[0]
-
-
-def advised(error: BaseException) -> str:
-    """What happened, and what to do about it where that is known."""
-    text = reason(error)
-    found = (advice for sign, advice in ADVICE.items() if re.search(sign, text, re.IGNORECASE))
-    return f"{text}; {advice}" if (advice := next(found, None)) else text
-
-
-@contextmanager
-def embedded(uri: str, artifacts: Path, create: bool) -> Iterator[None]:
-    """The SQLite store, which is created completely or not at all; processes take turns here.
-    UserError: there is none, or runs could not write to the folder of artifacts."""
-    database = make_url(uri).database
-    path = Path(database or "")
-    if not create and not path.exists():
-        raise UserError(f"tracking.uri={uri}: there is no such store; train first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if create:
-            try:
-                artifacts.mkdir(parents=True, exist_ok=True)
-                if not os.access(artifacts, os.W_OK):
-                    raise PermissionError("permission denied")
-            except OSError as error:
-                what = f"cannot be written: {error.strerror or error}"
-                raise UserError(f"tracking.artifacts={artifacts}: {what}") from error
-        if database and (not path.exists() or not path.stat().st_size):
-            prefix = f".{path.name}-"
-            for old in path.parent.glob(f"{prefix}*"):  # of a process that was killed
-                shutil.rmtree(old, ignore_errors=True)
-            with TemporaryDirectory("", prefix, path.parent, ignore_cleanup_errors=True) as folder:
-                aside = Path(folder, path.name).absolute()
-                new = URL.create(SQLITE, database=str(aside)).render_as_string()
-                SqlAlchemyStore(new, artifacts.as_uri()).engine.dispose()
-                aside.replace(path)
-        yield

@@ -17,8 +17,8 @@ from mlflow.entities import Run
 from torch import Tensor, nn
 
 import models
-from experiments.cli.config import reading
 from experiments.cli.errors import UserError, one_line
+from experiments.cli.yaml_files import reading
 from experiments.tracking.artifacts import CONFIG, LARGEST, WEIGHTS, download, refuse_large
 from experiments.tracking.store import Store
 from models.augmentation import Normalize

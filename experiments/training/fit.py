@@ -19,14 +19,7 @@ from experiments.cli.jobs import announce
 from experiments.cli.text import against
 from experiments.data.images import ImageData, Images, digest_of, load
 from experiments.tracking.artifacts import MISTAKES, mistakes
-from experiments.tracking.identity import (
-    DIGEST,
-    PARTIAL,
-    identity,
-    part_of_data,
-    run_folder,
-    run_name,
-)
+from experiments.tracking.identity import DIGEST, PARTIAL, identity, part_of_data, run_name
 from experiments.tracking.parent_runs import parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
@@ -60,7 +53,8 @@ def train(
         own = identity(cfg, digest)
         tags = {"step": cfg.step, "experiment": cfg.experiment, PARTIAL: part_of_data(cfg)}
         tags |= own | {"mlflow.source.name": "experiments.train"}
-        trainings.append(Training(run_name(cfg), cfg, network, cost, run_folder(cfg, own), tags))
+        folder = Path(cfg.checkpoints.root, "-".join(own.values()))
+        trainings.append(Training(run_name(cfg), cfg, network, cost, folder, tags))
     folders = [training.folder for training in trainings]
     with training_errors(folders[0]), locked(folders):
         if not force:

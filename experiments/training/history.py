@@ -18,8 +18,8 @@ from torch import Tensor
 
 from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
+from experiments.tracking.failures import reason
 from experiments.tracking.run import TrackedRun
-from experiments.tracking.store import reason
 from experiments.training.resume import BEST, LAST
 from models.lightning.classifier import Diverged
 from models.lightning.fused import FusedClassifier

@@ -21,8 +21,9 @@ from experiments.budget.cost import Cost
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.files import write
 from experiments.cli.jobs import is_job
+from experiments.tracking.failures import advised
 from experiments.tracking.identity import CONFIG_HASH, DIGEST
-from experiments.tracking.store import STUDY, Store, advised
+from experiments.tracking.store import STUDY, Store
 
 LAST, BEFORE, BEST, LOG = "last.ckpt", "last.ckpt.before", "best.ckpt", "train.log"
 

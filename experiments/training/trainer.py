@@ -3,7 +3,6 @@
 import logging
 import math
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,20 +20,19 @@ from torch.nn import functional as F
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.jobs import announce, is_job
-from experiments.cli.tables import bars
+from experiments.cli.jobs import is_job
 from experiments.data.images import ImageData
 from experiments.tracking.identity import run_name
 from experiments.tracking.store import PARENT, Store
 from experiments.tracking.trained_network import TrainedNetwork, load_network
 from experiments.training.history import History
+from experiments.training.progress import ProgressLine
 from experiments.training.resume import BEST, Training, WholeFiles, find_whole
 from models.lightning.classifier import Classifier
 from models.lightning.fused import FusedClassifier
 from models.networks.branches import fold
 from models.networks.stack import load_from_stack
 
-SECONDS = 0.5  # between updates of the progress line: each one waits for the device
 COMPILED_FROM = 5_000  # batches: torch.compile saves about 5 ms each, and takes 20 s at first
 
 
@@ -205,40 +203,3 @@ def fit_from(last: Path, trainer: pl.Trainer, module: Classifier, data: ImageDat
         raise UserError(f"trainer.callbacks: {one_line(error)}") from error
     if profile := trainer.profiler.summary():
         print(profile)
-
-
-class ProgressLine(pl.Callback):
-    """A bar over all epochs of a run, with loss and accuracy so far in this epoch; of a job of a
-    sweep, the sweep shows it."""
-
-    def __init__(self, name: str) -> None:
-        self.bar = bars(disable=is_job())
-        self.task = self.bar.add_task(name, total=None, note="")
-        self.validated, self.updated = "", 0.0
-        self.pause = SECONDS * (4 if is_job() else 1)
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        steps = trainer.estimated_stepping_batches
-        self.bar.update(self.task, total=steps, completed=trainer.global_step)
-        self.bar.start()
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_) -> None:
-        if time.monotonic() - self.updated >= self.pause:
-            self.show(trainer, module)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.validated = f"  val {module.progress('val')[1]:.2%}"
-        self.show(trainer, module)  # the last line that it shows has the figures of the last epoch
-
-    def show(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.updated = time.monotonic()
-        loss, accuracy = module.progress()
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        note, done = f"{epoch}  loss {loss:.4f}  acc {accuracy:.2%}", trainer.global_step
-        self.bar.update(self.task, completed=done, note=note + self.validated)
-        announce(done=done / self.bar.tasks[0].total, note=note + self.validated)
-
-    def on_train_end(self, *_) -> None:
-        self.bar.stop()
-
-    on_exception = on_train_end

@@ -1,4 +1,4 @@
-"""Several runs as one program: each is what it would have been alone."""
+"""Fused runs: each is what it would have been alone."""
 
 import os
 import re

@@ -21,7 +21,7 @@ HELD = "data.holdout=500"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, small) -> dict[str, Workplace]:
-    """The same seed, alone and as a program, with images held out; and one without."""
+    """The same seed, alone and fused, with images held out; and one without."""
     places = {}
     for name, given in (
         ("alone", (HELD, "seed=0")),
