@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from experiments.budget.network import build_networks
 from experiments.data.images import ImageData, Images, load
-from experiments.training.trainer import make_module
+from experiments.training.module import make_module
 
 TABLE = Path(__file__).with_name("tabular.csv")
 COLUMNS = "shape", "scale", "parameters", "seed", "epochs", "accuracies"  # after each epoch

@@ -15,7 +15,8 @@ from torch import Tensor
 from experiments.budget.network import build_network
 from experiments.cli.config import build
 from experiments.data.images import ImageData, load
-from experiments.training.trainer import fuse, make_module, set_precision
+from experiments.training.module import fuse, make_module
+from experiments.training.trainer import set_precision
 from models.lightning.classifier import Classifier
 
 pytestmark = pytest.mark.gpu

@@ -23,7 +23,8 @@ from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
 from experiments.training.history import History
-from experiments.training.trainer import device_of, make_module, make_trainer
+from experiments.training.module import make_module
+from experiments.training.trainer import device_of, make_trainer
 from models.lightning.classifier import Classifier
 
 OURS = "ours"  # the contender that the others are compared with

@@ -43,8 +43,9 @@ class Failed(BaseException):
     """The error of a command, its cause; not an Exception, for Hydra prints lines about those."""
 
 
-def handle_signals() -> None:
-    """End as after Ctrl-C at each of the signals, but for those ignored, as nohup does."""
+def set_handlers() -> None:
+    """End as after Ctrl-C at each of the signals, but for those ignored, as nohup does; and where
+    a callback of Hydra's fails, of which Hydra would warn and go on."""
 
     def interrupt(number: int, _: Any) -> None:
         received.append(number)
@@ -54,6 +55,7 @@ def handle_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
+    warnings.filterwarnings("error", "Callback .* raised")
 
 
 @functools.cache  # once a process
@@ -65,15 +67,8 @@ def prepare_process() -> None:
     atexit.register(gc.freeze)
     # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
     logging.getLogger().addHandler(logging.NullHandler())
-    fail_with_callbacks()
     check_files()
     use_loader()
-
-
-def fail_with_callbacks() -> None:
-    """Hydra warns of a callback that fails, and goes on. Set in each process, for its callbacks,
-    and for each command, as whoever calls several in one process may reset the filters."""
-    warnings.filterwarnings("error", "Callback .* raised")
 
 
 def program(
@@ -103,7 +98,7 @@ def program(
         @functools.wraps(task)
         def job(cfg: DictConfig) -> None:
             if is_job():
-                handle_signals()
+                set_handlers()
                 prepare_process()  # a launcher may have started a process that did not run `main`
                 return run_isolated(checked, cfg)
             try:
@@ -121,14 +116,13 @@ def program(
                 raise UserError("--config-name: leave it out; each command has its own")
             if given.help:
                 print(sys.modules[task.__module__].__doc__)
-            fail_with_callbacks()
             with env_override({"HYDRA_FULL_ERROR": "1"}), at_end:  # raises errors, prints none
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
 
         @functools.wraps(task)
         def main() -> None:
             prepare_process()
-            handle_signals()
+            set_handlers()
             try:
                 run()
             except KeyboardInterrupt as interrupt:

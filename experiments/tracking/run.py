@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,15 +66,12 @@ class TrackedRun:
 
     def log_inputs(self, images: dict[str, Dataset], models: Sequence[str] = ()) -> None:
         """Log the images of each split, and the models, by their ids, that were used on them."""
-        context = {
-            split: entities.InputTag("mlflow.data.context", CONTEXTS[split]) for split in images
-        }
-        data = [entities.DatasetInput(each, [context[split]]) for split, each in images.items()]
-        given = self.id, data, [entities.LoggedModelInput(model) for model in models]
-        for _ in data:  # MLflow fails where another run adds one of them at the same moment
-            with suppress(MlflowException):
-                return self.client.log_inputs(*given)
-        return self.client.log_inputs(*given)
+        tags = [entities.InputTag("mlflow.data.context", CONTEXTS[split]) for split in images]
+        pairs = zip(images.values(), tags, strict=True)
+        data = [entities.DatasetInput(images, [tag]) for images, tag in pairs]
+        used = [entities.LoggedModelInput(model) for model in models]
+        # MLflow fails where another run adds one of them at the same moment
+        self.store.patiently(self.client.log_inputs, self.id, data, used)
 
     def log_metrics(self, metrics: dict[str, float], time: int) -> None:
         """Log metrics of the whole run; `time` is in milliseconds since 1970."""

@@ -24,9 +24,10 @@ from experiments.tracking.parent_runs import parent_run, sum_up
 from experiments.tracking.provenance import provenance
 from experiments.tracking.run import TrackedRun, logged_to
 from experiments.tracking.store import FUSED, PARENT, Store
-from experiments.training import trainer
 from experiments.training.history import History
+from experiments.training.module import exported, fuse, load_teacher, make_module, predict
 from experiments.training.resume import LAST, LOG, Training, locked, start_anew, training_errors
+from experiments.training.trainer import check_limits, device_of, fit_from, make_trainer
 from models.lightning.classifier import Classifier, Diverged
 from models.losses import Distillation
 
@@ -45,7 +46,7 @@ def train(
     Raises:
         UserError: data, device or store cannot be used, or another process trains one of the runs.
     """
-    trainer.device_of(cfgs[0])  # refuses one that is not here
+    device_of(cfgs[0])  # refuses one that is not here
     digest = digest_of(cfgs[0])  # damaged images are found before the store is asked
     store, force = Store(cfgs[0].tracking), cfgs[0].force
     trainings = []
@@ -95,20 +96,20 @@ def fit(
 
     The store has each run as FINISHED afterwards, or FAILED if its training diverged.
     """
-    cfg, device = trainings[0].cfg, trainer.device_of(trainings[0].cfg)
+    cfg, device = trainings[0].cfg, device_of(trainings[0].cfg)
     data, digest = load(cfg)
-    trainer.check_limits(cfg, data)
+    check_limits(cfg, data)
     count, held_out = len(data.train.labels), cfg.data.holdout
     if cfg.trainer.get("overfit_batches"):
         data.shuffle = False  # the same batches in each epoch
     if FUSED in trainings[0].tags:
         cfgs, networks = [each.cfg for each in trainings], [each.network for each in trainings]
         data.fused_seeds = [each.seed for each in cfgs]  # batches in the order of each seed
-        module = trainer.fuse(cfgs, networks, count, device)
+        module = fuse(cfgs, networks, count, device)
     else:
-        module = trainer.make_module(cfg, trainings[0].network, count)
+        module = make_module(cfg, trainings[0].network, count)
     if isinstance(module.learn.loss, Distillation):
-        module.learn.loss.network = trainer.load_teacher(cfg, store, device)
+        module.learn.loss.network = load_teacher(cfg, store, device)
     validated_on = "test images" if held_out is None else f"{held_out} of the training images"
     validated_on = f"part of the {validated_on}" if part_of_data(cfg) else validated_on
     origin = {DIGEST: digest, "validated_on": validated_on, "mlflow.note.content": cfg.description}
@@ -122,8 +123,8 @@ def fit(
         exports_best = data.test is not None and not trainings[0].is_trial
         history, reason = History(runs, folder, exports_best), None
         try:
-            fitting = trainer.make_trainer(cfg, history, *callbacks)
-            trainer.fit_from(folder / LAST, fitting, module, data)
+            fitting = make_trainer(cfg, history, *callbacks)
+            fit_from(folder / LAST, fitting, module, data)
         except Diverged as error:
             reason = str(error)
         store.patiently(history.send)
@@ -171,9 +172,9 @@ def finish(
     run.tag("backend", history.trained_by[-1][1])
     if changes := history.changes(data.val.images.device.type):
         run.tag("backend.changes", changes)
-    module = trainer.exported(trained, training, index, history)
+    module = exported(trained, training, index, history)
     judged = data.test if history.exports_best else data.val
-    predicted = trainer.predict(module, judged.images, data.eval_batch_size, data.val.images.device)
+    predicted = predict(module, judged.images, data.eval_batch_size, data.val.images.device)
     truth = judged.labels.cpu()
     run.store.patiently(run.client.log_text, run.id, mistakes(truth, predicted), MISTAKES)
     accuracy, metrics = history.epochs[index][-1]["val/acc"], {"val/images": len(truth)}

@@ -14,7 +14,8 @@ from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.data.images import Images, load
 from experiments.tracking.identity import config_hash
-from experiments.training.trainer import device_of, make_module
+from experiments.training.module import make_module
+from experiments.training.trainer import device_of
 
 configure = partial(conftest.configure, "train")
 

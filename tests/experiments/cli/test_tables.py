@@ -11,7 +11,7 @@ from experiments.cli import tables
 from experiments.cli.text import printable
 from experiments.reports import table
 from experiments.reports.targets import HEADER, RIGHT, Check, junit
-from experiments.training.trainer import ProgressLine
+from experiments.training.progress import ProgressLine
 
 NASTY = "a [red]b[/b] :smile: \x1b[31m"
 

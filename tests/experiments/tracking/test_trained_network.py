@@ -17,7 +17,8 @@ from experiments.data import images
 from experiments.tracking.artifacts import WEIGHTS
 from experiments.tracking.store import Store
 from experiments.tracking.trained_network import load_network
-from experiments.training.trainer import fit_from, make_module
+from experiments.training.module import make_module
+from experiments.training.trainer import fit_from
 
 DAMAGED = "its weights are damaged, or not of its network"
 NO_NETWORK = "config.yaml describes no network"

@@ -33,7 +33,8 @@ from experiments.study import steps
 from experiments.sweep.callback import refuse_missing_gpu
 from experiments.training import outputs
 from experiments.training.history import History
-from experiments.training.trainer import fuse, make_module, predict, set_precision
+from experiments.training.module import fuse, make_module, predict
+from experiments.training.trainer import set_precision
 from models import augmentation
 from models.lightning.classifier import Classifier
 from models.lightning.learner import Learner, Scores

@@ -14,6 +14,7 @@ from experiments.cli.files import write
 from experiments.data import images
 from experiments.tracking.run import TrackedRun
 from experiments.tracking.store import Store
+from experiments.training.module import make_module, predict
 from experiments.training.resume import (
     BEFORE,
     LAST,
@@ -21,7 +22,7 @@ from experiments.training.resume import (
     find_whole,
     training_errors,
 )
-from experiments.training.trainer import fit_from, make_module, predict
+from experiments.training.trainer import fit_from
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",

@@ -10,7 +10,7 @@ from torch import nn
 from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data.images import Images
-from experiments.training.trainer import fuse, make_module, worth_compiling
+from experiments.training.module import fuse, make_module, worth_compiling
 from models.losses import SquaredError
 
 configure = partial(conftest.configure, "train")
