@@ -13,7 +13,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from experiments.cli.compose import OBJECTS, compose
-from experiments.cli.config import leaves
+from experiments.cli.config import class_name, leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import CALLBACKS, kinds, unknown
 from experiments.cli.schema import SCHEMAS, Object, Positive
@@ -79,24 +79,19 @@ def check(
 
 def check_callbacks(values: dict[str, Any]) -> list[str]:
     """What is wrong with the callbacks of a trainer: those of Lightning that do not work here."""
-    parts = [part for key, part in objects(values) if key.startswith("trainer.callbacks")]
-    targets = (str(part.get("_target_")).split(".") for part in parts)
-    wrong = [
-        f"trainer.callbacks: {name} is not for a run, whose module steps the optimizer by itself; "
-        f"these of Lightning's work: {', '.join(CALLBACKS[1:])}"
-        for module, *_, name in targets
-        if module in ("pytorch_lightning", "lightning") and name not in CALLBACKS
-    ]
-    stops = (
-        part
-        for part in parts
-        if str(part.get("_target_")).endswith(".EarlyStopping")
-        and str(part.get("monitor")).startswith("val/")
-    )
-    if any(stops) and ("final" in values or values["data"]["holdout"] is None):
-        what = "the test images would choose the last epoch"
-        cure = "leave it out of a search" if "final" in values else "set data.holdout=5000"
-        wrong.append(f"trainer.callbacks: with EarlyStopping, {what}; {cure}")
+    wrong, is_search = [], "final" in values
+    for part in (part for key, part in objects(values) if key.startswith("trainer.callbacks")):
+        target, name = str(part.get("_target_")), class_name(part)
+        if target.startswith(("pytorch_lightning.", "lightning.")) and name not in CALLBACKS:
+            wrong.append(
+                f"trainer.callbacks: {name} is not for a run, whose module steps the optimizer by "
+                f"itself; these of Lightning's work: {', '.join(CALLBACKS[1:])}"
+            )
+        judged = name == "EarlyStopping" and str(part.get("monitor")).startswith("val/")
+        if judged and (is_search or values["data"]["holdout"] is None):
+            what = "with EarlyStopping, the test images would choose the last epoch"
+            cure = "leave it out of a search" if is_search else "set data.holdout=5000"
+            wrong.append(f"trainer.callbacks: {what}; {cure}")
     return wrong
 
 
@@ -130,7 +125,10 @@ def objects(values: dict[str, Any]) -> Iterator[tuple[str, Object]]:
 def check_object(key: str, part: Object) -> Iterator[str]:
     """What is wrong with an object that Hydra is to build, by the signature of its class."""
     if not isinstance(part.get("_target_"), str):
-        yield f"{key} has no _target_; choose a file of conf/{key} with {key}=NAME"
+        choose = (
+            f"choose a file of conf/{key} with {key}=NAME" if key in OBJECTS else "name a class"
+        )
+        yield f"{key} has no _target_; {choose}"
         return
     try:
         hints = arguments_of(get_object(part["_target_"]))

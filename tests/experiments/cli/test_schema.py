@@ -72,6 +72,8 @@ def test_the_schema_accepts_every_file():
         ),
         ("+trainer.max_steps=10", "trainer.max_steps is not for a run: a run is a number of whole"),
         ("+trainer.limit_val_batches=0", "trainer.limit_val_batches must be at least 1 or above 0"),
+        ("+trainer.callbacks=[{patience:1}]", "trainer.callbacks has no _target_; name a class"),
+        ("+trainer.callbacks=[{_target_:it}]", "trainer.callbacks._target_: "),
         ("+trainer.callbacks=[1]", "trainer.callbacks.0 must be a group of keys, not 1"),
         ("+ckpt_path=last.ckpt", "ckpt_path is not for a run: the same command goes on by itself"),
         ("optimizer=adam optimizer.betas=[1,x]", "optimizer.betas.1 must be a number, not x"),
