@@ -30,7 +30,7 @@ OVERALL = f"{CLAIM} and finalists"
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> TrackedRun:
     """A study's MLflow run, above those of its trials: new, known, or restored."""
     tags = {STUDY_ID: identifier, "kind": "study"}
-    found = next(iter(store.revived(tags)), None)
+    found = next(iter(store.matching_or_restored(tags)), None)
     tags |= {STUDY: name, "mlflow.source.name": "experiments.search"}
     run = TrackedRun(store, f"search {name}", tags, resume=found)
     if found is None:

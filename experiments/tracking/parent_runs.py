@@ -40,7 +40,7 @@ def parent_run(cfg: DictConfig, store: Store, digest: str, metrics: dict[str, fl
     the last one was killed or failed."""
     group = identity(cfg, digest, seed=False)
     with FileLock(Path(cfg.checkpoints.root, f"{group[CONFIG_HASH]}.lock")):
-        if not (found := store.revived(group)):
+        if not (found := store.matching_or_restored(group)):
             tags = group | {"step": cfg.step, "experiment": cfg.experiment}
             tags[PARTIAL] = part_of_data(cfg)
             seedless = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "seed"])

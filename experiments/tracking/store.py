@@ -149,7 +149,7 @@ class Store:
         query = " and ".join(f"tags.`{key}` = '{text}'" for key, text in tags.items())
         return self.search(query, view)
 
-    def revived(self, tags: dict[str, str]) -> list[Run]:
+    def matching_or_restored(self, tags: dict[str, str]) -> list[Run]:
         """All runs with some tags; if all of them were deleted, the oldest is restored."""
         if not (found := self.matching(tags)):
             found = self.matching(tags, ViewType.DELETED_ONLY)[:1]
