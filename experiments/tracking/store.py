@@ -57,6 +57,7 @@ ENVIRONMENT = {
 BEGUN_AS = "begun.as"  # the name that an experiment had at first
 SHOWN_AT, PORT = "ui.port", 5000  # where the UI showed an experiment last; the usual port
 FINAL = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")  # codes of errors
+
 log = logging.getLogger(__name__)
 
 
