@@ -16,7 +16,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.keys import key_of
 from experiments.cli.program import program
-from experiments.cli.text import pluralize, unusual
+from experiments.cli.text import pluralize, trained_on, unusual
 from experiments.reports import screen
 from experiments.tracking.identity import prepared, refuse_part, run_name
 from experiments.training.grid import expand, is_fused
@@ -72,9 +72,8 @@ def main(cfg: DictConfig) -> str:
         [training] = trainings
         run = training.run
         again = " (force=true trains it again)" if outcome == "trained before" else ""
-        device = f"{tags['device']} ({tags['device.name']})"
         title = f"{training.name}: {outcome}{again}"
-        screen.print_results(training.cfg, title, run.data.metrics, device)
+        screen.print_results(training.cfg, title, run.data.metrics, trained_on(tags))
         tables.print_report(unusual(tags))
         tables.say(f"to look at it: {store.how_to_open(run.info.run_id)}")
         tables.say(f"checkpoints and log: {training.folder}")

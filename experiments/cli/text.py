@@ -73,6 +73,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
+def trained_on(tags: dict[str, str]) -> str:
+    """The device that trained a run, by its tags: "cpu (AMD EPYC)"."""
+    known = {"device", "device.name"} <= tags.keys()
+    return f"{tags['device']} ({tags['device.name']})" if known else "unknown"
+
+
 def unusual(tags: dict[str, str]) -> list[str]:
     """What trained a run, where that was not the fastest, or not the same in all epochs."""
     slower, changes = tags.get("backend", ""), tags.get("backend.changes")

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from experiments.cli.config import RESULT
 from experiments.cli.errors import UserError
 from experiments.cli.keys import kind
+from experiments.cli.text import trained_on
 from experiments.tracking.identity import (
     CONFIG_HASH,
     DIGEST,
@@ -151,7 +152,7 @@ def _arm(name: str, title: str, runs: list[Run], metric: str | None, parent: str
         target=accuracy(last, "target.val_acc"),
         scores={label: accuracy(run, metric) for label, run in _by_seed(kept).items()},
         failed={label: run.data.tags.get("error", "") for label, run in _by_seed(failed).items()},
-        device=", ".join(sorted({_device(run.data.tags) for run in kept})),
+        device=", ".join(sorted({trained_on(run.data.tags) for run in kept})),
         runs=[run.info.run_id for run in kept],
         parent=parent,
         digest=last.data.tags.get(DIGEST),
@@ -193,11 +194,6 @@ def accuracy(run: Run, key: str) -> float | None:
         raise UserError(
             f"run {run.info.run_id}: {key}: {error}; delete it, or leave it out with filter="
         ) from error
-
-
-def _device(tags: dict[str, str]) -> str:
-    known = {"device", "device.name"} <= tags.keys()
-    return f"{tags['device']} ({tags['device.name']})" if known else "unknown"
 
 
 def _common(runs: Sequence[Run], metric: str) -> int | None:
