@@ -1,19 +1,23 @@
 """Score a trained network on any images, and keep the scores in MLflow beside its run."""
 
 import time
+import warnings
+from tempfile import TemporaryDirectory
 
+import pytorch_lightning as pl
 import torch
 from mlflow.entities import Metric, Run
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
 from experiments.cli.text import percent
-from experiments.data.images import Images, load
+from experiments.data.images import Batches, Images, load
 from experiments.deployment.find import chosen_run, credit
 from experiments.tracking.identity import DIGEST
 from experiments.tracking.run import TrackedRun, dataset
 from experiments.tracking.store import EVALUATED, PARENT, Store
 from experiments.tracking.trained_network import TrainedNetwork
+from models.lightning.classifier import Classifier
 
 
 def evaluate(cfg: DictConfig) -> tuple[str, str]:
@@ -54,15 +58,15 @@ def refuse_held_out(cfg: DictConfig, run: Run) -> None:
 
 def score_images(trained: TrainedNetwork, images: Images, batch_size: int) -> dict[str, float]:
     """test/loss and test/acc: means over all images."""
+    normal = {key: trained.data[key] for key in ("mean", "std")}
+    module = Classifier(trained.network, None, loss=trained.loss, **normal)
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    trained.to(device)
-    pixels, labels = images.to(device)
-    with torch.inference_mode():
-        batches = map(trained.normalize, pixels.split(batch_size))
-        outputs = torch.cat([*map(trained.network, batches)])
-        loss = trained.loss(outputs, labels).item()
-    return {"test/loss": loss, "test/acc": (outputs.argmax(1) == labels).double().mean().item()}
+    # Lightning warns of PyTorch's changes to itself
+    with TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+        trainer = pl.Trainer(default_root_dir=folder, devices=1, **quiet)
+        [scores] = trainer.test(module, Batches(images, batch_size), verbose=False)
+    return scores
 
 
 def log_evaluation(

@@ -38,10 +38,10 @@ def means(batches: list[Scored]) -> Tensor:
 class Classifier(pl.LightningModule):
     """Trains a network by cross entropy, or another loss.
 
-    Logs train/loss, train/acc, val/loss and val/acc once an epoch, as means over all images;
-    train/acc is measured during training, with augmentation and dropout active. It optimizes by
-    itself, as Lightning's automatic optimization takes as long again as all else that Lightning
-    does around a batch.
+    Logs train/loss, train/acc, val/loss and val/acc once an epoch, and test/loss and test/acc, as
+    means over all images. train/acc is measured during training, with augmentation and dropout
+    active. It optimizes by itself, as Lightning's automatic optimization takes as long again as
+    all else that Lightning does around a batch.
 
     Args:
         network: normalised float [N, C, H, W] -> outputs [N, K].
@@ -133,6 +133,11 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.log_means("val", self.val_scores)
+
+    on_test_epoch_start, test_step = on_validation_epoch_start, validation_step
+
+    def on_test_epoch_end(self) -> None:
+        self.log_means("test", self.val_scores)
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W], pixels from 0 to 255 -> outputs [N, K]."""
