@@ -7,6 +7,7 @@ Each trains epochs, and returns their times.
 
 import json
 import time
+import timeit
 from collections.abc import Callable, Iterable, Iterator
 
 import pytorch_lightning as pl
@@ -152,6 +153,17 @@ def lightning(cfg: DictConfig, data: ImageData) -> Times:
     trainer = build(cfg, "trainer", logger=logger, **options)
     trainer.fit(UsualModule(cfg), *loaders(cfg, data))
     return clock.times
+
+
+def floor(cfg: DictConfig, mult_adds: int, data: ImageData) -> Times:
+    """The least time that the multiplications of an epoch's training take: forward, and backward to
+    the inputs and to the weights, so three times the multiply-adds of the forward pass, at the rate
+    of a product of two matrices of 1024 by 1024, the best of ten."""
+    size = 1024
+    a, b = torch.rand(2, size, size, device=device_of(cfg))
+    best = min(timeit.repeat(lambda: [a @ b, now()], number=1, repeat=10))
+    seconds = 3 * mult_adds * len(data.train.labels) * best / size**3
+    return [0, seconds, seconds]
 
 
 class Clock(pl.Callback):

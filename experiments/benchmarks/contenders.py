@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks import baselines
+from experiments.budget.cost import cost_of
 from experiments.budget.network import build_network
 from experiments.cli import tables
 from experiments.cli.errors import UserError
@@ -51,6 +52,7 @@ def epoch(cfg: DictConfig) -> dict[str, Contender]:
         "Lightning, 0 workers": partial(baselines.lightning, cfg),
         OURS: partial(ours, cfg, module),
         "bare loop": partial(baselines.bare, cfg, module.learn),
+        "floor": partial(baselines.floor, cfg, cost_of(cfg).mult_adds),
     }
     for train in contenders.values():
         train(few)

@@ -78,8 +78,18 @@ def compute_cost(
     counts["mult_adds"] = mult_adds = counter.get_total_flops() // 2  # 2 operations each
     _refuse_excess(counts, budget, largest)
     text = f"{table}\ncounted: {parameters:,} parameters, {mult_adds:,} multiply-adds"
-    every = dict(network.named_parameters(remove_duplicate=False))
-    if shared := every.keys() - dict(network.named_parameters()):
+    if parameters != table.total_params:
+        once = dict(network.named_parameters())
+        every = dict(network.named_parameters(remove_duplicate=False))
+        if not (shared := every.keys() - once):
+            counted = f"torchinfo counts {table.total_params:,} parameters, PyTorch {parameters:,}"
+            leaves = (info for info in table.summary_list if info.is_leaf_layer)
+            unlike = [
+                f"{info.var_name} ({info.class_name})"
+                for info in leaves
+                if info.num_params != sum(weight.numel() for weight in info.module.parameters())
+            ]
+            raise UserError(f"model: {counted}; look at {', '.join(unlike) or largest}")
         text += f"; shared, and so not counted again: {', '.join(sorted(shared))}"
     leaves = (info.module for info in table.summary_list if info.is_leaf_layer)
     field = receptive_field(leaves, data.image_size)
