@@ -8,10 +8,13 @@ python -m experiments.compare filter="params.step = 's13'" group=[optimizer.lr] 
 import sys
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli import tables
+from experiments.cli.config import JUDGEMENT
 from experiments.cli.files import check_outputs, write
+from experiments.cli.keys import key_of, kind
 from experiments.cli.program import program
 
 
@@ -28,25 +31,33 @@ def main(cfg: DictConfig) -> None:
     rows, remarks = comparison.of_store(cfg, store)
     for remark in remarks:
         tables.say(remark, sys.stderr)
-    first = comparison.smallest(rows)
     notes = table.notes(rows, cfg.margin, cfg.smallest_difference)
-    shown = table.ON_SCREEN, map(table.on_screen, rows), table.RIGHT, table.LESSER
-    tables.print_report([first, "", shown, "", notes])
+    texts, report = [], []
+    for title, own in comparison.by_images(rows):
+        first = " ".join(filter(None, (title, comparison.smallest(own))))
+        report += [
+            first,
+            "",
+            (table.ON_SCREEN, [*map(table.on_screen, own)], table.RIGHT, table.LESSER),
+            "",
+        ]
+        cells = tables.to_markdown(table.HEADER, map(table.cells, own), table.RIGHT)
+        texts += [tables.markdown(first), "", cells]
+    tables.print_report([*report, notes])
     if cfg.csv:
         write(Path(cfg.csv), table.to_csv(rows))
     if cfg.markdown:
-        text = tables.to_markdown(table.HEADER, map(table.cells, rows), table.RIGHT)
-        around = tables.markdown(first), tables.markdown(notes)
-        write(Path(cfg.markdown), f"{around[0]}\n\n{text}\n{around[1]}\n")
+        write(Path(cfg.markdown), "\n".join([*texts, tables.markdown(notes), ""]))
     if cfg.html:
-        asked = cfg.filter, cfg.group, cfg.against, cfg.metric
+        given = HydraConfig.get().overrides.task
+        asked = [item for item in given if kind(key_of(item)) is JUDGEMENT]
         with store.errors():
             html = page(cfg, rows, store)
             write(Path(cfg.html), html)
-            if cfg.attach and asked == (None, None, "previous", None):
+            if cfg.attach and not asked:
                 attach(html, rows, store)
             elif cfg.attach:
-                why = "as filter, group, against or metric was given"
+                why = f"whose report is of the usual comparison, without {' '.join(asked)}"
                 tables.say(f"{cfg.html} is not added to the runs in MLflow, {why}", sys.stderr)
 
 

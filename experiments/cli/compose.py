@@ -75,7 +75,12 @@ class Loader(internal.ConfigLoaderImpl):
         self.typed = {key_of(item) for item in overrides}
         cfg = super().load_configuration(config_name, overrides, *args, **kwargs)
         for group in ("step", "experiment"):
-            if group in cfg and cfg[group] is None:
+            if cfg.get(group) is not None:
+                raise UserError(
+                    f"{group}: {cfg[group]} in a file: the program sets this key; to begin from a "
+                    f"file, name it in the defaults"
+                )
+            if group in cfg:
                 cfg[group] = cfg.hydra.runtime.choices.get(group)
         return cfg
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from experiments.cli.errors import UserError
 
+BESIDE_DATABASES = (".db-wal", ".db-shm", ".db-journal", ".lock")
+
 
 def check_outputs(*outputs: str | None, inputs: Iterable[str | None] = ()) -> None:
     """Raise UserError where a file to write is a folder, a database, an input of the command, or
@@ -27,6 +29,8 @@ def refuse(path: Path) -> None:
     """Raise UserError where a file must not be written."""
     if os.path.isdir(path):
         raise UserError(f"{path}: is a folder; name a file")
+    if path.name.endswith(BESIDE_DATABASES) and path.exists():
+        raise UserError(f"{path}: belongs to a database and is not overwritten; name another")
     with suppress(OSError):
         if os.path.isfile(path):
             with path.open("rb") as file:

@@ -90,8 +90,15 @@ def kind(key: str) -> Kind:
 
 
 def select(cfg: DictConfig, *kinds: Kind) -> dict[str, Any]:
-    """The values of the given kinds, resolved, by their dotted keys."""
-    return {key: value for key, value in flatten(cfg).items() if kind(key) in kinds}
+    """The values of the given kinds, resolved, by their dotted keys; see `plain`."""
+    return {key: plain(value) for key, value in flatten(cfg).items() if kind(key) in kinds}
+
+
+def plain(value: Any) -> Any:
+    """A value with its numbers written in one way: 1.0 is 1, also in a list."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def key_of(override: str) -> str:

@@ -25,9 +25,11 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.cli.compose import CONF, explain, readable, started, use_loader
 from experiments.cli.errors import UserError, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, refuse_chdir, run_isolated
+from experiments.cli.keys import key_of
 from experiments.cli.text import printable
 from experiments.cli.yaml_files import check_files
 
+NO_SWEEP = "-m, or hydra.mode=MULTIRUN, is for experiments.train and .search; leave it out"
 CONFIGURATION = (HydraException, OmegaConfBaseException, UserError)  # errors of the user's text
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that interrupt a command
 
@@ -97,11 +99,13 @@ def program(
 
         @functools.wraps(task)
         def job(cfg: DictConfig) -> None:
-            if is_job():
+            if is_job() and sweep:
                 set_handlers()
                 prepare_process()  # a launcher may have started a process that did not run `main`
                 return run_isolated(checked, cfg)
             try:
+                if is_job():
+                    raise UserError(NO_SWEEP)
                 checked(cfg)
             except Exception as error:
                 raise Failed from error
@@ -109,9 +113,9 @@ def program(
         def run() -> None:
             sys.argv[1:] = readable(name, sys.argv[1:])
             given = get_args_parser().parse_args()
-            several = (each.upper() == "HYDRA.MODE=MULTIRUN" for each in given.overrides)
-            if not sweep and (given.multirun or any(several)):
-                raise UserError("-m is for experiments.train and experiments.search; leave it out")
+            modes = [each for each in given.overrides if key_of(each) == "hydra.mode"]
+            if not sweep and (given.multirun or any("MULTIRUN" in mode.upper() for mode in modes)):
+                raise UserError(NO_SWEEP)
             if given.config_name not in (None, name):
                 raise UserError("--config-name: leave it out; each command has its own")
             if given.help:

@@ -45,12 +45,16 @@ def _folder(cfg: DictConfig) -> Path:
 
 
 def fingerprint(cfg: DictConfig) -> str:
-    """A hash of the files, by name, size and time of change, and of the keys of `data` that
-    decide which images are read from them, and how."""
+    """A hash of the files, by name, size and times of change, of which programs set one only, and
+    of the keys of `data` that decide which images are read from them, and how."""
     folder, values = _folder(cfg), select(cfg, RESULT)
     found = {k: v for k, v in values.items() if k.startswith("data.") and k not in AFTERWARDS}
     for path in folder.rglob("*"):
         if path.is_file() and not path.name.startswith("."):
             facts = path.stat()
-            found[str(path.relative_to(folder))] = [facts.st_size, facts.st_mtime_ns]
+            found[str(path.relative_to(folder))] = [
+                facts.st_size,
+                facts.st_mtime_ns,
+                facts.st_ctime_ns,
+            ]
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from experiments.cli.errors import UserError
 from experiments.cli.text import percent
 from experiments.stats.target import reaches
+from experiments.tracking import arms
 from experiments.tracking.identity import DIGEST, PARTIAL
 from experiments.tracking.parent_runs import TESTED, judged
 from experiments.tracking.store import PARENT, STUDY, Store
@@ -67,7 +68,7 @@ def best(store: Store, where: str | None = None) -> Run:
     for run in (run for run in runs if not {PARTIAL, STUDY} & run.data.tags.keys()):
         single, metrics = PARENT in run.data.tags, run.data.metrics
         accuracy = metrics.get(judged(metrics, "" if single else "_mean"), 0)
-        target, seeds = float(run.data.params["target.val_acc"]), int(metrics.get("seeds", 1))
+        target, seeds = arms.accuracy(run, "target.val_acc"), int(metrics.get("seeds", 1))
         if reaches(accuracy, target):
             reached.append((single, metrics["parameters"], -accuracy, run.info.run_id, run))
         else:  # the luck of one seed comes after the mean of several

@@ -73,6 +73,21 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
     )
 
 
+def by_images(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows apart by the images and the metric that they were judged by, each part with a sentence
+    that says so; all rows without one, where these are the same."""
+    parts: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        parts[row.arm.judged_on].append(row)
+    if len(parts) == 1:
+        return [("", [*rows])]
+    titles = []
+    for (digest, metric), (first, *_) in parts.items():
+        images = first.arm.settings.get("data.train._target_", "").rpartition(".")[2] or "images"
+        titles.append(f"By {metric} on {images} ({digest}), compared with no other images:")
+    return [*zip(titles, parts.values(), strict=True)]
+
+
 def mixed_in(arms: Sequence[Arm]) -> str:
     """The keys in which runs of one arm differ, but for the seed; of many, the first."""
     keys = sorted({key for arm in arms for key, value in arm.settings.items() if value == SEVERAL})

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from hydra import compose
@@ -29,6 +30,13 @@ from experiments.tracking.run import parameters
 from experiments.tracking.store import STUDY, Store
 
 ONE_SIDED = 0.1  # alpha of both sides, for 5 % on one
+
+
+class Scores(NamedTuple):
+    """The accuracies of an arm in a baseline, and what they are of; see Arm."""
+
+    scores: dict[str, float]
+    judged_on: tuple[str, str]
 
 
 def evidence(cfg: DictConfig, steps: dict[str, DictConfig]) -> Iterator[Check]:
@@ -117,13 +125,17 @@ def check_accuracy(step: str, cfg: DictConfig, values: list[float]) -> Check:
     return check._replace(margin=f"{margin:+.2f}", reason=reason)
 
 
-def check_regression(step: str, arm: Arm, before: dict[str, float] | None, margin: float) -> Check:
+def check_regression(step: str, arm: Arm, before: Scores | None, margin: float) -> Check:
     """Whether a step's runs are known to be worse than the baseline by no more than a margin."""
     asked = f"no worse than the baseline by more than {100 * margin:.2f} points"
     check = Check(step, "regression", asked, otherwise=NO_VERDICT)
     if before is None:
         return check._replace(reason=f"the baseline has no {arm.name}")
-    found = difference(before, arm.scores)
+    if before.judged_on != arm.judged_on:
+        texts = (f"{metric} on {digest}" for digest, metric in (before.judged_on, arm.judged_on))
+        images = "the baseline was judged by {}, these runs by {}".format(*texts)
+        return check._replace(reason=f"other images, or another metric: {images}")
+    found = difference(before.scores, arm.scores)
     shown, verdict = points(found), found.no_worse(margin)
     left = "" if math.isinf(found.floor) else f"{100 * (found.floor + margin):+.2f}"
     check = check._replace(measured=shown, margin=left)
@@ -144,7 +156,7 @@ def check_regression(step: str, arm: Arm, before: dict[str, float] | None, margi
     return check._replace(reason=reason)
 
 
-def read_scores(path: Path) -> dict[str, dict[str, float]]:
+def read_scores(path: Path) -> dict[str, Scores]:
     """The accuracy of each seed of each arm, by name, from a file of experiments.compare csv=FILE.
     UserError: it is missing, or is not such a file."""
     try:
@@ -152,9 +164,10 @@ def read_scores(path: Path) -> dict[str, dict[str, float]]:
         if not table.index.is_unique:
             raise ValueError("an arm is listed twice")
         columns = (table[column].str.split() for column in ("seeds", "accuracies"))
+        judged_on = zip(table["digest"], table["metric"], strict=True)
         return {
-            restored(name): dict(zip(seeds, map(fraction, scores), strict=True))
-            for name, seeds, scores in zip(table.index, *columns, strict=True)
+            restored(name): Scores(dict(zip(seeds, map(fraction, scores), strict=True)), images)
+            for name, seeds, scores, images in zip(table.index, *columns, judged_on, strict=True)
         }
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error

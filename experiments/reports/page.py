@@ -19,7 +19,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.text import points
 from experiments.data.images import load
 from experiments.reports import charts, table
-from experiments.reports.comparison import Row, smallest
+from experiments.reports.comparison import Row, by_images, smallest
 from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.identity import with_seed
 from experiments.tracking.store import Store
@@ -32,17 +32,25 @@ def page(cfg: DictConfig, rows: Sequence[Row], store: Store) -> str:
     """The report as HTML that loads nothing else. `cfg`, of compare, says what was asked for, and
     has the data with the images to show."""
     epochs = histories(rows[:MOST], cfg.metric or "val/acc", store)
+    parts = [
+        {
+            "first": f"{title} {smallest(own)}".strip(),
+            "rows": own,
+            "ladder": drawn(charts.ladder, own[:MOST], store.url, part=number),
+            "pareto": drawn(charts.pareto, sizes(own, store.url), part=number),
+        }
+        for number, (title, own) in enumerate(by_images(rows))
+    ]
     return render(
         "comparison.html",
         cfg=cfg,
         rows=rows,
         most=MOST,
-        first=smallest(rows),
+        first=parts[0]["first"],
+        parts=parts,
         url=store.url,
         table=table,
         with_seed=with_seed,
-        ladder=drawn(charts.ladder, rows[:MOST], store.url),
-        pareto=drawn(charts.pareto, sizes(rows, store.url)),
         curves=drawn(charts.curves, epochs, store.url),
         hardest=_hardest(cfg, rows, store),
     )
@@ -55,19 +63,20 @@ def render(template: str, **values: Any) -> str:
     return page.render(today=date.today(), colours=charts.definitions()["colours"], **values)
 
 
-def drawn(draw: Callable[..., charts.Chart], data: Any, *rest: Any) -> list[Markup]:
-    """A chart for wide and for narrow windows; none without data."""
-    sizes = (WIDE, PHONE) if data else ()
-    return [charts.svg(draw(data, width, *rest), f"{draw.__name__}{width}") for width in sizes]
+def drawn(draw: Callable[..., charts.Chart], data: Any, *rest: Any, part: int = 0) -> list[Markup]:
+    """A chart for wide and for narrow windows; none without data. `part`: of those of its kind on
+    the page, from 0."""
+    sizes, name = (WIDE, PHONE) if data else (), f"{draw.__name__}{part}-"
+    return [charts.svg(draw(data, width, *rest), f"{name}{width}") for width in sizes]
 
 
 def attach(html: str, rows: Sequence[Row], store: Store) -> None:
     """Give each parent run the page as an artifact, and its verdict as a tag."""
     for row in (row for row in rows if row.arm.parent):
         store.client.log_text(row.arm.parent, html, "report.html")
-        if found := row.difference:
-            text = f"{found.verdict}: {points(found)} against {row.against}"
-            store.client.set_tag(row.arm.parent, "verdict.difference", text)
+        found = row.difference  # an earlier verdict may hold no more
+        text = f"{found.verdict}: {points(found)} against {row.against}" if found else ""
+        store.client.set_tag(row.arm.parent, "verdict.difference", text)
 
 
 def sizes(rows: Sequence[Row], url: Callable[[str], str]) -> list[charts.Point]:

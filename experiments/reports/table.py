@@ -22,7 +22,7 @@ COLUMNS = (  # of the CSV
     *("name", "step", "changed", "parameters", "mult_adds", "published_best", "published_last"),
     *("n", "mean", "low", "high", "against", "difference", "difference_low", "difference_high"),
     *("verdict", "more_seeds", "seeds", "accuracies", "device"),
-    *("p", "p_holm", "no_worse", "images_low", "images_high"),
+    *("p", "p_holm", "no_worse", "images_low", "images_high", "digest", "metric"),
 )
 NOTES = (
     "Accuracies, published ones too, are those of the last epoch; with data.holdout, those on the "

@@ -85,6 +85,8 @@ def begin_or_resume(study: Study, cfg: DictConfig, space: Space, digest: str) ->
     settings = json.loads(json.dumps(settings | {"images": digest}))  # as they are given back
     name, advice = study.study_name, "give the new one a name of its own, study=NAME"
     if (before := study.user_attrs.get(SETTINGS)) is None:
+        if study.get_trials(deepcopy=False):
+            raise UserError(f"the study {name} is another program's: {advice}")
         if space.start:
             study.enqueue_trial(space.start, skip_if_exists=True)
         study.set_user_attr(ID, uuid.uuid4().hex[:12])

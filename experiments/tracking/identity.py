@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from experiments.cli.compose import compose, groups
 from experiments.cli.config import LABEL, RESULT
 from experiments.cli.errors import UserError
-from experiments.cli.keys import key_of, kind, select
+from experiments.cli.keys import key_of, kind, plain, select
 
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
 PARTIAL = "partial"  # a tag: what limits the run to part of its data
@@ -119,10 +119,10 @@ def _part(cfg: DictConfig, key: str) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """A value in the one way in which names have it: 0.02 and 2e-2 alike, lists without spaces."""
+    """A value in the one way in which names have it: 1 and 1.0 alike, lists without spaces."""
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value, resolve=True)
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return value if isinstance(value, str) else json.dumps(plain(value), separators=(",", ":"))
 
 
 def part_of_data(cfg: DictConfig) -> str | None:

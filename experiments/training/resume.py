@@ -74,6 +74,8 @@ class Training:
         finished = [run for run in runs if run.info.status == "FINISHED"]
         resumable = [run for run in runs if run.info.run_id == here]
         self.run = next(reversed(resumable + finished), None)
+        if finished and here:  # another machine was faster
+            store.close(here, "KILLED")
 
 
 @contextmanager
