@@ -1,5 +1,6 @@
 """Reading YAML files: each is checked before it is parsed, and read once."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -16,11 +17,13 @@ from experiments.cli.errors import UserError, one_line
 
 ALIASES = 20  # in one file; one inside the other, they stand for 1,500 copies at most
 DEEPEST = 50  # levels of lists and keys
+PACKAGE = re.compile(r"(?:[ \t]*(?:#.*)?\n)*?# *@package +(\S+)")  # among the first comments
 
 
 def check_files() -> None:
-    """Make Hydra check each file that it reads, and read it once: a command composes up to dozens
-    of configurations. Hydra has no hook for that, but a list of readers."""
+    """Make Hydra check each file that it reads, read it once, as a command composes up to dozens of
+    configurations, and find its package also behind other comments. Hydra has no hook for that,
+    but a list of readers."""
     readers = Plugins.instance().discover(ConfigSource)
     [files] = [reader for reader in readers if reader.scheme() == "file"]
     load, found = files.load_config, {}
@@ -31,6 +34,8 @@ def check_files() -> None:
             key = (self.provider, path, text)
             if key not in found:
                 found[key] = load(self, config_path)
+                if package := PACKAGE.match(text):
+                    found[key].header["package"] = package[1]
         return deepcopy(found[key])  # Hydra changes it
 
     files.load_config = load_config
