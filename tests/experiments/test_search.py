@@ -232,6 +232,10 @@ def test_finalists_are_steps_that_experiments_train_knows(searched):
     assert len(place.study().user_attrs["finalists"]) == 2
     assert {run.data.tags["validated_on"] for run in finals} == {"test images"}
     assert {run.data.params["trainer.max_epochs"] for run in finals} == {"2"}
+    for file in place.found.glob("*.yaml"):
+        package, schema, *_ = file.read_text().splitlines()
+        assert package == "# @package _global_"
+        assert (place.found / schema.partition("$schema=")[2]).exists(), schema
     assert {f"found/{file.stem}" for file in place.found.glob("*.yaml")} == {
         run.data.tags["step"] for run in finals
     }
