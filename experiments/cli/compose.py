@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import key_of, kinds, nearest, unknown
+from experiments.cli.yaml_files import check_files
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # the groups whose files describe an object that Hydra builds
@@ -117,7 +118,8 @@ class Loader(internal.ConfigLoaderImpl):
 
 
 def use_loader() -> None:
-    """Make Hydra compose with our loader."""
+    """Make Hydra compose with our loader, from files that are checked."""
+    check_files()
     internal.ConfigLoaderImpl = Loader
 
 

@@ -27,7 +27,6 @@ from experiments.cli.errors import UserError, refuse_password, scrubbed
 from experiments.cli.jobs import is_job, refuse_chdir, run_isolated
 from experiments.cli.keys import key_of
 from experiments.cli.text import printable
-from experiments.cli.yaml_files import check_files
 
 NO_SWEEP = "-m, or hydra.mode=MULTIRUN, is for experiments.train and .search; leave it out"
 CONFIGURATION = (HydraException, OmegaConfBaseException, UserError)  # errors of the user's text
@@ -69,7 +68,6 @@ def prepare_process() -> None:
     atexit.register(gc.freeze)
     # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
     logging.getLogger().addHandler(logging.NullHandler())
-    check_files()
     use_loader()
 
 

@@ -20,6 +20,7 @@ DEEPEST = 50  # levels of lists and keys
 PACKAGE = re.compile(r"(?:[ \t]*(?:#.*)?\n)*?# *@package +(\S+)")  # among the first comments
 
 
+@cache  # once a process
 def check_files() -> None:
     """Make Hydra check each file that it reads, read it once, as a command composes up to dozens of
     configurations, and find its package also behind other comments. Hydra has no hook for that,

@@ -122,7 +122,7 @@ def test_a_column_without_text_is_left_out_and_not_missed(monkeypatch, capsys):
     tables.show(("network", "n"), [("", "")])
     monkeypatch.setenv("COLUMNS", "9")
     tables.show(("network", "n"), [("step 12", "3")])  # where half the width has no name
-    assert "".join(capsys.readouterr().out.split()) == "networnkstep312"
+    assert "".join(capsys.readouterr().out.split()) == "networknstep312"
 
 
 def test_a_report_is_folded_but_for_its_commands(monkeypatch, capsys):
