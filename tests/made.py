@@ -54,6 +54,7 @@ def make(
     keeps: bool = False,
     wrong: Sequence[list[int]] = (),
     device: str = "some processor",
+    digest: str = DIGEST,
 ) -> str:
     """Put runs of a step, one a seed, into `place`/mlflow.db; the id of their parent.
 
@@ -67,7 +68,7 @@ def make(
     cfg.tracking.artifacts, cfg.checkpoints.root = str(place / "artifacts"), str(place / "lock")
     (place / "lock").mkdir(exist_ok=True)
     store = Store(cfg.tracking)
-    parent = parent_run(cfg, store, DIGEST, figures)
+    parent = parent_run(cfg, store, digest, figures)
     for cfg.seed, accuracy in enumerate(accuracies, first_seed):
         tags = {
             CONFIG_HASH: config_hash(cfg),
@@ -76,7 +77,7 @@ def make(
             "mlflow.note.content": cfg.description,
             "device": "cpu",
             "device.name": device,
-            "data.digest": DIGEST,
+            "data.digest": digest,
         }
         with TrackedRun(store, run_name(cfg), tags, resume=None) as run:
             run.describe(cfg, figures)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Workplace
-from made import make
+from made import DIGEST, make
 
 from experiments.reports.evidence import read_scores
 
@@ -101,8 +101,29 @@ def test_the_csv_has_every_figure_and_can_be_read_again(compared, tmp_path):
     assert float(rows["step 10"]["images_low"]) < float(rows["step 10"]["low"])
     assert rows["step 13"]["seeds"] == "7 8 9"
     (tmp_path / "again.csv").write_text(files["csv"])
-    scores = read_scores(tmp_path / "again.csv")
-    assert scores["step 12"] == {str(seed): value for seed, value in enumerate(S12)}
+    found = read_scores(tmp_path / "again.csv")["step 12"]
+    assert found.scores == {str(seed): value for seed, value in enumerate(S12)}
+    assert found.judged_on == (DIGEST, "val/acc")
+
+
+def test_what_other_images_judged_stands_apart(tmp_path, run_here):
+    """Each part has its sentence, its table and, on the page, its front."""
+    clothes = {"digest": "bbbbbbbbbbbb"}
+    make(tmp_path, "s09", [0.8801, 0.8805, 0.8802], "data=fashion_mnist", **clothes)
+    make(tmp_path, "s12", [0.9951, 0.9953, 0.9952])
+    make(tmp_path, "s13", [0.9931, 0.9932, 0.9930])
+    make(tmp_path, "s14", [0.8831, 0.8832, 0.8830], "data=fashion_mnist", **clothes)
+    page, place = tmp_path / "report.html", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
+    status, output, errors = run_here("compare", place, f"html={page}", "attach=false")
+    assert status == 0, errors
+    assert output.count("The smallest network that holds its target") == 2
+    assert "is step 12, with" in output
+    first, second = output.index("on FashionMNIST (bbbbbbbbbbbb)"), output.index("on MNIST (")
+    for part, there in ((output[first:second], True), (output[second:], False)):
+        assert ("\nstep 14, data=fashion_mnist" in part) == there
+        assert ("\nstep 13" in part) == (not there)
+    text = page.read_text()
+    assert text.count("<h2>Accuracy against size</h2>") == text.count("<h2>Verdicts</h2>") == 2
 
 
 def test_the_markdown_is_a_table_for_a_pull_request(compared):
@@ -160,7 +181,8 @@ def test_a_comparison_of_some_runs_leaves_the_verdicts_of_parents(store, compare
     question = ("against=first", f"html={store.folder}/other.html")
     status, _, errors = run_here("compare", f"tracking.uri={store.uri}", *question)
     assert status == 0
-    assert "other.html is not added to the runs in MLflow, as filter, group, against" in errors
+    assert "other.html is not added to the runs in MLflow, whose report is" in errors
+    assert "without against=first" in errors
     assert verdicts() == before
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import PROJECT, Workplace, one_line, own_conf
-from made import make
+from made import DIGEST, make
 
 from experiments.reports.targets import on_github
 
@@ -82,9 +82,9 @@ def store(tmp_path_factory) -> Workplace:
     make(workplace.folder, "s10", [0.1], first_seed=3, failed=True)
     make(workplace.folder, "s09", S13, "optimizer.lr=0.03")
     make(workplace.folder, "s08", [0.5])
-    row = "{},{},0 1 2,0.9942 0.9940 0.9943\n"
+    row = "{},{},0 1 2,0.9942 0.9940 0.9943," + f"{DIGEST},val/acc\n"
     rows = [row.format(f"step {number}", f"s{number}") for number in (8, 11, 13)]
-    baseline = "name,step,seeds,accuracies\n" + "".join(rows)
+    baseline = "name,step,seeds,accuracies,digest,metric\n" + "".join(rows)
     (workplace.folder / "baseline.csv").write_text(baseline)
     return workplace
 
@@ -121,6 +121,17 @@ def test_the_ladder_in_evidence_is_a_baseline(gate):
     status, _, errors = gate("stage=evidence", "step=s11", "min_accuracy=0.9", baseline)
     assert status == 1
     assert errors.startswith("s11: 0.")
+
+
+def test_a_baseline_of_other_images_is_none(store, gate, tmp_path):
+    text = (store.folder / "baseline.csv").read_text()
+    for old, new in ((DIGEST, "bbbbbbbbbbbb"), ("val/acc", "test/acc")):
+        (tmp_path / "other.csv").write_text(text.replace(old, new))
+        status, _, errors = gate("step=s13", f"baseline={tmp_path}/other.csv")
+        assert status == 2
+        assert f"other images, or another metric: the baseline was judged by {new}" in errors or (
+            f"val/acc on {new}" in errors
+        )
 
 
 @pytest.mark.parametrize(

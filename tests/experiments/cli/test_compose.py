@@ -124,3 +124,13 @@ def test_null_in_a_file_switches_off_unless_a_choice_is_typed(composed, step):
 def test_a_configuration_names_its_step(composed):
     assert (composed("step=mine").step, composed("step=mine").experiment) == ("mine", None)
     assert composed("experiment=scratch_mlp").experiment == "scratch_mlp"
+
+
+def test_a_file_cannot_claim_another_step(run_here, tmp_path):
+    (tmp_path / "step").mkdir()
+    text = "# @package _global_\ndefaults: [s13, _self_]\nstep: s05\n"
+    (tmp_path / "step" / "liar.yaml").write_text(text)
+    given = ("stage=budget", "step=liar", "--config-dir", str(tmp_path))
+    status, _, errors = run_here("gate", *given)
+    assert status == 2
+    assert "step: s05 in a file: the program sets this key" in errors

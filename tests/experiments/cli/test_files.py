@@ -59,11 +59,27 @@ def test_what_is_not_an_output_is_not_written_over(tmp_path):
         check_outputs(str(tmp_path / "a"), None, f"{tmp_path}/./a")
     with pytest.raises(UserError, match="is a database"):
         write(database, "text")
+    for name in ("store.db-wal", "store.lock"):
+        (tmp_path / name).touch()
+        with pytest.raises(UserError, match="belongs to a database"):
+            check_outputs(str(tmp_path / name))
     check_outputs("/dev/stdout", "/dev/stdout", str(tmp_path / "new"))
 
 
 @pytest.mark.parametrize(("program", "status"), [("predict", 1), ("compare", 1), ("gate", 2)])
 def test_a_sweep_of_what_cannot_be_swept_is_refused(run_here, program, status):
-    code, _, errors = run_here(program, "--multi")
-    assert (code, errors.count("\n")) == (status, 1)
-    assert "-m is for experiments.train" in errors
+    for typed in ("--multi", "hydra.mode=MULTIRUN", "++hydra.mode='multirun'"):
+        code, _, errors = run_here(program, typed)
+        assert (code, errors.count("\n")) == (status, 1)
+        assert "is for experiments.train" in errors
+
+
+def test_nor_is_one_that_a_file_begins(run_here, tmp_path):
+    """Hydra would start the command as a job, whose errors nobody sees."""
+    (tmp_path / "step").mkdir()
+    step = "# @package _global_\ndefaults: [s13, _self_]\nhydra: {mode: MULTIRUN}\n"
+    (tmp_path / "step" / "several.yaml").write_text(step)
+    given = ("step=several", f"hydra.searchpath=[file://{tmp_path}]", f"hydra.sweep.dir={tmp_path}")
+    code, output, errors = run_here("gate", "stage=budget", *given)
+    assert (code, output) == (2, "")
+    assert "is for experiments.train" in errors

@@ -1,5 +1,6 @@
 """The digest of images is kept once, whatever is done with the images afterwards."""
 
+import os
 import shutil
 
 import pytest
@@ -26,6 +27,18 @@ def usual():
 )
 def test_what_decides_which_images_are_read(usual, override, same):
     assert (fingerprint(configure("train", override)) == usual) == same
+
+
+def test_a_file_that_was_replaced_at_the_same_time_and_size_is_another(small, tmp_path):
+    """As `rsync -t` and `tar` leave it."""
+    shutil.copytree(small, tmp_path / "data")
+    cfg = configure("train", "data=idx", f"data.root={tmp_path}/data")
+    before, labels = fingerprint(cfg), tmp_path / "data" / "train-labels-idx1-ubyte"
+    facts = labels.stat()
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\x03")
+    os.utime(labels, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (labels.stat().st_size, labels.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    assert fingerprint(cfg) != before
 
 
 @pytest.mark.slow

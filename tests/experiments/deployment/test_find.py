@@ -69,6 +69,17 @@ class Candidates:
         return run
 
 
+def test_a_target_that_is_no_number_is_one_line(workplace):
+    candidates = Candidates(workplace)
+    run = candidates.client.create_run(candidates.experiment).info.run_id
+    candidates.client.log_metric(run, "parameters", 10)
+    candidates.client.log_param(run, "target.val_acc", "many")
+    candidates.client.log_param(run, "data.classes", "None")
+    candidates.client.set_terminated(run)
+    with pytest.raises(UserError, match=f"run {run}: target.val_acc: could not convert"):
+        best(store(workplace))
+
+
 def test_best_is_the_smallest_that_reaches_its_target(workplace):
     candidates = Candidates(workplace)
     with pytest.raises(UserError, match=r"run=best: .* has no finished run with a target; "):

@@ -94,6 +94,12 @@ def test_a_configuration_outside_its_space_is_no_first_trial(value):
         ({"optimizer.lr": {"low": 0.1, "high": float("inf")}}, "every number must be finite"),
         ({"optimizer.lr": [0.1, float("nan")]}, "space.optimizer.lr: every number must be finite"),
         ({"optimizer.lr": []}, "space.optimizer.lr: "),
+        ({"data.holdout": [10, 200]}, "space.data.holdout: must be the same for all networks"),
+        ({"data.root": ["a", "b"]}, "space.data.root: must be the same for all networks"),
+        ({"tracking.uri": ["a", "b"]}, "space.tracking.uri: must be the same"),
+        ({"budget.parameters": [1000, 2000]}, "space.budget.parameters: must be the same"),
+        ({"seed": [1, 2]}, "space.seed: must be the same"),
+        ({"trainer.max_epochs": [1, 2]}, "space.trainer.max_epochs: must be the same"),
         ({}, "space is empty"),
     ],
 )

@@ -45,6 +45,24 @@ def test_other_images_are_another_run_and_damaged_ones_are_refused(workplace, sm
     assert len(workplace.seeds()) == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("optimizer.lr=1", "optimizer.lr=1.0"),
+        ("model.dropout=0", "model.dropout=0.0"),
+        ("augmentation.degrees=5", "augmentation.degrees=5.0"),
+        ("optimizer.weight_decay=0", "seed=0"),
+    ],
+)
+def test_equal_numbers_are_one_identity_with_one_name(one, other):
+    found = []
+    for typed in (one, other):
+        with composing():
+            cfg = compose("train", ["step=s13", typed])
+            found.append((config_hash(cfg), name_experiment(cfg, "train", ["step=s13", typed])))
+    assert found[0] == found[1]
+
+
 @pytest.mark.slow
 def test_equal_values_typed_differently_are_one_arm(workplace, small, run_here, tmp_path):
     for seed, rate in enumerate(("0.02", "2e-2", "0.020")):
