@@ -61,12 +61,6 @@ def check(
     once the keys are right, before the classes are imported, which takes seconds.
     """
     values = resolved(cfg)
-    for group in ("step", "experiment"):
-        if isinstance(values.get(group), dict):
-            raise UserError(
-                f"the file that {group}= names must begin with the line # @package _global_; "
-                "without it, its keys do not reach the run"
-            )
     try:
         SCHEMAS[command].model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:

@@ -76,6 +76,11 @@ class Loader(internal.ConfigLoaderImpl):
         self.typed = {key_of(item) for item in overrides}
         cfg = super().load_configuration(config_name, overrides, *args, **kwargs)
         for group in ("step", "experiment"):
+            if OmegaConf.is_dict(cfg.get(group)):
+                raise UserError(
+                    f"the file that {group}= names must begin with the line # @package _global_; "
+                    "without it, its keys do not reach the run"
+                )
             if cfg.get(group) is not None:
                 raise UserError(
                     f"{group}: {cfg[group]} in a file: the program sets this key; to begin from a "
