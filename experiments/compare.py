@@ -8,13 +8,13 @@ python -m experiments.compare filter="params.step = 's13'" group=[optimizer.lr] 
 import sys
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.cli import tables
+from experiments.cli.compose import compose
 from experiments.cli.config import JUDGEMENT
 from experiments.cli.files import check_outputs, write
-from experiments.cli.keys import key_of, kind
+from experiments.cli.keys import select
 from experiments.cli.program import program
 
 
@@ -49,15 +49,15 @@ def main(cfg: DictConfig) -> None:
     if cfg.markdown:
         write(Path(cfg.markdown), "\n".join([*texts, tables.markdown(notes), ""]))
     if cfg.html:
-        given = HydraConfig.get().overrides.task
-        asked = [item for item in given if kind(key_of(item)) is JUDGEMENT]
+        usual = select(compose("compare", []), JUDGEMENT)
+        asked = [key for key, value in select(cfg, JUDGEMENT).items() if value != usual[key]]
         with store.errors():
             html = page(cfg, rows, store)
             write(Path(cfg.html), html)
             if cfg.attach and not asked:
                 attach(html, rows, store)
             elif cfg.attach:
-                why = f"whose report is of the usual comparison, without {' '.join(asked)}"
+                why = f"whose report is of the usual comparison, without {' and '.join(asked)}"
                 tables.say(f"{cfg.html} is not added to the runs in MLflow, {why}", sys.stderr)
 
 

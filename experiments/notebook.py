@@ -13,9 +13,10 @@ from experiments.budget.cost import cost_of
 from experiments.budget.network import build_network
 from experiments.cli.checks import configured
 from experiments.cli.compose import started
+from experiments.cli.errors import UserError
 from experiments.cli.tables import restored
 from experiments.reports import charts, comparison, table
-from experiments.reports.comparison import Row
+from experiments.reports.comparison import Row, by_images
 from experiments.reports.page import histories, sizes
 from experiments.tracking.store import Store
 
@@ -58,7 +59,10 @@ def picture(rows: list[Row], width: int = 800) -> Image.Image:
 
 
 def frontier(rows: list[Row], width: int = 800) -> Image.Image:
-    """Accuracy against parameters, with the networks that no other beats in both."""
+    """Accuracy against parameters, with the networks that no other beats in both. UserError: they
+    were judged by several sets of images."""
+    if len(by_images(rows)) > 1:
+        raise UserError("frontier: these networks were judged by several sets of images; give one")
     return _image(charts.pareto(sizes(rows, str), width))
 
 

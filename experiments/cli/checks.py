@@ -198,7 +198,7 @@ def must_be(key: str, words: str, value: Any) -> str:
     first = next((one for one in kinds() if one.startswith(f"{key}.")), "")
     shown = value if value and isinstance(value, str) else json.dumps(value, default=str)
     shown += TYPES.get(type(value), "")
-    if first and isinstance(value, str | int | float):
+    if first and isinstance(value, str | int | float) and not isinstance(value, bool):
         return f"{key} must be {words}, not {shown}; write {shlex.quote(f'{first}={value}')}"
     return f"{key} must be {words}{f' such as {first}' if first else ''}, not {shown}"
 

@@ -29,6 +29,7 @@ REFUSED = {  # of Lightning
     "trainer.use_distributed_sampler": _ONE,
     "trainer.sync_batchnorm": _ONE,
     "trainer.reload_dataloaders_every_n_epochs": "the images stay on the device for all epochs",
+    "checkpoints.root": "a network comes from the store, where each run keeps its weights",
     "num_workers": "the images stay on the device for all epochs",
     "trainer.enable_checkpointing": _TRACKED,
     "trainer.default_root_dir": _TRACKED,
@@ -63,6 +64,11 @@ MEANT = {  # other words for keys
     "input": ("image", "images", "file", "folder"),
 }
 
+# what limits a run to part of its data: 1 is one batch, and 1.0 are all of them
+LIMITS = tuple(
+    f"trainer.{key}"
+    for key in ("fast_dev_run", "overfit_batches", "limit_train_batches", "limit_val_batches")
+)
 # of the callbacks of Lightning; the others step the optimizer, set weights or show bars in its way
 CALLBACKS = (
     *("Callback", "DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "LambdaCallback"),
@@ -76,7 +82,7 @@ def kinds(command: str | None = None) -> dict[str, Kind]:
     from experiments.cli.schema import SCHEMAS, walk  # --help need not wait for pydantic
 
     # groups of conf/ that are no keys of their own, and Hydra's settings
-    found = {"launcher": PLACE, "hydra": PLACE, "search": RESULT}
+    found = {} if command else {"launcher": PLACE, "hydra": PLACE, "search": RESULT}
     for name, schema in SCHEMAS.items():
         found |= walk(schema) if command in (None, name) else ()
     return found
@@ -91,14 +97,18 @@ def kind(key: str) -> Kind:
 
 def select(cfg: DictConfig, *kinds: Kind) -> dict[str, Any]:
     """The values of the given kinds, resolved, by their dotted keys; see `plain`."""
-    return {key: plain(value) for key, value in flatten(cfg).items() if kind(key) in kinds}
+    found = {key: value for key, value in flatten(cfg).items() if kind(key) in kinds}
+    return {key: value if key in LIMITS else plain(value) for key, value in found.items()}
 
 
 def plain(value: Any) -> Any:
     """A value with its numbers written in one way: 1.0 is 1, also in a list."""
     if isinstance(value, list):
         return [plain(each) for each in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e6
+    return int(value) if whole else value
 
 
 def key_of(override: str) -> str:

@@ -45,8 +45,7 @@ class Failed(BaseException):
 
 
 def set_handlers() -> None:
-    """End as after Ctrl-C at each of the signals, but for those ignored, as nohup does; and where
-    a callback of Hydra's fails, of which Hydra would warn and go on."""
+    """End as after Ctrl-C at each of the signals, but for those ignored, as nohup does."""
 
     def interrupt(number: int, _: Any) -> None:
         received.append(number)
@@ -56,7 +55,7 @@ def set_handlers() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
-    warnings.filterwarnings("error", "Callback .* raised")
+    fail_with_callbacks()
 
 
 @functools.cache  # once a process
@@ -69,6 +68,13 @@ def prepare_process() -> None:
     # a run logs to its file; if there is no handler, the import of MLflow adds one that prints
     logging.getLogger().addHandler(logging.NullHandler())
     use_loader()
+    fail_with_callbacks()
+
+
+def fail_with_callbacks() -> None:
+    """Hydra warns of a callback that fails, and goes on. Set in each process, for its callbacks,
+    and for each command, as whoever calls several in one process may reset the filters."""
+    warnings.filterwarnings("error", "Callback .* raised")
 
 
 def program(

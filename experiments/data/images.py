@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.cli.checks import check_object, resolved
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
-from experiments.data.digest import keep_digest, known_digest
+from experiments.data.digest import keep_digest
 from experiments.data.download import fetch
 from models.seeding import seed_epoch
 
@@ -98,11 +98,6 @@ class ImageData(pl.LightningDataModule):
 
     def val_dataloader(self) -> Batches:
         return Batches(self.val, self.eval_batch_size)
-
-
-def digest_of(cfg: DictConfig) -> str:
-    """The digest of the images; they are read where their files have changed. See `load`."""
-    return known_digest(cfg) or load(cfg)[1]
 
 
 def load(cfg: DictConfig) -> tuple[ImageData, str]:

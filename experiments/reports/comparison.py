@@ -84,7 +84,7 @@ def by_images(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     titles = []
     for (digest, metric), (first, *_) in parts.items():
         images = first.arm.settings.get("data.train._target_", "").rpartition(".")[2] or "images"
-        titles.append(f"By {metric} on {images} ({digest}), compared with no other images:")
+        titles.append(f"By {metric} on {images} ({digest}), compared with no other images.")
     return [*zip(titles, parts.values(), strict=True)]
 
 
@@ -102,19 +102,22 @@ def compare(
 
     Args:
         against: "previous": the step before with the same overrides, or else the same step
-            without them; "first"; or a step or an arm, without its overrides where one arm alone
-            has that name: "step 9", "s09", "9". UserError: no arm has it, or several.
+            without them; "first", of those judged by the same images; or a step or an arm,
+            without its overrides where one arm alone has that name: "step 9", "s09", "9".
+            UserError: no arm has it, or several.
         margin: by how much an arm may be lower and still be no worse; 0 to 1.
         smallest: the difference that more seeds should show; 0 to 1.
     """
-    asked = called(against)
+    asked = called(f"step {against}" if against.isdecimal() else against)
     begun = [arm for arm in arms if f"{called(arm.name)}, ".startswith(f"{asked}, ")]
     whole = [arm for arm in begun if called(arm.name) == asked]
-    found = arms[:1] if against == "first" else whole or begun
-    if against != "previous" and len(found) != 1:
+    found = whole or begun
+    if against not in ("previous", "first") and len(found) != 1:
         others = map(shlex.quote, ["previous", "first", *(arm.name for arm in arms)])
         raise UserError(f"against={against}: choose one of {', '.join(others)}")
-    chosen = _previous(arms) if against == "previous" else found * len(arms)
+    first = {arm.judged_on: arm for arm in reversed(arms)}
+    chosen = [first[arm.judged_on] for arm in arms] if against == "first" else found * len(arms)
+    chosen = _previous(arms) if against == "previous" else chosen
     rows = [_row(arm, other, margin, smallest) for arm, other in zip(arms, chosen, strict=True)]
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
     return [row._replace(p_holm=p) for row, p in zip(rows, corrected, strict=True)]

@@ -25,6 +25,7 @@ from experiments.tracking.identity import with_seed
 from experiments.tracking.store import Store
 
 WIDE, PHONE = 1110, 350  # pixels of a chart
+TAG = "verdict.difference"
 MOST = 40  # arms, and misclassified images, shown at most
 
 
@@ -74,9 +75,11 @@ def attach(html: str, rows: Sequence[Row], store: Store) -> None:
     """Give each parent run the page as an artifact, and its verdict as a tag."""
     for row in (row for row in rows if row.arm.parent):
         store.client.log_text(row.arm.parent, html, "report.html")
-        found = row.difference  # an earlier verdict may hold no more
-        text = f"{found.verdict}: {points(found)} against {row.against}" if found else ""
-        store.client.set_tag(row.arm.parent, "verdict.difference", text)
+        if found := row.difference:
+            text = f"{found.verdict}: {points(found)} against {row.against}"
+            store.client.set_tag(row.arm.parent, TAG, text)
+        elif TAG in store.client.get_run(row.arm.parent).data.tags:
+            store.client.delete_tag(row.arm.parent, TAG)
 
 
 def sizes(rows: Sequence[Row], url: Callable[[str], str]) -> list[charts.Point]:

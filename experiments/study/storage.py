@@ -85,11 +85,12 @@ def begin_or_resume(study: Study, cfg: DictConfig, space: Space, digest: str) ->
     settings = json.loads(json.dumps(settings | {"images": digest}))  # as they are given back
     name, advice = study.study_name, "give the new one a name of its own, study=NAME"
     if (before := study.user_attrs.get(SETTINGS)) is None:
-        if study.get_trials(deepcopy=False):
-            raise UserError(f"the study {name} is another program's: {advice}")
+        if ID not in study.user_attrs:  # else it was killed while it was begun
+            if study.get_trials(deepcopy=False):
+                raise UserError(f"the study {name} is another program's: {advice}")
+            study.set_user_attr(ID, uuid.uuid4().hex[:12])
         if space.start:
             study.enqueue_trial(space.start, skip_if_exists=True)
-        study.set_user_attr(ID, uuid.uuid4().hex[:12])
         before = settings | {key: cfg[key] for key in LARGER}
     for key in sorted((before.keys() | settings.keys()) - {*LARGER}):
         if before.get(key) != settings.get(key):

@@ -21,7 +21,7 @@ from experiments.cli.config import build
 from experiments.cli.jobs import announce, is_job
 from experiments.cli.text import duration, percent, pluralize, unusual
 from experiments.data.digest import known_digest
-from experiments.data.images import digest_of
+from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
 from experiments.study.plan import before_finals
 from experiments.study.proposals import RaceSampler, try_sampler
@@ -65,7 +65,7 @@ class Worker:
         self.epochs = cfg.trainer.max_epochs, final.max_epochs, final.max_epochs  # of each stage
         try_sampler(cfg, self.space)
         self.claims = Claims(str(cfg.storage), Path(base.checkpoints.root, f"search-{name}"))
-        digest = digest_of(base)
+        digest = known_digest(base) or load(base)[1]
         self.store = Store(base.tracking)
         with self.claims.take(wait=True):
             storage = open_storage(str(cfg.storage))
@@ -124,10 +124,11 @@ class Worker:
                         entered = [self.trial(n).number for n in (*finalists, run.network)]
                         self.study.set_user_attr(FINALISTS, entered)
                     return False, run
+            if wanted:
+                return False, None
             # a seed of a finalist that is out counts as well, if another worker trains it
             ahead = [Run(n, FINAL, len(self.race.finals(n))) for n in finalists]
-            ended = [claim.enter_context(self.claims.take(self.place(run))) for run in ahead]
-            return not wanted and all(ended), None
+            return all(claim.enter_context(self.claims.take(self.place(r))) for r in ahead), None
 
     def read_study(self) -> None:
         """Read what the study holds: its networks, the results of their runs, and the finalists.

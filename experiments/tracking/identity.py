@@ -12,14 +12,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from experiments.cli.compose import compose, groups
 from experiments.cli.config import LABEL, RESULT
 from experiments.cli.errors import UserError
-from experiments.cli.keys import key_of, kind, plain, select
+from experiments.cli.keys import LIMITS, key_of, kind, plain, select
 
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
 PARTIAL = "partial"  # a tag: what limits the run to part of its data
 FILES = ("step", "experiment", "seed")  # what a name has besides its overrides
 PART = " (part of the data)"  # at the end of a name
 OVERRIDE = r", (?=[\w.+/@]+=)"  # what stands before each override of a name
-LIMITS = ("fast_dev_run", "overfit_batches", "limit_train_batches", "limit_val_batches")
 
 
 def config_hash(cfg: DictConfig, seed: bool = True) -> str:
@@ -87,7 +86,7 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
     The name has what differs from the step's file: in one order, and written in one way,
     whatever was typed.
     """
-    name = called(cfg.step or cfg.experiment or "custom")
+    name = called(cfg.step) if cfg.step else cfg.experiment or "custom"
     typed = {key_of(item): item for item in overrides}
     changed = [key for key in typed if key == "point" or (kind(key) == RESULT and key not in FILES)]
     own = compose(command, [typed[key] for key in FILES if key in typed]) if changed else cfg
@@ -100,9 +99,9 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
 
 
 def step_number(step: str) -> int | None:
-    """The number of a step, by its file or its name: 9 of "s09", "step 9" and "9"; None: no number.
+    """The number of a step, by its file or its name: 9 of "s09" and of "step 9"; None: no number.
     Numbered steps are a ladder: each is compared with the one before."""
-    found = re.fullmatch(r"(?:s|step )?(\d+)", step)
+    found = re.fullmatch(r"s(?:tep )?(\d+)", step)
     return int(found[1]) if found else None
 
 
@@ -127,7 +126,7 @@ def _shown(value: Any) -> str:
 
 def part_of_data(cfg: DictConfig) -> str | None:
     """What limits a run to part of its data, such as "limit_val_batches=1"; None: nothing."""
-    given = {key: cfg.trainer.get(key) for key in LIMITS}
+    given = {key.partition(".")[2]: OmegaConf.select(cfg, key) for key in LIMITS}
     # 1 is one batch, and 1.0 all of them
     limits = (f"{key}={x}" for key, x in given.items() if x and not (x == 1 and type(x) is float))
     return ", ".join(limits) or None

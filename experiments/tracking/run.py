@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,8 +70,10 @@ class TrackedRun:
         pairs = zip(images.values(), tags, strict=True)
         data = [entities.DatasetInput(images, [tag]) for images, tag in pairs]
         used = [entities.LoggedModelInput(model) for model in models]
-        # MLflow fails where another run adds one of them at the same moment
-        self.store.patiently(self.client.log_inputs, self.id, data, used)
+        for _ in data:  # MLflow fails where another run adds one of them at the same moment
+            with suppress(MlflowException):
+                return self.client.log_inputs(self.id, data, used)
+        return self.store.patiently(self.client.log_inputs, self.id, data, used)
 
     def log_metrics(self, metrics: dict[str, float], time: int) -> None:
         """Log metrics of the whole run; `time` is in milliseconds since 1970."""

@@ -17,7 +17,8 @@ from experiments.budget.cost import Cost
 from experiments.cli.files import write
 from experiments.cli.jobs import announce
 from experiments.cli.text import against
-from experiments.data.images import ImageData, Images, digest_of, load
+from experiments.data.digest import known_digest
+from experiments.data.images import ImageData, Images, load
 from experiments.tracking.artifacts import MISTAKES, mistakes
 from experiments.tracking.identity import DIGEST, PARTIAL, identity, part_of_data, run_name
 from experiments.tracking.parent_runs import parent_run, sum_up
@@ -47,7 +48,10 @@ def train(
         UserError: data, device or store cannot be used, or another process trains one of the runs.
     """
     device_of(cfgs[0])  # refuses one that is not here
-    digest = digest_of(cfgs[0])  # damaged images are found before the store is asked
+    digest, loaded = known_digest(cfgs[0]), None
+    if digest is None:  # damaged images are found before the store is asked
+        loaded = load(cfgs[0])
+        digest = loaded[1]
     store, force = Store(cfgs[0].tracking), cfgs[0].force
     trainings = []
     for cfg, network in zip(cfgs, networks, strict=True):
@@ -69,7 +73,7 @@ def train(
             elif fused:  # what was begun alone or fused with others starts again
                 for training in missing:
                     training.find(store, folder)
-            fit(missing, store, folder)
+            fit(missing, store, folder, loaded)
             if fused:
                 start_anew(folder)  # the weights of each run are in the store now
         for parent, cfg in {one.run.data.tags[PARENT]: one.cfg for one in trainings}.items():
@@ -90,14 +94,16 @@ def fit(
     trainings: list[Training],
     store: Store,
     folder: Path,
+    loaded: tuple[ImageData, str] | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> None:
     """Train one run, or fused ones, from the checkpoint in `folder` if there is one.
 
     The store has each run as FINISHED afterwards, or FAILED if its training diverged.
+    `loaded`: the images and their digest, if they have been read already.
     """
     cfg, device = trainings[0].cfg, device_of(trainings[0].cfg)
-    data, digest = load(cfg)
+    data, digest = loaded or load(cfg)
     check_limits(cfg, data)
     count, held_out = len(data.train.labels), cfg.data.holdout
     if cfg.trainer.get("overfit_batches"):
@@ -126,7 +132,7 @@ def fit(
             fitting = make_trainer(cfg, history, *callbacks)
             fit_from(folder / LAST, fitting, module, data)
         except Diverged as error:
-            reason = str(error)
+            reason = f"Diverged: {error}"
         store.patiently(history.send)
         if part_of_data(cfg):  # what validation saw
             limit, batches = fitting.limit_val_batches, len(data.val_dataloader())

@@ -149,7 +149,7 @@ class History(Checkpoint):
         """The first epoch whose training loss was not finite, as a text."""
         for epoch, row in enumerate(self.epochs[index], 1):
             if not math.isfinite(loss := row["train/loss"]):
-                return str(Diverged(loss, epoch))
+                return f"Diverged: {Diverged.of(loss, epoch)}"
         return None
 
     def state_dict(self) -> dict[str, Any]:

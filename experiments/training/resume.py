@@ -74,7 +74,8 @@ class Training:
         finished = [run for run in runs if run.info.status == "FINISHED"]
         resumable = [run for run in runs if run.info.run_id == here]
         self.run = next(reversed(resumable + finished), None)
-        if finished and here:  # another machine was faster
+        if finished and here not in ("", *(run.info.run_id for run in finished)):
+            # another machine was faster
             store.close(here, "KILLED")
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -23,8 +23,9 @@ Scored = tuple[Tensor, Tensor, int]
 class Diverged(ArithmeticError):
     """The training loss of an epoch is not a finite number."""
 
-    def __init__(self, loss: float, epoch: int) -> None:
-        super().__init__(f"Diverged: the training loss became {loss:.3g} in epoch {epoch}")
+    @classmethod
+    def of(cls, loss: float, epoch: int) -> Self:
+        return cls(f"the training loss became {loss:.3g} in epoch {epoch}")
 
 
 def means(batches: list[Scored]) -> Tensor:
@@ -118,7 +119,7 @@ class Classifier(pl.LightningModule):
         self.log_means("train", self.train_scores)
         loss = means(self.train_scores)[0]
         if not torch.isfinite(loss):
-            raise Diverged(loss.item(), self.current_epoch + 1)
+            raise Diverged.of(loss.item(), self.current_epoch + 1)
 
     def end_epoch(self) -> None:
         if self.make_scheduler and not self.every_batch:

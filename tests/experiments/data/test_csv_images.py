@@ -97,7 +97,7 @@ def test_a_bad_cell_is_named_by_row_and_column(path, content, complaint):
         read_csv_images(path, 10)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
-    assert len(str(error.value)) < len(str(path)) + 300
+    assert len(str(error.value)) < len(str(path)) + 600
 
 
 def test_only_a_file_is_read(path):
