@@ -1,6 +1,7 @@
 """Arms compared with each other, and which is the smallest network that holds its target."""
 
 import math
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,7 +109,7 @@ def compare(
         margin: by how much an arm may be lower and still be no worse; 0 to 1.
         smallest: the difference that more seeds should show; 0 to 1.
     """
-    asked = called(f"step {against}" if against.isdecimal() else against)
+    asked = called(re.sub(r"^(?:step=)?(\d+)$", r"step \1", against))
     begun = [arm for arm in arms if f"{called(arm.name)}, ".startswith(f"{asked}, ")]
     whole = [arm for arm in begun if called(arm.name) == asked]
     found = whole or begun

@@ -33,15 +33,21 @@ def test_arms_are_compared_with_the_one_before_on_the_same_images():
 
 def test_arms_judged_on_test_images_and_on_images_held_out_are_not_compared():
     trial = arm("step 2", "s02", "digits", 0.99, 0.991, 0.992)
-    rows = compare([ARMS[0]._replace(metric="test/acc"), trial], "first")
+    rows = compare([ARMS[0]._replace(metric="test/acc"), trial], "step 1")
     assert (rows[1].against, rows[1].difference) == (OTHER_IMAGES, None)
 
 
-@pytest.mark.parametrize("against", ["first", "step 1"])
-def test_arms_on_other_images_have_no_verdict_and_say_why(against):
+@pytest.mark.parametrize(
+    ("against", "found"),
+    [
+        ("step 1", [ITSELF, OTHER_IMAGES, "step 1", OTHER_IMAGES]),
+        ("first", [ITSELF, ITSELF, "step 1", "step 1 (other)"]),  # of the same images
+    ],
+)
+def test_arms_on_other_images_have_no_verdict_and_say_why(against, found):
     rows = compare(ARMS, against)
-    assert [row.against for row in rows] == [ITSELF, OTHER_IMAGES, "step 1", OTHER_IMAGES]
-    assert [bool(row.difference) for row in rows] == [False, False, True, False]
+    assert [row.against for row in rows] == found
+    assert [bool(row.difference) for row in rows] == [False, False, True, against == "first"]
 
 
 def test_the_one_before_is_the_step_before_with_the_same_overrides_or_else_the_step_itself():

@@ -21,6 +21,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 from experiments.cli.errors import UserError
 from experiments.study.space import Space
 from experiments.study.storage import (
+    SETTINGS,
     Claims,
     begin_or_resume,
     open_storage,
@@ -133,6 +134,28 @@ def test_a_study_keeps_its_settings():
             resume(study, changed)
     with pytest.raises(UserError, match="begun with images=some, which is now others"):
         resume(study, digest="others")
+
+
+def test_a_study_that_was_killed_while_it_was_begun_goes_on(monkeypatch):
+    study, keep = optuna.create_study(study_name="night"), optuna.Study.set_user_attr
+
+    def killed(self, name, value):
+        if name == SETTINGS:
+            raise KeyboardInterrupt
+        keep(self, name, value)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(optuna.Study, "set_user_attr", killed)
+        resume(study)
+    resume(study)
+    assert len(study.get_trials()) == 1
+
+
+def test_a_study_of_another_program_is_refused():
+    study = optuna.create_study(study_name="night")
+    study.ask()
+    with pytest.raises(UserError, match="the study night is another program's: give the new one"):
+        resume(study)
 
 
 def test_a_study_may_get_larger_until_it_has_all_its_finalists():

@@ -63,6 +63,16 @@ def test_equal_numbers_are_one_identity_with_one_name(one, other):
     assert found[0] == found[1]
 
 
+def test_one_batch_is_not_all_of_them():
+    """Lightning's 1 is one batch, and its 1.0 all batches."""
+    limits = ("limit_train_batches", "limit_val_batches")
+    hashes = set()
+    for pair in (("1", "1.0"), ("1.0", "1"), ("1", "1")):
+        given = [f"+trainer.{key}={value}" for key, value in zip(limits, pair, strict=True)]
+        hashes.add(config_hash(configure("step=s13", *given)))
+    assert len(hashes) == 3
+
+
 @pytest.mark.slow
 def test_equal_values_typed_differently_are_one_arm(workplace, small, run_here, tmp_path):
     for seed, rate in enumerate(("0.02", "2e-2", "0.020")):
