@@ -94,9 +94,10 @@ def left_on(output: str, columns: int) -> str:
         ("sweep", 1, ["-m", "step=s13,s01", "seed=0,1", "trainer.max_epochs=1"]),
     ],
 )
-def test_the_whole_screen_is_as_kept(tmp_path, small, screen, name, status, arguments):
+def test_the_whole_screen_is_as_kept(tmp_path, small, screen, monkeypatch, name, status, arguments):
     """Of a run and of a sweep, in which step 1 is over the budget; times and the processor's name
     are fixed texts, and accuracies, losses and ids are kept as zeros."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow may have set it, in a test
     (tmp_path / "small").symlink_to(small)
     little = ("data=idx", "data.root=small", "tracking.model=false", "budget.parameters=8000")
     command, columns = (
