@@ -5,6 +5,7 @@ step file holds, and the page of all keys follow from it. Default values stand i
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +35,16 @@ class Section(BaseModel):
     """Keys with their types. No other key is accepted, and no value is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass
+class Source:
+    """Files that are fetched, under data.root; see data/download.py."""
+
+    folder: Text
+    files: Text
+    md5: dict[str, Text] | None = None
+    package: dict[str, Text] | None = None
 
 
 class Trainer(Section):  # keys.REFUSED has the other arguments
@@ -66,7 +77,7 @@ class Trainer(Section):  # keys.REFUSED has the other arguments
 
 class Data(Section):
     root: Place[Text]
-    source: Place[Object | None]
+    source: Place[Source | None]
     train: Object
     val: Object
     batch_size: Positive
