@@ -179,7 +179,7 @@ def explain(error: ValidationError, values: Any, prefix: str = "") -> list[str]:
     sentences, wrong, given = [], defaultdict(dict), {}
     for problem in error.errors():
         key = ".".join([*([prefix] if prefix else []), *keys_of(problem["loc"], values)])
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             sentences.append(unknown(key, dict(leaves(values))))
         elif problem["type"] == "missing":
             sentences.append(f"{key} is missing")

@@ -13,8 +13,6 @@ SECRET_URIS = {"tracking.uri": "MLFLOW_TRACKING_URI", "storage": "OPTUNA_STORAGE
 PASSWORD = re.compile(r"(://[^:/@\s]*):\S+@")
 TOKEN = re.compile(r"(https?://)[^/:@\s]+@")  # where databases have a user, a server has a token
 QUERY = re.compile(r"(?i)([?&;][\w.-]*(?:password|passwd|pwd|token|secret)[\w.-]*=)[^&;\s]+")
-
-
 LONGEST = 500  # characters of a library's error
 
 

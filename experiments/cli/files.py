@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.cli.errors import UserError
 
-BESIDE_DATABASES = (".db-wal", ".db-shm", ".db-journal", ".lock")
+BESIDE_DATABASES = ("-wal", "-shm", "-journal", ".lock")  # of SQLite, and our own
 
 
 def check_outputs(*outputs: str | None, inputs: Iterable[str | None] = ()) -> None:

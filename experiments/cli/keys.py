@@ -107,6 +107,7 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
+    # larger ones stay as they are read best: 1e30
     whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e6
     return int(value) if whole else value
 

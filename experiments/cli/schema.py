@@ -5,10 +5,10 @@ step file holds, and the page of all keys follow from it. Default values stand i
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from experiments.cli.config import JUDGEMENT, LABEL, PLACE, RESULT, Kind
 
@@ -37,9 +37,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-@dataclass
+@dataclass(config=ConfigDict(extra="forbid"))
 class Source:
-    """Files that are fetched, under data.root; see data/download.py."""
+    """Files that are fetched, under data.root, see data/download.py: one value, whose parts are no
+    keys of their own."""
 
     folder: Text
     files: Text

@@ -109,19 +109,26 @@ def compare(
         margin: by how much an arm may be lower and still be no worse; 0 to 1.
         smallest: the difference that more seeds should show; 0 to 1.
     """
-    asked = called(re.sub(r"^(?:step=)?(\d+)$", r"step \1", against))
-    begun = [arm for arm in arms if f"{called(arm.name)}, ".startswith(f"{asked}, ")]
-    whole = [arm for arm in begun if called(arm.name) == asked]
-    found = whole or begun
-    if against not in ("previous", "first") and len(found) != 1:
-        others = map(shlex.quote, ["previous", "first", *(arm.name for arm in arms)])
-        raise UserError(f"against={against}: choose one of {', '.join(others)}")
-    first = {arm.judged_on: arm for arm in reversed(arms)}
-    chosen = [first[arm.judged_on] for arm in arms] if against == "first" else found * len(arms)
-    chosen = _previous(arms) if against == "previous" else chosen
+    if against == "previous":
+        chosen = _previous(arms)
+    elif against == "first":
+        first = {arm.judged_on: arm for arm in reversed(arms)}
+        chosen = [first[arm.judged_on] for arm in arms]
+    else:
+        chosen = [_named(arms, against)] * len(arms)
     rows = [_row(arm, other, margin, smallest) for arm, other in zip(arms, chosen, strict=True)]
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
     return [row._replace(p_holm=p) for row, p in zip(rows, corrected, strict=True)]
+
+
+def _named(arms: Sequence[Arm], name: str) -> Arm:
+    asked = called(re.sub(r"^(?:step=)?(\d+)$", r"step \1", name))
+    begun = [arm for arm in arms if f"{called(arm.name)}, ".startswith(f"{asked}, ")]
+    whole = [arm for arm in begun if called(arm.name) == asked]
+    if len(found := whole or begun) != 1:
+        others = map(shlex.quote, ["previous", "first", *(arm.name for arm in arms)])
+        raise UserError(f"against={name}: choose one of {', '.join(others)}")
+    return found[0]
 
 
 def _previous(arms: Sequence[Arm]) -> Iterator[Arm | str]:

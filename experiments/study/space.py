@@ -74,11 +74,11 @@ class Space:
     def share(self, params: Params) -> float:
         """The largest share of a limit of the budget that a network takes; infinite for none."""
         try:
-            figures = cost_of(self.configure(params)).metrics()
+            metrics = cost_of(self.configure(params)).metrics()
         except (UserError, OmegaConfBaseException):
             return math.inf
         limits = self.cfg.budget.items()
-        return max(figures[name] / (limit or math.inf) for name, limit in limits)
+        return max(metrics[name] / (limit or math.inf) for name, limit in limits)
 
     def configure(self, params: Params) -> DictConfig:
         """The configuration with values for all keys of the space."""

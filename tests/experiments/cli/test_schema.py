@@ -57,6 +57,8 @@ def test_the_schema_accepts_every_file():
         ("+budget.flops=3", "there is no key budget.flops"),
         ("+budget.paramters=3", "did you mean budget.parameters?"),
         ("+fused.foo=[1]", "there is no key fused.foo"),
+        ("+data.source.foo=1", "there is no key data.source.foo"),
+        ("+data.source.folder.more=null", "data.source.folder must be text, not"),
         ("fused.seed=[a]", "fused.seed.0 must be a whole number, not a"),
         ("budget=null", "budget must be a group of keys such as budget.parameters, not null"),
         ("seed=18446744073709551616", "seed must be below 4294967296"),
