@@ -3,40 +3,61 @@
 OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/frontier.py        # searches and trains
 OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/frontier.py show   # prints the table
 
-A search for each limit, which training images decide; then ten seeds that it did not use, on all
-training images, with 15 epochs and with 60. Two processes share the work.
+A search for each limit, which training images decide: a line in evidence/searches.csv, and the
+step of the network that it found. Then ten seeds that it did not use, on all training images, with
+15 epochs and with 60. What these files have is not done again. Two processes share the work.
 """
 
 import subprocess
 import sys
 
 import optuna
+import pandas as pd
 from conftest import PROJECT
-from ladder import OPTIONS, PLACE, read, train_missing
+from filelock import FileLock
+from ladder import OPTIONS, PLACE, STORE, read, train_missing
+from mlflow import MlflowClient
 
 from experiments.cli.text import duration, measured
 from experiments.stats.intervals import interval
 
+SEARCHES = PROJECT / "evidence" / "searches.csv"
 TABLE = PROJECT / "evidence" / "frontier.csv"
 LIMITS = 5000, 4000, 3000, 2000, 1500, 1000
 EPOCHS = 15, 60
 SEEDS = range(100, 110)
 STORAGE = f"sqlite:///{PLACE}/search.db"
 SEARCH = ("data.batch_size=32", "optimizer.lr=0.05", "trials=24", "full=16", f"storage={STORAGE}")
-FINAL = ("final.networks=1", "final.seeds=3")  # one seed shows that it can be trained
+FINAL = ("final.networks=1", "final.seeds=3")  # they show that it can be trained
 
 
-def search(limit: int) -> str:
-    """The step of the best network that a search finds with fewer parameters than a limit."""
+def searched() -> pd.DataFrame:
+    """The searches that are done, by their limits."""
+    columns = ["limit", "step", "parameters", "networks", "epochs", "seconds"]
+    table = pd.read_csv(SEARCHES) if SEARCHES.exists() else pd.DataFrame(columns=columns)
+    return table.set_index("limit")
+
+
+def search(limit: int) -> None:
+    """Find the best network with fewer parameters than a limit, and add the line of the search."""
     options = [f"study=f{limit}", f"budget.parameters={limit - 1}", *SEARCH, *FINAL, *OPTIONS]
     command = [sys.executable, "-m", "experiments.search", *options]
     subprocess.run(command, cwd=PROJECT, check=True)
-    return f"step=found/{winner(limit)}"
-
-
-def winner(limit: int) -> str:
-    [file] = PROJECT.glob(f"conf/step/found/f{limit}-*.yaml")
-    return file.stem
+    with FileLock(PLACE / "searches.lock"):
+        if limit in searched().index:  # another process took part
+            return
+        study = optuna.load_study(study_name=f"f{limit}", storage=STORAGE)
+        client = MlflowClient(STORE)
+        results = [value for key, value in study.user_attrs.items() if key.startswith("run ")]
+        runs = [client.get_run(result["run"]).data.metrics for result in results]
+        [file] = PROJECT.glob(f"conf/step/found/f{limit}-*.yaml")
+        winner = study.trials[int(file.stem.rpartition("-")[2])]
+        line = {"limit": limit, "step": f"found/{file.stem}"}
+        line |= {"parameters": winner.user_attrs["parameters"], "networks": len(study.trials)}
+        for key, metric in {"epochs": "epochs", "seconds": "train_seconds"}.items():
+            line[key] = round(sum(run.get(metric, 0) for run in runs))
+        new = not SEARCHES.exists()
+        pd.DataFrame([line]).to_csv(SEARCHES, mode="a", header=new, index=False)
 
 
 def name(limit: int, epochs: int) -> str:
@@ -44,33 +65,31 @@ def name(limit: int, epochs: int) -> str:
 
 
 def show() -> None:
-    runs, head = (
-        read(TABLE),
-        "| fewer than | step | parameters | epochs | seeds | last epoch (95 %) |",
-    )
-    print(f"{head} networks tried | epochs of the search | time of a run |\n|{'---:|' * 9}")
-    for limit in LIMITS:
-        study = optuna.load_study(study_name=f"f{limit}", storage=STORAGE)
-        stages = [key.split()[2] for key in study.user_attrs if key.startswith("run ")]
-        step = winner(limit)
-        parameters = study.trials[int(step.rpartition("-")[2])].user_attrs["parameters"]
-        spent = 2 * stages.count("0") + 15 * (len(stages) - stages.count("0"))
+    """Print a row for each limit and number of epochs: ten seeds, and what the search took."""
+    columns = ["fewer than", "step", "parameters", "epochs", "seeds", "last epoch (95 %)"]
+    columns += ["time of a run", "networks tried", "epochs of the search", "hours of the search"]
+    print(f"| {' | '.join(columns)} |\n|---:|---|{'---:|' * (len(columns) - 2)}")
+    runs = read(TABLE)
+    for limit, found in searched().sort_index(ascending=False).iterrows():
         for epochs in EPOCHS:
-            found = runs[runs.step == name(limit, epochs)]
-            if len(found):
-                mean = measured(interval(list(found["val/acc"])))
-                seconds = duration(found.train_seconds.mean())
-                print(f"| {limit:,} | `found/{step}` | {parameters:,} | {epochs} |", end="")
-                print(f" {len(found)} | {mean} | {len(study.trials)} | {spent} | {seconds} |")
+            ended = runs[runs.step == name(limit, epochs)]
+            if len(ended):
+                mean, seconds = interval(list(ended["val/acc"])), ended.train_seconds.mean()
+                cells = [f"{limit:,}", f"`{found.step}`", f"{found.parameters:,}", epochs]
+                cells += [len(ended), measured(mean), duration(seconds), found.networks]
+                cells += [found.epochs, f"{found.seconds / 3600:.1f}"]
+                print(f"| {' | '.join(map(str, cells))} |")
 
 
 def main() -> None:
     PLACE.mkdir(parents=True, exist_ok=True)
-    steps = {limit: search(limit) for limit in LIMITS}
+    for limit in LIMITS:
+        if limit not in searched().index:
+            search(limit)
     for epochs in EPOCHS:
         arms = {
-            name(limit, epochs): [step, f"trainer.max_epochs={epochs}"]
-            for limit, step in steps.items()
+            name(limit, epochs): [f"step={found.step}", f"trainer.max_epochs={epochs}"]
+            for limit, found in searched().iterrows()
         }
         train_missing(arms, TABLE, SEEDS)
 
