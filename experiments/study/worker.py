@@ -270,6 +270,10 @@ class Worker:
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
             self.parent.forget_error(self.store.client.get_run(self.parent.id).data.tags)
             report = log_study(self.study, self.parent, self.race, steps, self.steps)
+            for place in self.claims.folder.glob(f"{self.id}-*"):
+                with self.claims.take(place.name) as ours:
+                    if ours:  # nobody trains there
+                        shutil.rmtree(place)
         report.append(f"to look at it: {self.store.how_to_open(self.parent.id)}")
         announce(name=f"worker {self.cfg.worker}", report=report)
         if not is_job():

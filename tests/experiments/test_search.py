@@ -197,6 +197,7 @@ def test_a_launcher_starts_workers_that_end_with_a_report(searched):
     assert "all verdicts together are right with 95 %" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     assert "Warning" not in result.stderr
+    assert not list(place.folder.glob("checkpoints/search-plain/*/"))  # of claims
 
 
 @pytest.mark.slow
