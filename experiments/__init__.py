@@ -12,6 +12,7 @@ def _end(*_: object) -> None:
 
 # python -m experiments.NAME or parsimony: nothing is begun, and an import that fails would print
 # 30 lines; `experiments.cli.program` takes over from here
-_command = sys.argv[0].endswith(("-m", "parsimony"))
+_ours = any(part.partition(".")[0] == __name__ for part in sys.orig_argv)
+_command = sys.argv[0].endswith("parsimony") or (sys.argv[0] == "-m" and _ours)
 if _command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end)

@@ -37,6 +37,12 @@ PRIVATE = {
     "joblib.externals.loky.backend.context",
     "torch.compiler._cache",
 }
+PRIVATE_ATTRIBUTES = {
+    "_compose_config_from_defaults_list",  # of Hydra's loader
+    "_trilinear",  # of torch.ops.aten
+}
+# in spite of their names: of named tuples, of os, and a key of configurations
+PUBLIC = {"_asdict", "_replace", "_exit", "_target_"}
 INSIDE_FUNCTIONS = 25  # imports that are not at the top of a file; more would hide the structure
 CODE = sorted((*PROJECT.glob("experiments/**/*.py"), *PROJECT.glob("models/**/*.py")))
 
@@ -151,6 +157,17 @@ def test_private_names_of_dependencies_are_few():
         if re.search(r"\._|\.externals\.|\.vendor", target)
     }
     assert hidden == PRIVATE
+
+
+def test_private_attributes_of_dependencies_are_few():
+    """Those that no file of ours defines."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in CODE]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    private = {name for name in used if re.fullmatch(r"_[a-z]\w*", name)}
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    inherited = {name for name in functions if name in PRIVATE_ATTRIBUTES}
+    assert (private - functions - PUBLIC) | inherited == PRIVATE_ATTRIBUTES
 
 
 def test_the_table_of_packages_has_their_files():

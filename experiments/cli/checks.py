@@ -67,13 +67,16 @@ def check(
         raise UserError("; ".join(explain(error, values))) from error
     first(cfg)
     wrong = [text for key, part in objects(values) for text in check_object(key, part)]
-    if wrong := wrong + check_callbacks(values):
+    if wrong := wrong + check_trainer(values):
         raise UserError("; ".join(wrong))
 
 
-def check_callbacks(values: dict[str, Any]) -> list[str]:
-    """What is wrong with the callbacks of a trainer: those of Lightning that do not work here."""
-    wrong, is_search = [], "final" in values
+def check_trainer(values: dict[str, Any]) -> list[str]:
+    """What is wrong with a trainer beyond its schema: epochs that contradict each other, and
+    callbacks of Lightning that do not work here."""
+    wrong, is_search, trainer = [], "final" in values, values.get("trainer", {})
+    if (least := trainer.get("min_epochs") or 1) > (most := trainer.get("max_epochs", least)):
+        wrong.append(f"trainer.min_epochs={least} is above trainer.max_epochs={most}")
     for part in (part for key, part in objects(values) if key.startswith("trainer.callbacks")):
         target, name = str(part.get("_target_")), class_name(part)
         if target.startswith(("pytorch_lightning.", "lightning.")) and name not in CALLBACKS:

@@ -33,7 +33,7 @@ def groups() -> set[str]:
 
 
 def readable(command: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command, with what Hydra's grammar would not read put as it does.
+    """The arguments of a command, rewritten where Hydra's grammar could not read them.
 
     step=13 is step s13. GROUP=null is ~GROUP; UserError where it is one of a sweep's choices. To
     predict, model=best is run=best. Any other value that is not of Hydra's grammar, such as the

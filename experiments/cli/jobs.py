@@ -21,7 +21,7 @@ STATE, ERROR = "job.json", "error.log"
 def refuse_chdir(hydra: DictConfig) -> None:
     """Raise UserError where Hydra is to run a command in a folder of its own."""
     if hydra.job.chdir:
-        raise UserError("hydra.job.chdir=true would make a store in each run's folder; leave it")
+        raise UserError("hydra.job.chdir=true would make a store for each run; leave it out")
 
 
 def is_job() -> bool:

@@ -1,6 +1,6 @@
 """Tables: a header and rows of text, shown in the terminal, or written as Markdown or CSV.
 
-Texts may come from anyone: each kind of output escapes what commands it.
+Texts may come from anyone: each kind of output escapes what is a command there.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ def show(
         header: a name for each column; may be empty.
         rows: as many texts as the header has.
         right: columns aligned to the right; their texts are folded ahead of a bracket only.
-        lesser: columns that are told below their row where there is no room, the first of them
-            first.
+        lesser: columns that move below their row where there is no room, the first of them first.
     """
     console = _console()
     with console.capture() as text:

@@ -16,7 +16,7 @@ ON_TARGET = {HOLDS: "reaches", FAILS: "misses", CANNOT_TELL: "cannot tell whethe
 
 
 def printable(text: str) -> str:
-    """A text of any origin as one line that commands neither a terminal nor GitHub's log: control
+    """A text of any origin as one line without commands to a terminal or to GitHub's log: control
     characters as Python writes them, such as \\x1b, and a backslash before a word that begins with
     :: or ##[."""
     spaced = re.sub(r"[\r\n\t]", " ", text)

@@ -17,7 +17,7 @@ from experiments.cli.keys import select
 
 KEPT = ".digests.json"
 # what is done with images that have been read
-AFTERWARDS = ("data.batch_size", "data.mean", "data.std", "data.shuffle")
+AFTER_READING = ("data.batch_size", "data.mean", "data.std", "data.shuffle")
 
 
 def known_digest(cfg: DictConfig) -> str | None:
@@ -48,7 +48,7 @@ def fingerprint(cfg: DictConfig) -> str:
     """A hash of the files, by name, size and times of change, of which programs set one only, and
     of the keys of `data` that decide which images are read from them, and how."""
     folder, values = _folder(cfg), select(cfg, RESULT)
-    found = {k: v for k, v in values.items() if k.startswith("data.") and k not in AFTERWARDS}
+    found = {k: v for k, v in values.items() if k.startswith("data.") and k not in AFTER_READING}
     for path in folder.rglob("*"):
         if path.is_file() and not path.name.startswith("."):
             facts = path.stat()

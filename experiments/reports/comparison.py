@@ -24,7 +24,7 @@ MOST = 10_000_000  # images of which mistakes are read
 MOST_KEYS = 5  # that a remark names
 
 # in place of a name: why an arm is compared with none
-OTHER_IMAGES, ITSELF = "none: other images", "none: it itself"
+OTHER_IMAGES, ITSELF = "none: other images", "none: the reference"
 NO_STEP, FIRST = "none: it is no step", "none before it"
 NO_MATCH = "none: no step before has its overrides, and it was not trained without them"
 
@@ -197,9 +197,11 @@ def smallest(rows: Sequence[Row]) -> str:
     elif sized:
         nearest = max(sized, key=lambda row: row.accuracy.mean - row.arm.target)
         unknown = verdicts.count(CANNOT_TELL)
-        counts = {"it is missed by": len(sized) - unknown, "it is open for": unknown}
-        counts = " and ".join(f"{what} {count}" for what, count in counts.items() if count)
-        text = f": none yet, because {counts}. The nearest is {_reached(nearest)}."
+        counts = {"missed by": len(sized) - unknown, "open for": unknown}
+        counts = " and ".join(
+            f"{what} {pluralize(count, 'network')}" for what, count in counts.items() if count
+        )
+        text = f": none yet, because targets are {counts}. The nearest is {_reached(nearest)}."
     else:
         text = ": none yet, because no network has a target (target.val_acc)."
     return f"The smallest network that holds its target{text}"

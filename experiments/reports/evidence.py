@@ -12,9 +12,8 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli.config import RESULT
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.keys import key_of, kind
+from experiments.cli.keys import key_of
 from experiments.cli.tables import restored
 from experiments.cli.text import measured, percent, pluralize, points
 from experiments.data.digest import known_digest
@@ -25,7 +24,7 @@ from experiments.stats.target import FAILS, HOLDS, MISSED, NO_VERDICT, reaches
 from experiments.stats.verdict import LEAST, difference, seeds_needed
 from experiments.tracking import arms
 from experiments.tracking.arms import Arm, fraction
-from experiments.tracking.identity import FILES, OVERRIDE, with_seed
+from experiments.tracking.identity import OVERRIDE, is_setting, with_seed
 from experiments.tracking.run import parameters
 from experiments.tracking.store import STUDY, Store
 
@@ -61,11 +60,7 @@ def nearest(store: Store, cfg: DictConfig) -> str:
     """Of a step's arms with other settings, the one with the fewest others, and the overrides by
     which the gate judges it; empty if there is none."""
     group, given = "experiment" if cfg.experiment else "step", parameters(cfg)
-    asked = {
-        key: value
-        for key, value in given.items()
-        if kind(key) is RESULT and key not in FILES and value != "None"
-    }
+    asked = {key: value for key, value in given.items() if is_setting(key) and value != "None"}
     runs = [run for run in store.matching({group: cfg[group]}) if STUDY not in run.data.tags]
     others = [(changes(asked, arm.settings), arm) for arm in arms.gather(runs) if arm.scores]
     if not others:

@@ -25,14 +25,14 @@ COLUMNS = (  # of the CSV
     *("p", "p_holm", "no_worse", "images_low", "images_high", "digest", "metric"),
 )
 NOTES = (
-    "Accuracies, published ones too, are those of the last epoch; with data.holdout, those on the "
-    "test images by the epoch that was best on the images held out. Differences are in points. "
+    "Accuracies, published ones too, are those of the last epoch; with data.holdout, those on the"
+    " test images by the epoch that was best on the images held out. Differences are in points. "
     "Verdicts follow from 95 % t intervals of the difference: paired if both arms have the same "
     "seeds, Welch's otherwise. Where there is no difference, 5 % of comparisons still get a "
-    "verdict; with Holm's correction, 5 % of whole tables. No worse: by more than {:.2f} points, "
-    "one-sided at 95 %. More seeds: how many more each arm needs to show a difference of {:.2f} "
-    "points with a power of about 80 %, or to confirm a verdict on few seeds. "
-    "{}{}Trained on {}."
+    "verdict; with Holm's correction, 5 % of whole tables. No worse means lower by at most {:.2f}"
+    " points, one-sided at 95 %. More seeds: how many more each arm needs to show a difference of"
+    " {:.2f} points with a power of about 80 %, or to confirm a verdict on few seeds. {}{}Trained"
+    " on {}."
 )
 MARKS = (
     "A mark such as (a1b2c3) tells apart networks of one name that were trained with other "

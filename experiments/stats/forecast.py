@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.stats.target import ROUNDING
+
 SLOPE = -0.4  # of the logarithm of the error over that of the parameters, before any run
 NOISE, FREEDOM = 0.1, 4  # a first guess of the deviation between seeds, as if from so many runs
 LEAST_ERROR = 1e-5
@@ -39,8 +41,9 @@ def draw(
     spread: float = 0,
     count: int = 1000,
 ) -> np.ndarray:
-    """Draws of the accuracy that each network reaches in the last stage, given those of runs; or of
-    what is so far `below` it, give or take a normal `spread`, in deviations between seeds.
+    """Draws of the accuracy that each network reaches in the last stage, given those of runs;
+    lowered by `below` and with normal noise of deviation `spread` added, both in deviations between
+    seeds.
 
     The logarithm of an error is a level, a slope times the logarithm of the parameters, an
     effect for each feature (of [networks, features], about -1 to 1) and for each network, and for
@@ -90,7 +93,7 @@ def answers(accuracies: np.ndarray, parameters: np.ndarray, target: float | None
     if target is None:
         best, near = accuracies.argmax(axis=1), accuracies.mean(axis=0)
     else:
-        reach = accuracies >= target
+        reach = accuracies >= target - ROUNDING
         best = np.where(reach, parameters, np.inf).argmin(axis=1)[reach.any(axis=1)]
         near = reach.mean(axis=0)
     return np.bincount(best, minlength=len(parameters)) / len(accuracies) + 1e-6 * near

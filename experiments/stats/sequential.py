@@ -12,7 +12,7 @@ from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS, ROUNDING
 
 FIRST = 3  # seeds at the first look; two have almost no power
 PATHS = 20_000
-CLAIM = "all verdicts together are right with 95 %, over all looks"
+CLAIM = "all verdicts together are right with 95 %, although they were looked at after each seed"
 
 
 class Decision(NamedTuple):

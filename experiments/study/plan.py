@@ -14,7 +14,7 @@ from experiments.cli.text import percent, pluralize
 
 
 class Plan(Callback):
-    """Tells the plan of a search by several workers, which is one for all of them."""
+    """Prints the plan of a search by several workers, which is one for all of them."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with suppress(AttributeError, TypeError, ValueError):  # of values that a worker refuses
@@ -44,7 +44,7 @@ def print_plan(cfg: DictConfig, name: str, several: bool = False) -> None:
         most = final.networks * final.seeds * final.max_epochs
         time += f", and at most {most:,} more for finalists"
     if not several:
-        time += "; the time is told after the first run at the latest"
+        time += "; the time follows after the first run"
     lines = (
         f"search {name}: {aim}",
         f"budget: {', '.join(limits) or 'none'}",

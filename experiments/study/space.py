@@ -19,11 +19,11 @@ from experiments.budget.network import check_trainable
 from experiments.cli.config import RESULT, flatten, leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import kind, unknown
-from experiments.data.digest import AFTERWARDS
+from experiments.data.digest import AFTER_READING
 
 RANGE = {"low", "high", "step", "log"}
 NOT_FOUND = object()
-SAME = ("seed", "trainer.max_epochs")  # of the rounds
+FIXED = ("seed", "trainer.max_epochs")  # of the rounds
 
 Params = dict[str, Any]  # values by dotted key
 
@@ -43,8 +43,8 @@ class Space:
         for key in self.distributions:
             if OmegaConf.select(cfg, key, default=NOT_FOUND) is NOT_FOUND:
                 raise UserError(f"space: {unknown(key, flatten(cfg))}")
-            images = key.startswith("data.") and key not in AFTERWARDS
-            if images or key in SAME or kind(key) is not RESULT:
+            images = key.startswith("data.") and key not in AFTER_READING
+            if images or key in FIXED or kind(key) is not RESULT:
                 raise UserError(f"space.{key}: must be the same for all networks; leave it out")
 
     @cached_property

@@ -132,8 +132,8 @@ class Worker:
 
     def read_study(self) -> None:
         """Read what the study holds: its networks, the results of their runs, and the finalists.
-        A trial is told once its short run has ended. One without a network lost its worker
-        between its number and its values, and fails."""
+        Optuna learns the value of a trial once its short run has ended. A trial without a
+        network fails: its worker was killed before it had chosen one."""
         attributes, networks, results = self.study.user_attrs, [], {}
         for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             parameters = trial.user_attrs.get("parameters")

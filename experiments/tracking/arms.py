@@ -10,16 +10,14 @@ import pandas as pd
 from mlflow.entities import Run
 from omegaconf import DictConfig
 
-from experiments.cli.config import RESULT
 from experiments.cli.errors import UserError
-from experiments.cli.keys import kind
 from experiments.cli.text import trained_on
 from experiments.tracking.identity import (
     CONFIG_HASH,
     DIGEST,
-    FILES,
     PARTIAL,
     config_hash,
+    is_setting,
     step_number,
 )
 from experiments.tracking.parent_runs import judged
@@ -143,7 +141,7 @@ def _arm(name: str, title: str, runs: list[Run], metric: str | None, parent: str
         settings={
             key: values[0] if values.nunique() == 1 else SEVERAL
             for key, values in params.items()
-            if kind(key) == RESULT and key not in FILES and set(values) != {"None"}
+            if is_setting(key) and set(values) != {"None"}
         },
         parameters=_common(kept, "parameters"),
         mult_adds=_common(kept, "mult_adds"),

@@ -16,7 +16,7 @@ from experiments.cli.keys import LIMITS, key_of, kind, plain, select
 
 CONFIG_HASH, DIGEST = "config_hash", "data.digest"  # tags
 PARTIAL = "partial"  # a tag: what limits the run to part of its data
-FILES = ("step", "experiment", "seed")  # what a name has besides its overrides
+NAMED = ("step", "experiment", "seed")  # what a name has besides its overrides
 PART = " (part of the data)"  # at the end of a name
 OVERRIDE = r", (?=[\w.+/@]+=)"  # what stands before each override of a name
 
@@ -35,6 +35,11 @@ def config_hash(cfg: DictConfig, seed: bool = True) -> str:
 def identity(cfg: DictConfig, digest: str, seed: bool = True) -> dict[str, str]:
     """The tags that identify a run: the hash of its configuration, and the digest of its images."""
     return {CONFIG_HASH: config_hash(cfg, seed), DIGEST: digest}
+
+
+def is_setting(key: str) -> bool:
+    """Whether a key tells the arms of a step apart: it changes the result, and is no name."""
+    return kind(key) is RESULT and key not in NAMED
 
 
 def run_name(cfg: DictConfig, together: int = 1) -> str:
@@ -88,8 +93,8 @@ def name_experiment(cfg: DictConfig, command: str, overrides: Sequence[str]) -> 
     """
     name = called(cfg.step) if cfg.step else cfg.experiment or "custom"
     typed = {key_of(item): item for item in overrides}
-    changed = [key for key in typed if key == "point" or (kind(key) == RESULT and key not in FILES)]
-    own = compose(command, [typed[key] for key in FILES if key in typed]) if changed else cfg
+    changed = [key for key in typed if key == "point" or is_setting(key)]
+    own = compose(command, [typed[key] for key in NAMED if key in typed]) if changed else cfg
     files = groups()
     for key in sorted(changed):
         if _part(cfg, key) != _part(own, key):

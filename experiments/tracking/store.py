@@ -56,7 +56,8 @@ ENVIRONMENT = {
 }
 BEGUN_AS = "begun.as"  # the name that an experiment had at first
 SHOWN_AT, PORT = "ui.port", 5000  # where the UI showed an experiment last; the usual port
-FINAL = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")  # codes of errors
+# codes of errors that waiting does not help
+PERMANENT = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
 
 log = logging.getLogger(__name__)
 
@@ -174,8 +175,8 @@ class Store:
             try:
                 return call(*arguments, **options)
             except (MlflowException, OSError) as error:
-                final = getattr(error, "error_code", None) in FINAL
-                if final or time.monotonic() > deadline:
+                permanent = getattr(error, "error_code", None) in PERMANENT
+                if permanent or time.monotonic() > deadline:
                     raise
                 log.warning("the store does not answer: %s", reason(error))
                 time.sleep(1)

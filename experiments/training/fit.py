@@ -124,6 +124,9 @@ def fit(
         runs = []
         for training in trainings:
             training.tags |= origin
+            if PARENT not in training.tags:
+                cost = training.cost.metrics()
+                training.tags[PARENT] = parent_run(training.cfg, store, digest, cost)
             runs.append(stack.enter_context(tracked(training, store, folder)))
         announce(runs=[run.id for run in runs], checkpoints=str(trainings[0].folder))
         exports_best = data.test is not None and not trainings[0].is_trial
@@ -154,8 +157,6 @@ def tracked(training: Training, store: Store, folder: Path) -> Iterator[TrackedR
     """The MLflow run of a training, with its description and its log: `training.run`, or a new
     one; `folder` is that of its checkpoint."""
     metrics = training.cost.metrics()
-    if PARENT not in training.tags:
-        training.tags[PARENT] = parent_run(training.cfg, store, training.tags[DIGEST], metrics)
     run = TrackedRun(store, training.name, training.tags, resume=training.run)
     with run, logged_to(training.folder / LOG, run):
         if training.run is None or "parameters" not in training.run.data.metrics:

@@ -65,8 +65,8 @@ class Training:
     def find(self, store: Store, folder: Path) -> None:
         """Set `run` to the finished one, else to that of the checkpoint in `folder`.
 
-        What was begun on another machine, or fused with others, is not resumed: half a run of
-        each would be neither.
+        What was begun on another machine, or fused with others, is not resumed: the run would be
+        half of one training and half of another.
         """
         file = self.run_id_file(folder)
         here = file.read_text() if file.exists() else ""

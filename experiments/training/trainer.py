@@ -86,9 +86,7 @@ def build_all(cfg: DictConfig, key: str) -> list[Any]:
 
 
 def check_limits(cfg: DictConfig, data: ImageData) -> None:
-    """Raise UserError where a share of the batches is less than one, or epochs contradict."""
-    if (least := cfg.trainer.get("min_epochs") or 1) > (most := cfg.trainer.max_epochs):
-        raise UserError(f"trainer.min_epochs={least} is above trainer.max_epochs={most}")
+    """Raise UserError where a share of the batches is less than one."""
     train, val = len(data.train_dataloader()), len(data.val_dataloader())
     limits = {"limit_train_batches": train, "limit_val_batches": val, "overfit_batches": train}
     for key, batches in limits.items():

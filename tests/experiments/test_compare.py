@@ -54,8 +54,9 @@ def test_the_table_has_the_verdicts_in_the_order_of_the_ladder(compared):
     result, _ = compared
     first, _, _, *lines = result.stdout.splitlines()
     assert first == (
-        "The smallest network that holds its target: none yet, because it is missed by 2 and it is "
-        "open for 2. The nearest is step 13, optimizer.lr=0.03, with 5,854 parameters: "
+        "The smallest network that holds its target: none yet, because targets are missed by "
+        "2 networks and open for 2 networks. The nearest is step 13, optimizer.lr=0.03, "
+        "with 5,854 parameters: "
         "99.42 % (99.35 to 99.48), n = 3 "
         "(target when it was last trained: 99.40 %)."
     )

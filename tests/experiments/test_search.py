@@ -358,8 +358,8 @@ def test_a_study_begun_anew_has_nothing_of_the_old_one(place, monkeypatch, capsy
         (["storage=sqlite:////dev/null/a.db"], "/dev/null"),
         (["storage=oracle://host/db"], "storage=oracle://host/db"),
         (
-            ["final.networks=1", "final.steps=/elsewhere"],
-            "final.steps=/elsewhere: steps are",
+            ["final.networks=1", "final.steps=/other"],
+            "final.steps=/other: steps are",
         ),
         (["budget.parameters=100"], "space: even the smallest network found in it is over budget"),
     ],

@@ -95,6 +95,10 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["step=s13", "seed=one"], "seed must be a whole number, not one"),
         (["data.batch_size=0"], "data.batch_size must be at least 1, not 0"),
         (["data.batch_size=1.5"], "data.batch_size must be a whole number, not 1.5"),
+        (
+            ["step=13", "+trainer.min_epochs=5", "trainer.max_epochs=1"],
+            "trainer.min_epochs=5 is above trainer.max_epochs=1",
+        ),
         (["trainer.max_epochs=0"], "trainer.max_epochs must be at least 1, not 0"),
         (["data.std=0"], "data.std must be above 0, not 0"),
         (["target.val_acc=99.4"], "target.val_acc must be at most 1, not 99.4"),

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import configure, quick
 
-from experiments.data.digest import KEPT, fingerprint
+from experiments.data.digest import KEPT, fingerprint, keep_digest, known_digest
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,12 @@ def test_a_file_that_was_replaced_at_the_same_time_and_size_is_another(small, tm
     os.utime(labels, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert (labels.stat().st_size, labels.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
     assert fingerprint(cfg) != before
+
+
+def test_a_folder_that_cannot_be_written_keeps_none():
+    cfg = configure("train", "data=idx", "data.root=/proc/self")  # not even by root
+    keep_digest(cfg, "0" * 12)
+    assert known_digest(cfg) is None
 
 
 @pytest.mark.slow

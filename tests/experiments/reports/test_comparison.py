@@ -137,8 +137,8 @@ def test_one_sentence_names_the_smallest_network_that_holds_its_target_or_says_w
         "1 smaller may hold theirs, too: more seeds would tell."
     )
     assert smallest(compare(arms[2:])) == (
-        "The smallest network that holds its target: none yet, because it is missed by 1 and it is "
-        "open for 1. The nearest is small, with 700 parameters: "
+        "The smallest network that holds its target: none yet, because targets are missed by "
+        "1 network and open for 1 network. The nearest is small, with 700 parameters: "
         "99.00 % (97.76 to 100.00), n = 3 (target when it was last trained: 99.00 %)."
     )
     assert "because no network has a target" in smallest(compare(ARMS))

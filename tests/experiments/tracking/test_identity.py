@@ -97,7 +97,7 @@ def test_an_override_takes_its_place_among_those_of_a_name():
 def test_identity_is_the_experiment_not_the_place():
     base = config_hash(configure("step=s13"))
     for same in (
-        "data.root=/elsewhere",
+        "data.root=/other",
         "trainer.accelerator=cpu",
         "tracking.uri=http://server",
         "checkpoints.root=/tmp",

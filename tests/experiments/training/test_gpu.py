@@ -253,7 +253,7 @@ def test_a_run_that_is_given_a_gpu_takes_it(given):
 
 
 def test_the_last_round_of_a_search_trains_where_its_launcher_says():
-    given = ("launcher=local", "checkpoints.root=elsewhere", "force=true", "trials=3")
+    given = ("launcher=local", "checkpoints.root=other", "force=true", "trials=3")
     with composing():
         whole = compose("search", overrides=[*given], return_hydra_config=True)
         HydraConfig.instance().set_config(whole)
@@ -262,7 +262,7 @@ def test_the_last_round_of_a_search_trains_where_its_launcher_says():
         finally:
             HydraConfig.instance().cfg = None
     found = cfg.trainer.accelerator, cfg.checkpoints.root, cfg.force, cfg.seed, cfg.name
-    assert found == ("cpu", "elsewhere", False, 7, "s13")
+    assert found == ("cpu", "other", False, 7, "s13")
 
 
 @pytest.fixture

@@ -134,8 +134,8 @@ def test_a_run_that_another_machine_trains_is_not_gone_on_with(workplace, small,
     assert workplace.run("train", *command).returncode == 0
     [theirs] = workplace.seeds()
     workplace.client.update_run(theirs.info.run_id, status="RUNNING")
-    elsewhere = f"checkpoints.root={tmp_path}/another-machine"
-    assert workplace.run("train", *command, elsewhere).returncode == 0
+    other = f"checkpoints.root={tmp_path}/another-machine"
+    assert workplace.run("train", *command, other).returncode == 0
     ours, same = workplace.seeds()
     assert (ours.info.status, same.info.status) == ("FINISHED", "RUNNING")
     assert len(workplace.history(same.info.run_id, "val/acc")) == 1
