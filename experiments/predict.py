@@ -1,8 +1,8 @@
 """Predict the classes of images with a trained network.
 
 python -m experiments.predict run=ID input=FILE_OR_FOLDER
-python -m experiments.predict model=best where="tags.experiment = 'dropout_mlp'" input=photo.jpg
-python -m experiments.predict model=best input=test.csv output=submission.csv format=submission
+python -m experiments.predict run=best where="tags.experiment = 'dropout_mlp'" input=photo.jpg
+python -m experiments.predict run=best input=test.csv output=submission.csv format=submission
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
 def check(cfg: DictConfig) -> None:
     """Raise UserError where a key is missing or has an invalid value."""
     if cfg.run is None:
-        raise UserError("give run=ID, of a run or a registered model, or model=best")
+        raise UserError("give run=ID, of a run or a registered model, or run=best")
     if cfg.input is None:
         raise UserError("give input=FILE_OR_FOLDER: an image, a folder of images, or a CSV file")
     if not Path(cfg.input).exists():

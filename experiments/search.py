@@ -37,7 +37,10 @@ def main(cfg: DictConfig) -> str:
     with training_errors(cfg.checkpoints.root), storage.storage_errors(str(cfg.storage)):
         one = worker.Worker(cfg, plan.study_name(cfg, HydraConfig.get()))
         with one.parent:
-            one.work()
+            try:
+                one.work()
+            except KeyboardInterrupt:  # says what becomes of the one run
+                raise KeyboardInterrupt("; the same command goes on with the search") from None
             one.finish()
     return "searched"
 

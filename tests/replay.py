@@ -260,11 +260,12 @@ def compare(
     networks: int = 30,
     full: int = 16,
     only: Collection[str] = (),
-) -> dict[tuple[str, int], tuple[float, float, float, float]]:
+) -> dict[tuple[str, int], tuple[float, ...]]:
     """For each search: the median ratio of sizes, how often a network is named, how many of the
-    names are true, and the median of the epochs."""
+    names are true, the median of the epochs, and in how many replays the race named a smaller
+    network, and a larger one."""
     found = [replay(kind, share, networks, full, seed, only) for seed in seeds]
-    table = {}
+    table, raced = {}, np.array([one["race", 1][0] for one in found])
     for key in found[0]:
         ratio, named, true, epochs = zip(*(one[key] for one in found), strict=True)
         table[key] = (
@@ -272,6 +273,8 @@ def compare(
             np.mean(named),
             sum(true) / max(1, sum(named)),
             np.median(epochs),
+            int((raced < ratio).sum()),
+            int((raced > ratio).sum()),
         )
     return table
 
@@ -279,4 +282,4 @@ def compare(
 if __name__ == "__main__":
     kind = {"table": Table, "made": Made}[sys.argv[1]]
     for key, row in compare(kind, range(*map(int, sys.argv[2:]))).items():
-        print(*key, *(f"{x:.2f}" for x in row), sep="\t")
+        print(*key, *(f"{x:.2f}" for x in row[:4]), *row[4:], sep="\t")

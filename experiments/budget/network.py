@@ -37,6 +37,9 @@ def build_network(cfg: DictConfig) -> nn.Module:
         for weight in (each for layer in layers for each in layer.parameters(recurse=False)):
             if weight.dim() > 1:  # the others are biases and norms
                 nn.init.xavier_uniform_(weight)
+        for layer in network.modules():
+            if isinstance(bias := getattr(layer, "bias", None), nn.Parameter):
+                nn.init.zeros_(bias)
     return network
 
 

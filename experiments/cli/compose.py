@@ -180,7 +180,10 @@ def explain_values(raw: str, command: str) -> str:
 
 def explain_word(word: str, known: dict[str, Any]) -> str:
     """What is probably meant by an argument that is not KEY=VALUE, where a command has `known`."""
-    if "=" in word:
+    typed, value = word, "VALUE"
+    if word.startswith("-"):
+        word, _, value = word.lstrip("-").replace("-", "_").partition("=")
+    elif "=" in word:
         return f"{word} is not understood; close its brackets, and put it in quotes"
     own = {key.partition(".")[0] for key in known} | {"launcher"}
     asked = f"s{int(word):02}" if word.isdecimal() else word
@@ -188,8 +191,8 @@ def explain_word(word: str, known: dict[str, Any]) -> str:
     meant = [f"{group}={name}" for group, name in choices if asked in (name, Path(name).name)]
     if word in own or not meant:
         near = [word] if word in own else nearest(key_of(word), [*known, *own])
-        meant = [f"{key}=VALUE" for key in near]
-    return f"{word} is not understood; write {' or '.join(meant) or 'KEY=VALUE'}"
+        meant = [f"{key}={value or 'VALUE'}" for key in near]
+    return f"{typed} is not understood; write {' or '.join(meant) or 'KEY=VALUE'}"
 
 
 def files_of(group: str) -> list[str]:

@@ -31,6 +31,9 @@ REFUSED = {  # of Lightning
     "trainer.reload_dataloaders_every_n_epochs": "the images stay on the device for all epochs",
     "checkpoints.root": "a network comes from the store, where each run keeps its weights",
     "num_workers": "the images stay on the device for all epochs",
+    "workers": "the images stay on the device for all epochs; launcher=local trains runs at once",
+    "activation": "networks of ours have ReLU; name a class of your own in model._target_",
+    "resume": "the same command goes on by itself from its last checkpoint",
     "trainer.enable_checkpointing": _TRACKED,
     "trainer.default_root_dir": _TRACKED,
     "trainer.enable_autolog_hparams": _TRACKED,
@@ -49,6 +52,7 @@ REFUSED = {  # of Lightning
     "early_stopping": "EarlyStopping is one of +trainer.callbacks; see docs/lightning.md",
     "patience": "EarlyStopping, one of +trainer.callbacks, takes it; see docs/lightning.md",
     "seed_everything": "use seed",
+    "seeds": "give several with -m 'seed=range(20)'; until_verdict=target ends once it is certain",
     "threads": "set the environment variable OMP_NUM_THREADS=4",
 }
 MEANT = {  # other words for keys
@@ -57,7 +61,10 @@ MEANT = {  # other words for keys
     "data.batch_size": ("bs", "batch", "batchsize"),
     "target.val_acc": ("acc", "accuracy"),
     "augmentation.degrees": ("rotation", "rotate"),
-    "scheduler": ("schedule",),
+    "scheduler": ("schedule", "lr_scheduler"),
+    "optimizer": ("optim", "adam", "sgd"),
+    "model.widths": ("channels", "layers", "filters", "width"),
+    "output": ("out",),
     "optimizer.weight_decay": ("wd", "decay"),
     "model": ("network", "net", "architecture"),
     "filter": ("where", "query"),
@@ -121,7 +128,8 @@ def unknown(key: str, known: Iterable[str]) -> str:
     """A sentence about a key that does not exist, with those that are probably meant."""
     if key in REFUSED:
         return f"{key} is not for a run: {REFUSED[key]}"
-    near = nearest(key, [each for each in known if not f"{each}.".startswith(f"{key}.")])
+    others = [each for each in known if not f"{each}.".startswith(f"{key}.")]
+    near = [key.lower()] if key.lower() in others else nearest(key, others)
     hint = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
     return f"there is no key {key} in the configuration; {hint}"
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 import warnings
+from argparse import Namespace
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -18,7 +19,7 @@ import hydra
 from hydra._internal.utils import get_args_parser  # its own is the only one that knows its flags
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -116,7 +117,7 @@ def program(
 
         def run() -> None:
             sys.argv[1:] = readable(name, sys.argv[1:])
-            given = get_args_parser().parse_args()
+            given = read_flags()
             modes = [each for each in given.overrides if key_of(each) == "hydra.mode"]
             if not sweep and (given.multirun or any("MULTIRUN" in mode.upper() for mode in modes)):
                 raise UserError(NO_SWEEP)
@@ -152,6 +153,14 @@ def program(
         return main
 
     return decorate
+
+
+def read_flags() -> Namespace:
+    """What Hydra's parser finds. OverrideParseException: there is a flag that it does not know."""
+    given, unknown = get_args_parser().parse_known_args()
+    for flag in (each for each in unknown if each.startswith("-")):
+        raise OverrideParseException(flag, "no such flag")
+    return given
 
 
 def flush() -> bool:

@@ -147,9 +147,14 @@ def _parts(
     least = [_least(column, name in right) for name, column in zip(header, columns, strict=True)]
     for column in columns[:1]:  # names stay whole where they leave room for all else
         least[0] = max([least[0], *(n for n in map(cell_len, column) if n <= room // 2)])
+    # lesser columns stand beside the others only where texts need not be narrower than this
+    good = [
+        size if name in right else max(size, min(max(map(cell_len, column)), WORD))
+        for name, column, size in zip(header, columns, least, strict=True)
+    ]
     shown, below = [*range(len(header))], []
     for name in lesser:
-        if name in header and sum(least[place] + GAP for place in shown) > room:
+        if name in header and sum(good[place] + GAP for place in shown) > room:
             below.append(header.index(name))
             shown.remove(below[-1])
     widths = {place: max(map(cell_len, columns[place])) for place in shown}
@@ -158,9 +163,9 @@ def _parts(
         if header[place] in right:
             widths[place] = least[place]
             columns[place] = [text.replace(" (", "\n(") for text in columns[place]]
-    # whole words, then words in parts, and figures only where nothing else is left
+    # whole words, then words in parts, those of names last, and figures where nothing else is left
     parts = [size if name in right else TEXT for name, size in zip(header, least, strict=True)]
-    for floor in (least, parts, [1] * len(header)):
+    for floor in (good, least, [*least[:1], *parts[1:]], parts, [1] * len(header)):
         excess = {place: max(size - floor[place], 0) for place, size in widths.items()}
         while sum(widths.values()) > room and any(excess.values()):
             widest = max(shown, key=lambda place: (excess[place], widths[place]))

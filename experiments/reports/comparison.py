@@ -15,7 +15,7 @@ from experiments.cli.text import measured, percent, pluralize
 from experiments.stats.intervals import Interval, interval, judge, over_images
 from experiments.stats.target import CANNOT_TELL, HOLDS
 from experiments.stats.verdict import Difference, difference, holm, more_seeds
-from experiments.tracking.arms import SEVERAL, Arm, gather
+from experiments.tracking.arms import SEVERAL, Arm, gather, no_parameter
 from experiments.tracking.artifacts import read_mistakes
 from experiments.tracking.identity import PARTIAL, called, step_number, with_seed
 from experiments.tracking.store import PARENT, STUDY, Store
@@ -67,6 +67,10 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
                 what = "with one seed, which tells no difference: train with 'seed=range(5)'"
                 remarks.append(f"{pluralize(single, 'network')} {what}")
             return [row._replace(images=on_new_images(row.arm, store)) for row in rows], remarks
+    known = sorted({name for run in store.search(None) for name in run.data.params})
+    for name in re.findall(r"params?\.[`\"]?([\w.]+)", cfg.filter or "") if known else ():
+        if name not in known:
+            raise UserError(f"filter: {no_parameter(name, known)}")
     asked = f"{cfg.tracking.experiment}{f' and filter={cfg.filter}' if cfg.filter else ''}"
     raise UserError(
         f"no finished run with {cfg.metric or 'an accuracy'} in experiment {asked}; "

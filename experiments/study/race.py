@@ -79,7 +79,8 @@ class Race(NamedTuple):
 
     def rounds(self) -> Iterator[tuple[list[Run], np.ndarray | None]]:
         """The runs of each round before the last one, with the chances of all networks by which
-        they were chosen; in the end none, or those of which some have no result."""
+        they were chosen, until one is left or none may be the answer with 5 %; in the end none, or
+        those of which some have no result."""
         count, rules, known = len(self.networks), self.rules, {}
         runs = [Run(n, SHORT, 0) for n in range(count)]
         runs += [Run(n, FULL, 0) for n in range(min(FIRST, rules.full, count))]
@@ -89,6 +90,9 @@ class Race(NamedTuple):
             counts = Counter(run.network for run in known if run.stage == FULL)
             chance = chances(self.networks, known, rules)
             field = most_likely(chance, min(WIDTH, rules.full - counts.total()))
+            field = [n for n in field if chance[n] >= UNLIKELY]
+            if len(field) == 1 and counts[field[0]]:  # nothing is left to compare it with
+                field = []
             yield (runs := [Run(n, FULL, counts[n]) for n in field]), chance
 
     def wanted(self) -> list[Run | None]:

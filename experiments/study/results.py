@@ -24,7 +24,6 @@ from experiments.tracking.store import STUDY, STUDY_ID, Store
 NAMES = "short", "full", "final"  # of the stages
 ENOUGH = 10  # trials; the importance of keys says nothing with fewer
 HEADER = "finalist", "seeds", "mean, 95 % interval", "verdict"
-OVERALL = f"{CLAIM} and finalists"
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> TrackedRun:
@@ -90,7 +89,7 @@ def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
         "search.html",
         title=f"search {study.study_name}",
         first=". ".join([run_counts(race), *answer_sentences(race, steps)]),
-        claim=OVERALL,
+        claim=CLAIM,
         finalists=(HEADER, finalists(race, steps)),
         again=None if winner is None else "\n".join(confirmation(steps[winner])),
         pareto=drawn(charts.pareto, full, final),
@@ -177,7 +176,7 @@ def answer_sentences(race: Race, steps: dict[int, str]) -> list[str]:
 
 
 def confirmation(step: str) -> tuple[str, str]:
-    """Commands with new seeds, which the search did not use, and so give an unbiased mean."""
+    """Commands for more seeds, and for what all of them say."""
     return (
         f"python -m experiments.train -m step={step} 'seed=range(100,110)'",
         f"python -m experiments.gate step={step}",
@@ -194,9 +193,9 @@ def report(race: Race, steps: dict[int, str], folder: Path) -> list[str | tuple]
     )
     parts = [run_counts(race), *([(HEADER, rows, HEADER[1:3])] if rows else []), *answer]
     if rows:
-        parts.append(OVERALL)
+        parts.append(CLAIM)
     if winner is not None:
-        parts.append("new seeds, which the search did not use, give an unbiased mean:")
+        parts.append("more seeds make the answer surer:")
         parts += confirmation(steps[winner])
         parts.append(f"its file: {folder / Path(steps[winner]).name}.yaml")
     return parts

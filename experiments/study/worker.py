@@ -37,6 +37,7 @@ from experiments.training.fit import fit
 from experiments.training.resume import Training
 from experiments.training.trainer import device_of
 
+FINAL_SEEDS = 1000  # the first seed of a finalist, so that none of its seeds has chosen it
 SECONDS = 1  # between looks at the runs of other workers
 
 
@@ -181,13 +182,13 @@ class Worker:
     def train(self, run: Run) -> None:
         """Train a run from its last checkpoint, if any, and keep its result."""
         began, folder = time.monotonic(), self.claims.folder / self.place(run)
-        number, seed = self.trial(run.network).number, run.seed
+        number, seed = self.trial(run.network).number, seed_of(run)
         name = f"worker {self.cfg.worker}, trial {number}, {NAMES[run.stage]}, seed {seed}"
         announce(name=name)
         # another worker that was killed, or a trial that diverged, may have closed it
         self.store.client.update_run(self.parent.id, status="RUNNING")
         if run.stage == FINAL:
-            training = train_step(self.write_step(run.network), run.seed)
+            training = train_step(self.write_step(run.network), seed)
         else:
             training = self.train_network(run, folder)
         self.claims.check()
@@ -278,6 +279,11 @@ class Worker:
         announce(name=f"worker {self.cfg.worker}", report=report)
         if not is_job():
             tables.print_report(report)
+
+
+def seed_of(run: Run) -> int:
+    """The seed that a run is trained with, beside that of the configuration."""
+    return run.seed + FINAL_SEEDS * (run.stage == FINAL)
 
 
 def sampler_score(accuracy: float | None, parameters: int, target: float | None) -> float:

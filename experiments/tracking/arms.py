@@ -11,6 +11,7 @@ from mlflow.entities import Run
 from omegaconf import DictConfig
 
 from experiments.cli.errors import UserError
+from experiments.cli.keys import nearest
 from experiments.cli.text import trained_on
 from experiments.tracking.identity import (
     CONFIG_HASH,
@@ -96,7 +97,7 @@ def gather(
     known = sorted({name for run in runs for name in run.data.params})
     for name in group or ():
         if name not in known:
-            raise UserError(f"group: no run has a parameter {name}; there are {', '.join(known)}")
+            raise UserError(f"group: {no_parameter(name, known)}")
     groups = defaultdict(list)
     for run in runs:
         digest, parent = run.data.tags.get(DIGEST, ""), run.data.tags.get(PARENT, "")
@@ -108,6 +109,13 @@ def gather(
         name = f"{title} ({mark[:6]})" if titles[title] > 1 and mark else title
         arms.append(_arm(name, title, members, metric, parent if parent in there else None))
     return sorted(arms, key=_place)
+
+
+def no_parameter(name: str, known: list[str]) -> str:
+    """A sentence about a parameter that no run has, with those that are probably meant."""
+    near = nearest(name, known)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    return f"no run has a parameter {name}; {hint}"
 
 
 def _place(arm: Arm) -> tuple[bool, bool, str, bool]:

@@ -76,6 +76,9 @@ class Store:
         self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience  # seconds
         kind = urlsplit(self.uri).scheme.partition("+")[0]
         artifacts = Path(tracking.artifacts).absolute() if kind == SQLITE else None
+        if kind in ("", "file") and self.uri != "databricks":
+            database = f"sqlite:///{unquote(urlsplit(self.uri).path)}/mlflow.db"
+            raise UserError(f"tracking.uri={self.uri}: a folder is no store; write {database}")
         with self.errors(), ExitStack() as stack:
             if kind == SQLITE:
                 stack.enter_context(embedded(self.uri, artifacts, create))

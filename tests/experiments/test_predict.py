@@ -28,7 +28,7 @@ def test_from_the_competition_s_files_to_a_score(digits, csv_files, tmp_path):
     truth = list(csv.DictReader((csv_files / "truth.csv").open()))
     right = sum(row[1] == true["label"] for row, true in zip(rows[1:], truth, strict=True))
     assert right > 0.85 * 500
-    scored = digits.run("predict", "model=best", f"input={csv_files}/truth.csv", places[0])
+    scored = digits.run("predict", "run=best", f"input={csv_files}/truth.csv", places[0])
     assert f"{right} of 500 right, {right / 5:.2f} %" in scored.stdout
 
 
@@ -70,7 +70,7 @@ def test_images_are_read_with_their_probabilities(digits, small, tmp_path, run_p
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "give run=ID, of a run or a registered model, or model=best"),
+        ([], "give run=ID, of a run or a registered model, or run=best"),
         (["run=best"], "give input=FILE_OR_FOLDER: an image, a folder of images, or a CSV file"),
         (["run=best", "input=nowhere"], "input=nowhere: there is no such file or folder"),
         (["run=best", "input=conf"], "conf: has no images, that is, no files named *.png"),

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from test_docs import PAGES, written_files
 
 from experiments.cli.checks import check
+from experiments.cli.compose import OBJECTS
 from experiments.cli.errors import UserError
 from experiments.cli.keys import kind
 from experiments.cli.schema import SCHEMAS, walk
@@ -204,7 +205,9 @@ def page() -> str:
         "part of a run's identity; *place* is where and how a command runs; *judgement* is what a",
         "result is compared with; *label* is what people call it.",
         "This page is made from the schema (`experiments/cli/schema.py`) and from the files in",
-        "`conf/`; a test holds it to them.",
+        "`conf/`; a test holds it to them. The keys of a network, an optimizer, an augmentation",
+        "and the like, such as `optimizer.lr` and `model.widths`, are those of the file that is",
+        "chosen: [Files of a group](#files-of-a-group).",
     ]
     known: set[str] = set()
     for command, schema in SCHEMAS.items():
@@ -230,6 +233,13 @@ def row(key: str, schema: type) -> str | None:
     if hasattr(inner, "model_fields"):
         return None
     default, meaning = DOCUMENTED.get(key, ("", ""))
+    if key.startswith("trainer."):
+        meaning = meaning or "[as in Lightning](lightning.md)"
+    elif key == "space":
+        meaning = "the keys that vary, with their values: of a file of conf/search"
+    elif key in OBJECTS:
+        meaning = meaning or f"a choice of conf/{key}, below"
+    assert meaning, f"{key} needs a comment in conf/"
     cells = (f"`{key}`", kind_of_value(field), default, kind(key).name.lower(), meaning)
     return f"| {' | '.join(cells)} |"
 
@@ -278,11 +288,12 @@ def documented() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     files = [(CONF / "data/mnist.yaml", "data"), (CONF / "trainer/lightning.yaml", "trainer")]
     files += [(CONF / f"{name}.yaml", "") for name in ("tracking", *SCHEMAS)]
+    files += [(CONF / "data/csv.yaml", "data"), (CONF / "data/emnist.yaml", "data")]
     for path, prefix in files:
         parents: list[tuple[int, str]] = [(-1, prefix)] if prefix else []
         known, key = set(found), ""
         for line in path.read_text().splitlines():
-            match = re.match(r"( *)([\w]+):(?: +(.*?))?(?:\s+# ?(.*))?$", line)
+            match = re.match(r"( *)([\w]+):(?: +([^# ].*?))?(?:\s+# ?(.*))?$", line)
             if match:
                 indent = len(match[1])
                 parents = [each for each in parents if each[0] < indent]

@@ -70,7 +70,7 @@ def test_a_table_fits_and_tells_below_a_row_what_has_no_room_in_it(columns, monk
     output = capsys.readouterr().out
     assert max(map(len, output.splitlines())) <= columns
     assert "…" not in output
-    assert (f"more: {text}" in " ".join(output.split())) == (columns < 100)
+    assert (f"more: {text}" in " ".join(output.split())) == (columns < 120)
     assert (f"more: {text}; much: {text}" in " ".join(output.split())) == (columns < 80)
     if columns > 20:  # that is narrower than its longest words
         assert "(99.28 to 99.33)" in output
