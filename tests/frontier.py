@@ -23,7 +23,15 @@ from experiments.stats.intervals import interval
 
 SEARCHES = PROJECT / "evidence" / "searches.csv"
 TABLE = PROJECT / "evidence" / "frontier.csv"
-LIMITS = 5000, 4000, 3000, 2000, 1500, 1000
+SMALL = ["model.padded=0", "model.head=1", "model.blocks=[plain,plain,plain,plain,plain,plain]"]
+STARTS = {  # by limit: the first network of its search, the best that was known below it
+    5000: [],  # step 14
+    4000: ["model.widths=[7,7,11,11,8,8]"],
+    3000: ["model.widths=[6,6,10,10,6,6]"],
+    2000: ["model.widths=[5,5,8,8,8,8]", *SMALL],
+    1500: ["model.widths=[4,4,5,5,6,6]", *SMALL],
+    1000: ["model.widths=[4,4,5,5,6,6]", *SMALL],
+}
 EPOCHS = 15, 60
 SEEDS = range(100, 110)
 STORAGE = f"sqlite:///{PLACE}/search.db"
@@ -40,7 +48,8 @@ def searched() -> pd.DataFrame:
 
 def search(limit: int) -> None:
     """Find the best network with fewer parameters than a limit, and add the line of the search."""
-    options = [f"study=f{limit}", f"budget.parameters={limit - 1}", *SEARCH, *FINAL, *OPTIONS]
+    options = [f"study=f{limit}", f"budget.parameters={limit - 1}", *STARTS[limit]]
+    options += [*SEARCH, *FINAL, *OPTIONS]
     command = [sys.executable, "-m", "experiments.search", *options]
     subprocess.run(command, cwd=PROJECT, check=True)
     with FileLock(PLACE / "searches.lock"):
@@ -53,7 +62,8 @@ def search(limit: int) -> None:
         [file] = PROJECT.glob(f"conf/step/found/f{limit}-*.yaml")
         winner = study.trials[int(file.stem.rpartition("-")[2])]
         line = {"limit": limit, "step": f"found/{file.stem}"}
-        line |= {"parameters": winner.user_attrs["parameters"], "networks": len(study.trials)}
+        tried = [trial for trial in study.trials if "parameters" in trial.user_attrs]
+        line |= {"parameters": winner.user_attrs["parameters"], "networks": len(tried)}
         for key, metric in {"epochs": "epochs", "seconds": "train_seconds"}.items():
             line[key] = round(sum(run.get(metric, 0) for run in runs))
         new = not SEARCHES.exists()
@@ -83,7 +93,7 @@ def show() -> None:
 
 def main() -> None:
     PLACE.mkdir(parents=True, exist_ok=True)
-    for limit in LIMITS:
+    for limit in STARTS:
         if limit not in searched().index:
             search(limit)
     for epochs in EPOCHS:

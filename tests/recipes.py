@@ -4,7 +4,8 @@ OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/recipes.py        # trains wha
 OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/recipes.py show   # prints the differences
 
 Each recipe is one change to the same network of 3,000 parameters, judged by its last epoch on
-10,000 training images held out. Seeds are shared, so that runs are compared in pairs.
+10,000 training images held out. Seeds are shared, so that runs are compared in pairs; p is after
+Holm's correction over all recipes.
 """
 
 import re
@@ -15,12 +16,13 @@ from conftest import PROJECT
 from filelock import FileLock
 from ladder import OPTIONS, PLACE, read, train_missing
 
-from experiments.stats.verdict import difference
+from experiments.stats.verdict import difference, holm
 
 TABLE = PROJECT / "evidence" / "recipes.csv"
 NETWORK = ["step=found/hand", "model=blocks", "model.widths=[6,6,8,12,10]"]
 NETWORK += ["model.padded=0", "model.head=1", "data.holdout=10000"]
 CALLBACK = "{_target_: pytorch_lightning.callbacks.EMAWeightAveraging, decay: %s}"
+HEAD = ["model.widths=[6,6,10,10,6]", "model.padded=4", "model.head=3"]
 RECIPES = {
     "none": [],
     "batches of 32": ["data.batch_size=32", "optimizer.lr=0.05"],
@@ -30,10 +32,14 @@ RECIPES = {
     "augmentation of half the images": ["augmentation.probability=0.5"],
     "Xavier weights": ["initial_weights=xavier"],
     "norm before activation": ["model.norm_first=true"],
-    "norm without weights": ["model.norm=batch_without_weights"],
+    "norm without weights, 2,854 parameters": ["model.norm=batch_without_weights"],
     "layer norm": ["model.norm=layer"],
     "branches that fold": ["branches=true"],
-    "3x3 head, 2,974 parameters": ["model.widths=[6,6,10,10,6]", "model.padded=4", "model.head=3"],
+    "3x3 head, 2,974 parameters": HEAD,
+    "the same and a shared filter bank, 2,994 parameters": [
+        *HEAD,
+        "model.blocks=[plain,plain,plain,shared,plain]",
+    ],
 }
 TEACHER = [*NETWORK, "model.scale=3", "seed=100"]  # 25,014 parameters
 DISTILLED = "distillation from 25,014 parameters"
@@ -54,15 +60,17 @@ def show() -> None:
         for name, found in runs.groupby("step")
     }
     print("| recipe | seeds | mean | against none (95 %) | p |\n|---|---:|---:|---|---:|")
-    for name in (each for each in (*RECIPES, DISTILLED) if each in scores):
-        mean = sum(scores[name].values()) / len(scores[name])
-        row = f"| {name} | {len(scores[name])} | {mean:.2%} |"
+    names, gains = [each for each in (*RECIPES, DISTILLED) if each in scores], {}
+    for name in names[1:]:
         shared = scores[name].keys() & scores["none"].keys()
-        found = difference(*({s: scores[n][s] for s in shared} for n in ("none", name)))
-        if name != "none":
-            gain = f"{100 * found.mean:+.3f} ({100 * found.low:+.3f} to {100 * found.high:+.3f})"
-            row += f" {gain} | {found.p:.3f} |"
-        print(row if name != "none" else f"{row} | |")
+        gains[name] = difference(*({s: scores[n][s] for s in shared} for n in ("none", name)))
+    p = dict(zip(gains, holm([found.p for found in gains.values()]), strict=True))
+    for name in names:
+        mean, row = sum(scores[name].values()) / len(scores[name]), "| |"
+        if name in gains:
+            low, high = 100 * gains[name].low, 100 * gains[name].high
+            row = f"{100 * gains[name].mean:+.3f} ({low:+.3f} to {high:+.3f}) | {p[name]:.3f} |"
+        print(f"| {name} | {len(scores[name])} | {mean:.2%} | {row}")
 
 
 if __name__ == "__main__":

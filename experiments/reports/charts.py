@@ -71,8 +71,7 @@ def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
         page = url(arm.parent) if arm.parent else ""
         mean = _point(kind, arm.name, found.mean, words, lane="mean", url=page)
         data.append(mean)
-        if found.n > 2 and math.isfinite(found.low):  # those of two runs would squeeze the others
-            intervals.append(mean | {"value": 100 * found.low, "high": 100 * min(found.high, 1)})
+        intervals += _interval(mean, found)
         for (seed, score), run in zip(arm.scores.items(), arm.runs, strict=True):
             words = f"seed {seed}, {percent(score)}"
             data.append(_point(RUN, arm.name, score, words, lane="run", url=url(run)))
@@ -89,7 +88,8 @@ def ladder(rows: Sequence[Row], width: int, url: Callable[[str], str]) -> Chart:
 
 
 def pareto(networks: Iterable[Point], width: int, stars: Sequence[Point] = ()) -> Chart:
-    """Accuracy against parameters, with the front that no other point beats in both.
+    """Accuracy against parameters, with intervals from three seeds on, and the front that no other
+    point beats in both.
 
     There is at least one network; `stars` are finalists, which take no part in the front.
     """
@@ -99,12 +99,13 @@ def pareto(networks: Iterable[Point], width: int, stars: Sequence[Point] = ()) -
         best = max(best, point.accuracy.mean)
     found.sort(key=lambda each: each[0] != FRONT)  # these first, while there is room for names
     named = width >= NARROW and len(found) <= NAMED
-    data = [
-        _point(kind, name, each.mean, f"{size:,} parameters, {measured(each)}", size=size, url=url)
-        | {"label": name if named or kind == FRONT else ""}
-        for kind, (size, each, name, url) in [*found, *(("finalist", star) for star in stars)]
-    ]
-    return _chart("pareto", width, points=data)
+    data, intervals = [], []
+    for kind, (size, each, name, url) in [*found, *(("finalist", star) for star in stars)]:
+        words = f"{size:,} parameters, {measured(each)}"
+        point = _point(kind, name, each.mean, words, size=size, url=url)
+        data.append(point | {"label": name if named or kind == FRONT else ""})
+        intervals += _interval(point, each)
+    return _chart("pareto", width, points=data, intervals=intervals)
 
 
 def curves(histories: Mapping[str, pd.DataFrame], width: int, url: Callable[[str], str]) -> Chart:
@@ -139,6 +140,13 @@ def _point(kind: str, name: str, accuracy: float, words: str, **others: Any) -> 
     """The data of a point; `words` are shown where one points at it."""
     text = f"{name}: {words}" if name else words
     return {"kind": kind, "name": name, "text": text, "value": 100 * accuracy, "url": ""} | others
+
+
+def _interval(point: dict[str, Any], found: Interval) -> list[dict[str, Any]]:
+    """The data of the interval of a point; [] for those of two runs, which would squeeze others."""
+    if found.n < 3 or not math.isfinite(found.low):
+        return []
+    return [point | {"value": 100 * found.low, "high": 100 * min(found.high, 1)}]
 
 
 def _chart(name: str, width: int, **data: list[dict]) -> Chart:
