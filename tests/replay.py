@@ -1,6 +1,8 @@
 """Searches replayed on a table of real runs (tests/tabular.csv), and on made ones.
 
 PYTHONPATH=.:tests python tests/replay.py table 100 150    # what each finds, seeds 100 to 149
+PYTHONPATH=.:tests python tests/replay.py table 100 150 12 8  # with 12 networks and 8 full runs
+PYTHONPATH=.:tests python tests/replay.py null 0 300       # how often the race errs
 """
 
 import sys
@@ -112,6 +114,15 @@ class Made(Surface):
         left = np.log(15 / np.arange(1, 16)) * 0.6 + self.rng.normal(0, 0.15, 15)
         left[-1] = 0
         return (1 - np.exp(log + self.shift * (stage == FULL) + left)).tolist()
+
+
+class AtTarget(Made):
+    """Networks of which each has just the accuracy of the target, so that none is above it."""
+
+    def make(self) -> None:
+        super().make()
+        self.log[:] = np.log(0.006) - 0.1**2 / 2  # the mean of a log-normal error is 0.006
+        self.truth[:] = 0.994
 
 
 class Outcome(NamedTuple):
@@ -280,6 +291,8 @@ def compare(
 
 
 if __name__ == "__main__":
-    kind = {"table": Table, "made": Made}[sys.argv[1]]
-    for key, row in compare(kind, range(*map(int, sys.argv[2:]))).items():
+    kind = {"table": Table, "made": Made, "null": AtTarget}[sys.argv[1]]
+    only = ("race",) if kind is AtTarget else ()
+    first, last, *sizes = map(int, sys.argv[2:])
+    for key, row in compare(kind, range(first, last), 0.3, *sizes, only=only).items():
         print(*key, *(f"{x:.2f}" for x in row[:4]), *row[4:], sep="\t")

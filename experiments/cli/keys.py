@@ -32,7 +32,6 @@ REFUSED = {  # of Lightning
     "checkpoints.root": "a network comes from the store, where each run keeps its weights",
     "num_workers": "the images stay on the device for all epochs",
     "workers": "the images stay on the device for all epochs; launcher=local trains runs at once",
-    "activation": "networks of ours have ReLU; name a class of your own in model._target_",
     "resume": "the same command goes on by itself from its last checkpoint",
     "trainer.enable_checkpointing": _TRACKED,
     "trainer.default_root_dir": _TRACKED,

@@ -182,6 +182,13 @@ def test_it_names_true_networks_on_made_surfaces():
     assert ratio < 1.6
 
 
+@pytest.mark.slow
+def test_a_race_errs_in_five_percent_where_no_network_is_above_the_target():
+    """200 races; two standard errors are 3 points."""
+    _, named, *_ = replay.compare(replay.AtTarget, range(200), only=("race",))["race", 1]
+    assert named < 0.08
+
+
 @pytest.mark.parametrize("target", [0.994, None])
 def test_no_more_finalists_than_places_with_more_workers_than_these(target):
     """Seven at once, any of them ready first, and much noise; a place is taken when the first run
