@@ -23,7 +23,7 @@ from experiments.tracking.store import Store
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-WIDE, PHONE = 1280, 390  # pixels
+WIDE, PHONE, UI = 1280, 390, 1700  # pixels
 
 
 @contextmanager
@@ -57,10 +57,10 @@ def keep_ui(browser: Browser, folder: Path) -> None:
     link = Store(configure("ui", uri).tracking, create=False).share_view(port)
     command = [sys.executable, "-m", "experiments.ui", uri, f"port={port}"]
     with serving(command, port, cwd=PROJECT):
-        page = browser.new_page(viewport={"width": WIDE, "height": 760})
+        page = browser.new_page(viewport={"width": UI, "height": 760})
         page.goto(link)
         page.get_by_text("step 12", exact=True).wait_for(timeout=60_000)
-        page.mouse.click(WIDE - 36, 36)  # closes the assistant beside it
+        page.mouse.click(UI - 36, 36)  # closes the assistant beside it
         page.wait_for_timeout(2000)  # until its columns have their widths
         keep(page, "ui", 760)
 

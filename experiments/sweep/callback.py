@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections import Counter, defaultdict
@@ -30,6 +31,7 @@ from experiments.cli.text import duration, percent, pluralize, printable
 
 PATIENCE = 5  # seconds that an interrupted job has to end
 SECONDS = 0.5  # between two looks at the jobs
+SHORT = 80  # characters of an error beside the bars
 GPUS = ("ray.remote.num_gpus", "gres", "gpus_per_node", "gpus_per_task")  # keys of launchers
 AT_ONCE = ("trained before", "not needed")  # states of jobs that had nothing to do
 FINISHED = (*AT_ONCE, "trained", "searched")
@@ -138,8 +140,11 @@ class View(threading.Thread):
 
     def print(self, job: dict[str, Any]) -> None:
         seconds = self.bars.tasks[self.sweep].time_remaining
-        left = "" if seconds is None else f", {duration(seconds)} left"
-        result = job.get("error") or percent(job.get("val_acc"))
+        left = "" if seconds is None else f" ({duration(seconds)} left)"
+        error = textwrap.shorten(
+            job.get("error", ""), SHORT, placeholder=" ..."
+        )  # whole at the end
+        result = error or percent(job.get("val_acc"))
         line = f"[{len(self.ended)}/{self.jobs}] {job['name']} {job['state']} {result}{left}"
         print(printable(line), file=sys.stderr)
 

@@ -119,7 +119,7 @@ def test_the_line_of_a_job_has_the_time_left_once_it_is_known(tmp_path, capsys):
     assert capsys.readouterr().err == "[1/2] step 13, seed 0 trained 99.35 %\n"
     view.bars.tasks[view.sweep].finished_time = 0.0
     view.print(job | {"val_acc": 0.9935})
-    assert capsys.readouterr().err == "[1/2] step 13, seed 0 trained 99.35 %, 0 s left\n"
+    assert capsys.readouterr().err == "[1/2] step 13, seed 0 trained 99.35 % (0 s left)\n"
 
 
 TRAIN = """

@@ -1,9 +1,11 @@
 """One epoch of step 13 on the whole of real MNIST, once for all these tests."""
 
 import json
+import re
 import subprocess
 import sys
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,18 @@ def test_its_model_loads_without_this_project(trained, run, tmp_path):
         [sys.executable, "-c", script, model.artifact_location], cwd=tmp_path, text=True
     )
     assert json.loads(output) == [pytest.approx(run.data.metrics["val/acc"], abs=2e-4), True, []]
+
+
+@pytest.mark.slow
+def test_its_model_is_used_as_the_docs_print_it(trained, run, monkeypatch):
+    [model] = trained[0].client.search_logged_models([run.info.experiment_id])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", trained[0].uri)
+    page = (PROJECT / "docs" / "mlflow.md").read_text()
+    names = {"mlflow": mlflow, "images": np.zeros((5, 28, 28))}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        code = block.replace('["1"]', f'["{run.info.experiment_id}"]')
+        exec(code.replace("MODEL_ID", model.model_id), names)
+    assert (names["classes"].shape, names["logits"].shape) == ((5,), (5, 10))
 
 
 def test_its_model_says_what_it_is(trained, run):
