@@ -186,14 +186,13 @@ def confirmation(step: str) -> tuple[str, str]:
 def report(race: Race, steps: dict[int, str], folder: Path) -> list[str | tuple]:
     """The end of a search, for `print_report`: counts, finalists, the answer, and what to do
     with it."""
-    rows, answer, winner = (
-        finalists(race, steps),
-        answer_sentences(race, steps),
-        race.answer().winner,
-    )
-    parts = [run_counts(race), *([(HEADER, rows, HEADER[1:3])] if rows else []), *answer]
+    rows, (winner, _, decisions) = finalists(race, steps), race.answer()
+    parts = [run_counts(race), *([(HEADER, rows, HEADER[1:3])] if rows else [])]
+    parts += answer_sentences(race, steps)
     if rows:
         parts.append(CLAIM)
+    if any(decision.open for decision in decisions.values()):
+        parts.append("a finalist that can hardly be the answer any more gets no more seeds")
     if winner is not None:
         parts.append("more seeds make the answer surer:")
         parts += confirmation(steps[winner])
