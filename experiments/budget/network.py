@@ -33,13 +33,12 @@ def build_network(cfg: DictConfig) -> nn.Module:
     if cfg.branches:
         add_branches(network)
     if cfg.initial_weights == "xavier":
-        layers = (layer for layer in network.modules() if not isinstance(layer, nn.LayerNorm))
-        for weight in (each for layer in layers for each in layer.parameters(recurse=False)):
-            if weight.dim() > 1:  # the others are biases and norms
-                nn.init.xavier_uniform_(weight)
         for layer in network.modules():
-            if isinstance(bias := getattr(layer, "bias", None), nn.Parameter):
-                nn.init.zeros_(bias)
+            for name, weight in layer.named_parameters(recurse=False):
+                if name == "bias":
+                    nn.init.zeros_(weight)
+                elif weight.dim() > 1 and not isinstance(layer, nn.LayerNorm):  # others are norms
+                    nn.init.xavier_uniform_(weight)
     return network
 
 

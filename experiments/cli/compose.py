@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.config import flatten
 from experiments.cli.errors import UserError, one_line
-from experiments.cli.keys import key_of, kinds, nearest, unknown
+from experiments.cli.keys import REFUSED, key_of, kinds, nearest, unknown
 from experiments.cli.yaml_files import check_files
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -181,12 +181,15 @@ def explain_values(raw: str, command: str) -> str:
 def explain_word(word: str, known: dict[str, Any]) -> str:
     """What is probably meant by an argument that is not KEY=VALUE, where a command has `known`."""
     typed, value = word, "VALUE"
-    if word.startswith("-"):
-        word, _, value = word.lstrip("-").replace("-", "_").partition("=")
+    if flag := word.startswith("-"):
+        word, _, value = word.lstrip("-").partition("=")
+        word = word.replace("-", "_")
     elif "=" in word:
         return f"{word} is not understood; close its brackets, and put it in quotes"
+    if word in REFUSED:
+        return unknown(word, known)
     own = {key.partition(".")[0] for key in known} | {"launcher"}
-    asked = f"s{int(word):02}" if word.isdecimal() else word
+    asked = f"s{int(word):02}" if word.isdecimal() and not flag else word
     choices = [(group, name) for group in groups() if group in own for name in files_of(group)]
     meant = [f"{group}={name}" for group, name in choices if asked in (name, Path(name).name)]
     if word in own or not meant:

@@ -51,7 +51,6 @@ REFUSED = {  # of Lightning
     "early_stopping": "EarlyStopping is one of +trainer.callbacks; see docs/lightning.md",
     "patience": "EarlyStopping, one of +trainer.callbacks, takes it; see docs/lightning.md",
     "seed_everything": "use seed",
-    "seeds": "give several with -m 'seed=range(20)'; until_verdict=target ends once it is certain",
     "threads": "set the environment variable OMP_NUM_THREADS=4",
 }
 MEANT = {  # other words for keys
@@ -125,7 +124,7 @@ def key_of(override: str) -> str:
 
 def unknown(key: str, known: Iterable[str]) -> str:
     """A sentence about a key that does not exist, with those that are probably meant."""
-    if key in REFUSED:
+    if key in REFUSED and key.removesuffix("s") not in known:  # a search has worker
         return f"{key} is not for a run: {REFUSED[key]}"
     others = [each for each in known if not f"{each}.".startswith(f"{key}.")]
     near = [key.lower()] if key.lower() in others else nearest(key, others)

@@ -160,6 +160,8 @@ def read_flags() -> Namespace:
     given, unknown = get_args_parser().parse_known_args()
     for flag in (each for each in unknown if each.startswith("-")):
         raise OverrideParseException(flag, "no such flag")
+    if unknown:
+        raise UserError(f"put flags such as -m first: {' '.join(unknown)} stand behind one")
     return given
 
 

@@ -68,7 +68,8 @@ def of_store(cfg: DictConfig, store: Store) -> tuple[list[Row], list[str]]:
                 remarks.append(f"{pluralize(single, 'network')} {what}")
             return [row._replace(images=on_new_images(row.arm, store)) for row in rows], remarks
     known = sorted({name for run in store.search(None) for name in run.data.params})
-    for name in re.findall(r"params?\.[`\"]?([\w.]+)", cfg.filter or "") if known else ():
+    without_texts = re.sub("'[^']*'", "", cfg.filter or "")
+    for name in re.findall(r"\bparams?\.([\w.]+)", without_texts) if known else ():
         if name not in known:
             raise UserError(f"filter: {no_parameter(name, known)}")
     asked = f"{cfg.tracking.experiment}{f' and filter={cfg.filter}' if cfg.filter else ''}"

@@ -12,7 +12,7 @@ from experiments.stats.target import CANNOT_TELL, FAILS, HOLDS, ROUNDING
 
 FIRST = 3  # seeds at the first look; two have almost no power
 PATHS = 40_000
-SKEW = 0.15  # deviation of the logarithm of errors, with which the ladder's runs err in 5 %
+SKEW = 0.15  # deviation of the logarithm of errors: as large as the ladder's steps have it
 CLAIM = "all verdicts together are right with 95 %, although they were looked at after each seed"
 
 
@@ -69,9 +69,9 @@ def nominal_level(alpha: float, most: int) -> float:
     """The one-sided level of each look with which all of them together err in `alpha` of cases.
 
     The t statistics of the looks depend on neither mean nor deviation, so that their least
-    p value can be drawn: the level is its quantile, right to some 3 % of itself. Errors are drawn
-    log-normal: bad seeds lie further off than good ones, and with normal accuracies the verdicts
-    of real seeds would err in 7 % of cases (docs/statistics.md).
+    p value can be drawn: the level is its quantile, right to some 3 % of itself for up to three
+    arms. Errors are drawn log-normal, to be on the safe side: seeds may be skewed, as bad ones may
+    lie further off than good ones, and a level for normal accuracies would then err too often.
     """
     errors = np.exp(SKEW * np.random.default_rng(0).standard_normal((most, PATHS)).T)
     p = p_values(np.exp(SKEW**2 / 2) - errors)

@@ -36,8 +36,8 @@ def print_plan(cfg: DictConfig, name: str, several: bool = False) -> None:
     varied = Counter(re.sub(r"\.\d+$", "", key) for key, v in given.items() if v is not None)
     keys = (f"{key} ({count})" if count > 1 else key for key, count in varied.items())
     short = f"{pluralize(cfg.trials, 'network')} with {pluralize(cfg.trainer.max_epochs, 'epoch')}"
-    full = f"{pluralize(cfg.full, 'full run')} of {pluralize(final.max_epochs, 'epoch')}"
-    trials, time = f"{short} each, {full}", pluralize(before_finals(cfg), "epoch")
+    full = f"at most {pluralize(cfg.full, 'full run')} of {pluralize(final.max_epochs, 'epoch')}"
+    trials, time = f"{short} each, {full}", f"at most {pluralize(before_finals(cfg), 'epoch')}"
     if final.networks:
         finalists = pluralize(final.networks, "finalist")
         trials += f", then one seed after the other of {finalists} until their verdicts are certain"

@@ -79,8 +79,8 @@ class Race(NamedTuple):
 
     def rounds(self) -> Iterator[tuple[list[Run], np.ndarray | None]]:
         """The runs of each round before the last one, with the chances of all networks by which
-        they were chosen, until one is left or none may be the answer with 5 %; in the end none, or
-        those of which some have no result."""
+        they were chosen; in the end none, as all others together are the answer with less than
+        5 %, or those of which some have no result."""
         count, rules, known = len(self.networks), self.rules, {}
         runs = [Run(n, SHORT, 0) for n in range(count)]
         runs += [Run(n, FULL, 0) for n in range(min(FIRST, rules.full, count))]
@@ -89,11 +89,12 @@ class Race(NamedTuple):
             known |= {run: self.results[run] for run in runs}
             counts = Counter(run.network for run in known if run.stage == FULL)
             chance = chances(self.networks, known, rules)
-            field = most_likely(chance, min(WIDTH, rules.full - counts.total()))
-            field = [n for n in field if chance[n] >= UNLIKELY]
-            if len(field) == 1 and counts[field[0]]:  # nothing is left to compare it with
-                field = []
-            yield (runs := [Run(n, FULL, counts[n]) for n in field]), chance
+            best = most_likely(chance, WIDTH)
+            field = [n for n in best if chance[n] >= UNLIKELY] or best
+            if len(field) == 1 and counts[field[0]] and chance.sum() - chance[field[0]] < UNLIKELY:
+                field = []  # nothing is left to compare it with
+            left = rules.full - counts.total()
+            yield (runs := [Run(n, FULL, counts[n]) for n in field[:left]]), chance
 
     def wanted(self) -> list[Run | None]:
         """The next runs, the most urgent first; None: a new network. Empty: the race is over.

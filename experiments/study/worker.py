@@ -188,7 +188,7 @@ class Worker:
         # another worker that was killed, or a trial that diverged, may have closed it
         self.store.client.update_run(self.parent.id, status="RUNNING")
         if run.stage == FINAL:
-            training = train_step(self.write_step(run.network), seed)
+            training = train_step(self.write_step(run.network), self.cfg.seed + seed)
         else:
             training = self.train_network(run, folder)
         self.claims.check()
@@ -216,7 +216,7 @@ class Worker:
         until = f"; about {duration(left * seconds / self.epochs[run.stage])} to the finals"
         print(
             f"[{done}] trial {self.trial(run.network).number}, {NAMES[run.stage]}, "
-            f"seed {run.seed}: {percent(accuracy) or 'diverged'}, "
+            f"seed {seed_of(run)}: {percent(accuracy) or 'diverged'}, "
             f"{self.race.networks[run.network].parameters:,} parameters "
             f"({duration(seconds)}{until if left > 0 and run.stage != FINAL else ''})",
             flush=True,
@@ -274,7 +274,7 @@ class Worker:
             for place in self.claims.folder.glob(f"{self.id}-*"):
                 with self.claims.take(place.name) as ours:
                     if ours:  # nobody trains there
-                        shutil.rmtree(place)
+                        shutil.rmtree(place, ignore_errors=True)
         report.append(f"to look at it: {self.store.how_to_open(self.parent.id)}")
         announce(name=f"worker {self.cfg.worker}", report=report)
         if not is_job():
@@ -282,7 +282,7 @@ class Worker:
 
 
 def seed_of(run: Run) -> int:
-    """The seed that a run is trained with, beside that of the configuration."""
+    """The seed that a run is trained with, from that of the configuration on."""
     return run.seed + FINAL_SEEDS * (run.stage == FINAL)
 
 

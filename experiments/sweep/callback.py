@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import sys
-import textwrap
 import threading
 import time
 from collections import Counter, defaultdict
@@ -141,9 +140,9 @@ class View(threading.Thread):
     def print(self, job: dict[str, Any]) -> None:
         seconds = self.bars.tasks[self.sweep].time_remaining
         left = "" if seconds is None else f" ({duration(seconds)} left)"
-        error = textwrap.shorten(
-            job.get("error", ""), SHORT, placeholder=" ..."
-        )  # whole at the end
+        error = job.get("error", "")
+        if len(error) > SHORT:  # it stands whole at the end
+            error = f"{error[: SHORT - 4]} ..."
         result = error or percent(job.get("val_acc"))
         line = f"[{len(self.ended)}/{self.jobs}] {job['name']} {job['state']} {result}{left}"
         print(printable(line), file=sys.stderr)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -76,9 +77,13 @@ class Store:
         self.uri, self.patience = without_login(str(tracking.uri)), tracking.patience  # seconds
         kind = urlsplit(self.uri).scheme.partition("+")[0]
         artifacts = Path(tracking.artifacts).absolute() if kind == SQLITE else None
-        if kind in ("", "file") and self.uri != "databricks":
-            database = f"sqlite:///{unquote(urlsplit(self.uri).path)}/mlflow.db"
-            raise UserError(f"tracking.uri={self.uri}: a folder is no store; write {database}")
+        if kind in ("", "file") and not self.uri.startswith("databricks"):
+            path = unquote(urlsplit(self.uri).path)
+            database = path if path.endswith(".db") else f"{path}/mlflow.db"
+            meant = (
+                f"http://{path}" if re.fullmatch(r"[\w.-]+:\d+", path) else f"sqlite:///{database}"
+            )
+            raise UserError(f"tracking.uri={self.uri}: is no address of a store; write {meant}")
         with self.errors(), ExitStack() as stack:
             if kind == SQLITE:
                 stack.enter_context(embedded(self.uri, artifacts, create))

@@ -254,8 +254,10 @@ def test_the_smallest_network_above_a_target(place, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "search plain: the smallest network that reaches 30.00 %"
     assert [line.partition(":")[0] for line in lines[1:5]] == ["budget", "space", "trials", "time"]
-    assert "4 full runs of 2 epochs, then one seed after the other of 2 finalists" in lines[3]
-    assert lines[4].startswith("time: 14 epochs, and at most 16 more for finalists")
+    assert (
+        "at most 4 full runs of 2 epochs, then one seed after the other of 2 finalists" in lines[3]
+    )
+    assert lines[4].startswith("time: at most 14 epochs, and at most 16 more for finalists")
     [held] = [line for line in lines if line.startswith("smallest network known to hold 30.00 %")]
     step = held.rpartition(", ")[2]
     text = (place.found.parent / f"{step}.yaml").read_text()

@@ -84,6 +84,8 @@ def complaint_of(workplace, monkeypatch, capsys) -> Callable[..., str]:
         (["step=null"], "without a step, this would train LadderNet on MNIST"),
         (["--epochs", "3"], "--epochs is not understood; write trainer.max_epochs=VALUE"),
         (["step=s13", "--lr=0.1"], "--lr=0.1 is not understood; write optimizer.lr=0.1"),
+        (["step=s13", "--lr=1e-3"], "--lr=1e-3 is not understood; write optimizer.lr=1e-3"),
+        (["--num-workers=4"], "num_workers is not for a run: the images stay on the device"),
         (["--foo"], "--foo is not understood; write KEY=VALUE"),
         (["STEP=13"], "there is no key STEP in the configuration; did you mean step?"),
         (["step=s13", "adam=true"], "did you mean optimizer?"),
@@ -234,7 +236,7 @@ def test_an_accelerator_that_is_not_there(complaint_of, accelerator, complaint):
         ("postgresql://user:secret@127.0.0.1:{port}/runs", "user:***@127.0.0.1"),
         ("sqlite:////dev/null/mlflow.db", "cannot be used: [Errno 17] File exists"),
         ("sqlite:///{folder}/text.db", "file is not a database"),
-        ("mlruns", "a folder is no store; write sqlite:///mlruns/mlflow.db"),
+        ("mlruns", "is no address of a store; write sqlite:///mlruns/mlflow.db"),
         ("ftp://somewhere", "cannot be used"),
     ],
 )

@@ -290,6 +290,7 @@ def documented() -> dict[str, tuple[str, str]]:
     files += [(CONF / f"{name}.yaml", "") for name in ("tracking", *SCHEMAS)]
     files += [(CONF / "data/csv.yaml", "data"), (CONF / "data/emnist.yaml", "data")]
     for path, prefix in files:
+        usual = path.stem not in ("csv", "emnist")
         parents: list[tuple[int, str]] = [(-1, prefix)] if prefix else []
         known, key = set(found), ""
         for line in path.read_text().splitlines():
@@ -300,7 +301,7 @@ def documented() -> dict[str, tuple[str, str]]:
                 parents.append((indent, match[2]))
                 key = ".".join(name for _, name in parents)
                 default = (match[3] or "").strip().strip('"').replace("|", "\\|")
-                found.setdefault(key, (f"`{default}`" if default else "", match[4] or ""))
+                found.setdefault(key, (f"`{default}`" if default and usual else "", match[4] or ""))
             elif key and key not in known and re.match(r" +# ", line):
                 default, meaning = found[key]
                 found[key] = (default, f"{meaning} {line.strip('# ')}".strip())

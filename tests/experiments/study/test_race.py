@@ -76,7 +76,7 @@ def test_rounds_share_their_seeds_and_keep_to_the_rules():
     )
     assert {run.seed for run in short} == {0}
     assert len(short) == RULES.networks
-    assert FIRST <= len(full) <= RULES.full
+    assert len(full) == RULES.full
     assert {Run(n, FULL, 0) for n in range(FIRST)} <= set(full)
     for runs, most in ((full, RULES.full), (final, RULES.seeds)):
         for n in {run.network for run in runs}:
