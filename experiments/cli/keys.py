@@ -124,7 +124,8 @@ def key_of(override: str) -> str:
 
 def unknown(key: str, known: Iterable[str]) -> str:
     """A sentence about a key that does not exist, with those that are probably meant."""
-    if key in REFUSED and key.removesuffix("s") not in known:  # a search has worker
+    one = key.removesuffix("s")
+    if key in REFUSED and (one == key or one not in known):  # a search has worker
         return f"{key} is not for a run: {REFUSED[key]}"
     others = [each for each in known if not f"{each}.".startswith(f"{key}.")]
     near = [key.lower()] if key.lower() in others else nearest(key, others)
