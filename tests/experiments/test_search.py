@@ -161,7 +161,7 @@ def test_all_workers_gone_and_started_again(place, monkeypatch):
     finally:
         worker.kill()
     assert worker.returncode == 130
-    assert errors.startswith("interrupted; the same command goes on from ")
+    assert errors.startswith("interrupted; the same command goes on with the search")
     assert [run.info.status for run in place.runs()] == ["KILLED"] * 2  # the study's run, too
     place.study().ask()
     search_here(place, monkeypatch, "trials=2", "trainer.max_epochs=6")
