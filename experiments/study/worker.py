@@ -37,7 +37,7 @@ from experiments.training.fit import fit
 from experiments.training.resume import Training
 from experiments.training.trainer import device_of
 
-FINAL_SEEDS = 1000  # the first seed of a finalist, so that none of its seeds has chosen it
+FINAL_SEEDS = 1000  # from the configured seed to the first of a finalist: none has chosen it
 SECONDS = 1  # between looks at the runs of other workers
 
 
@@ -182,13 +182,13 @@ class Worker:
     def train(self, run: Run) -> None:
         """Train a run from its last checkpoint, if any, and keep its result."""
         began, folder = time.monotonic(), self.claims.folder / self.place(run)
-        number, seed = self.trial(run.network).number, seed_of(run)
+        number, seed = self.trial(run.network).number, self.seed_of(run)
         name = f"worker {self.cfg.worker}, trial {number}, {NAMES[run.stage]}, seed {seed}"
         announce(name=name)
         # another worker that was killed, or a trial that diverged, may have closed it
         self.store.client.update_run(self.parent.id, status="RUNNING")
         if run.stage == FINAL:
-            training = train_step(self.write_step(run.network), self.cfg.seed + seed)
+            training = train_step(self.write_step(run.network), seed)
         else:
             training = self.train_network(run, folder)
         self.claims.check()
@@ -216,7 +216,7 @@ class Worker:
         until = f"; about {duration(left * seconds / self.epochs[run.stage])} to the finals"
         print(
             f"[{done}] trial {self.trial(run.network).number}, {NAMES[run.stage]}, "
-            f"seed {seed_of(run)}: {percent(accuracy) or 'diverged'}, "
+            f"seed {self.seed_of(run)}: {percent(accuracy) or 'diverged'}, "
             f"{self.race.networks[run.network].parameters:,} parameters "
             f"({duration(seconds)}{until if left > 0 and run.stage != FINAL else ''})",
             flush=True,
@@ -230,7 +230,7 @@ class Worker:
     def train_network(self, run: Run, folder: Path) -> Training:
         """A run on training images, judged by images held out."""
         cfg = self.configure(run.network, run.stage)
-        cfg.seed += run.seed
+        cfg.seed = self.seed_of(run)
         [network], cost = build_networks([cfg])
         mark = {STUDY_ID: self.id, "study.run": self.key(run)}
         tags = mark | {PARENT: self.parent.id, STUDY: self.name, "stage": NAMES[run.stage]}
@@ -244,6 +244,10 @@ class Worker:
             checks = LambdaCallback(on_train_epoch_end=lambda *_: self.claims.check())
             fit([training], self.store, folder, callbacks=[checks])
         return training
+
+    def seed_of(self, run: Run) -> int:
+        """The seed that a run is trained with."""
+        return self.cfg.seed + run.seed + FINAL_SEEDS * (run.stage == FINAL)
 
     def configure(self, network: int, stage: int) -> DictConfig:
         """The configuration of a network's runs in a stage."""
@@ -271,7 +275,7 @@ class Worker:
             steps = {n: self.write_step(n) for n in self.race.answer().decisions}
             self.parent.forget_error(self.store.client.get_run(self.parent.id).data.tags)
             report = log_study(self.study, self.parent, self.race, steps, self.steps)
-            for place in self.claims.folder.glob(f"{self.id}-*"):
+            for place in self.claims.folder.glob(f"{self.id}-*"):  # that claims have left
                 with self.claims.take(place.name) as ours:
                     if ours:  # nobody trains there
                         shutil.rmtree(place, ignore_errors=True)
@@ -279,11 +283,6 @@ class Worker:
         announce(name=f"worker {self.cfg.worker}", report=report)
         if not is_job():
             tables.print_report(report)
-
-
-def seed_of(run: Run) -> int:
-    """The seed that a run is trained with, from that of the configuration on."""
-    return run.seed + FINAL_SEEDS * (run.stage == FINAL)
 
 
 def sampler_score(accuracy: float | None, parameters: int, target: float | None) -> float:

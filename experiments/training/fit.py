@@ -125,8 +125,8 @@ def fit(
         for training in trainings:
             training.tags |= origin
             if PARENT not in training.tags:
-                cost = training.cost.metrics()
-                training.tags[PARENT] = parent_run(training.cfg, store, digest, cost)
+                metrics = training.cost.metrics()
+                training.tags[PARENT] = parent_run(training.cfg, store, digest, metrics)
             runs.append(stack.enter_context(tracked(training, store, folder)))
         announce(runs=[run.id for run in runs], checkpoints=str(trainings[0].folder))
         exports_best = data.test is not None and not trainings[0].is_trial
@@ -156,11 +156,10 @@ def fit(
 def tracked(training: Training, store: Store, folder: Path) -> Iterator[TrackedRun]:
     """The MLflow run of a training, with its description and its log: `training.run`, or a new
     one; `folder` is that of its checkpoint."""
-    metrics = training.cost.metrics()
     run = TrackedRun(store, training.name, training.tags, resume=training.run)
     with run, logged_to(training.folder / LOG, run):
         if training.run is None or "parameters" not in training.run.data.metrics:
-            run.describe(training.cfg, metrics)
+            run.describe(training.cfg, training.cost.metrics())
             run.use_images(training.cfg, training.tags[DIGEST])
         write(training.run_id_file(folder), run.id)
         yield run
