@@ -35,7 +35,7 @@ STARTS = {  # by limit: the first network of its search, the best that was known
 EPOCHS = 15, 60
 SEEDS = range(100, 110)
 STORAGE = f"sqlite:///{PLACE}/search.db"
-SEARCH = ("data.batch_size=32", "optimizer.lr=0.05", "trials=24", "full=16", f"storage={STORAGE}")
+SEARCH = ("trials=24", "full=16", f"storage={STORAGE}")
 FINAL = ("final.networks=1", "final.seeds=3")  # they show that it can be trained
 
 

@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 from conftest import PROJECT
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from made import make
 from mlflow import MlflowClient
 
@@ -43,17 +44,17 @@ def train_missing(
     """Train the runs that a table lacks: seeds of arms, each with its name and its arguments."""
     PLACE.mkdir(parents=True, exist_ok=True)
     for seed, name in product(seeds, arms):
-        runs = read(table) if table.exists() else pd.DataFrame(columns=["step", "seed"])
-        if not ((runs.step == name) & (runs.seed == str(seed))).any():
-            train(name, arms[name], seed, table)
+        lock = FileLock(PLACE / f"{table.stem} {name} {seed}.lock", timeout=0)
+        with suppress(Timeout), lock:  # else another process trains it
+            runs = read(table) if table.exists() else pd.DataFrame(columns=["step", "seed"])
+            if not ((runs.step == name) & (runs.seed == str(seed))).any():
+                train(name, arms[name], seed, table)
 
 
 def train(name: str, arguments: list[str], seed: int, table: Path) -> None:
-    """Train a run, and add its line; nothing where another process trains it."""
+    """Train a run, and add its line."""
     command = [sys.executable, "-m", "experiments.train", *arguments, f"seed={seed}", *OPTIONS]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    if "trained by another process" in result.stderr:
-        return
     if result.returncode:
         sys.exit(result.stderr)
     client = MlflowClient(STORE)
