@@ -123,7 +123,8 @@ def _hold_out(images: Images, count: int) -> tuple[Images, Images]:
     """All images but `count`, and those `count`: the same ones for every seed."""
     total = len(images.labels)
     if count >= total:
-        raise UserError(f"data.holdout is {count:,}, but there are {total:,} training images")
+        text = f"data.holdout is {count:,}, but there are {total:,} training images"
+        raise UserError(f"{text}; data.holdout={math.ceil(total / 6)} is a sixth of them")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
     kept, held = (part.sort().values for part in (order[count:], order[:count]))
     return Images(*(part[kept] for part in images)), Images(*(part[held] for part in images))

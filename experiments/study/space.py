@@ -1,6 +1,7 @@
 """The space of a search: the keys that vary, their values, and which of these can be trained."""
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,8 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.samplers import RandomSampler
+from optuna.study import create_study
 from optuna.trial import create_trial
 
 from experiments.budget.cost import cost_of
@@ -24,6 +27,7 @@ from experiments.data.digest import AFTER_READING
 RANGE = {"low", "high", "step", "log"}
 NOT_FOUND = object()
 FIXED = ("seed", "trainer.max_epochs")  # of the rounds
+DRAWS = 100  # networks that are tried before a configuration is refused: seconds
 
 Params = dict[str, Any]  # values by dotted key
 
@@ -49,19 +53,29 @@ class Space:
 
     @cached_property
     def start(self) -> Params | None:
-        """The configuration's own values, for a first trial; None where they are infeasible or
-        outside the space. UserError: even the smallest network found in it is over the budget."""
+        """The configuration's own values, for a first trial; None where they are infeasible, such
+        as layers that do not fit a smaller image, or outside the space. UserError: even the
+        smallest network found is over the budget, or none of `DRAWS` can be trained either."""
         params = {key: OmegaConf.select(self.cfg, key) for key in self.distributions}
-        if self.why_infeasible(params):
-            if 1 < self.share(smallest := self.smallest(params)) < math.inf:
+        if infeasible := self.why_infeasible(params):
+            share = self.share(smallest := self.smallest(params))
+            if 1 < share < math.inf:
                 reason = self.why_infeasible(smallest)
                 raise UserError(f"space: even the smallest network found in it is {reason}")
+            if share == math.inf and all(map(self.why_infeasible, self.draws())):
+                raise UserError(infeasible)
             return None
         try:
             create_trial(params=params, distributions=self.distributions, value=0)
         except ValueError:
             return None
         return params
+
+    def draws(self) -> Iterator[Params]:
+        """Values by chance, the same ones for every worker."""
+        study = create_study(sampler=RandomSampler(seed=0))
+        for _ in range(DRAWS):
+            yield study.ask(self.distributions).params
 
     def smallest(self, params: Params) -> Params:
         """A small network: each key in turn gets the value that costs the least."""

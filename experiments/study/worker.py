@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 from pytorch_lightning.callbacks import LambdaCallback
 
-from experiments.budget.cost import cost_of
 from experiments.budget.network import build_networks
 from experiments.cli import tables
 from experiments.cli.config import build
@@ -55,11 +54,10 @@ class Worker:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         base = OmegaConf.masked_copy(cfg, list(compose("train")))
         base.step = base.experiment = None  # a trial is no evidence for either
-        cost_of(base)  # refuses values out of range
-        device = device_of(base)  # refuses one that is not here, before a study or a run is begun
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
+        _ = self.space.start  # refuses a space where nothing can be trained
+        device = device_of(base)  # refuses one that is not here, before a study or a run is begun
         self.unusual: list[str] = []  # what trained its runs, where that is worth a line
-        _ = self.space.start  # refuses a space where nothing fits the budget
         self.steps, final = Path(cfg.final.steps), cfg.final
         limits = cfg.trials, cfg.full, final.networks, final.seeds
         self.rules = Rules(cfg.smallest_above, *limits, final.margin)

@@ -75,6 +75,14 @@ def test_a_space_where_little_fits_is_not_refused():
     assert space.why_infeasible(smallest) is None
 
 
+def test_small_images_get_other_networks_than_the_start():
+    """A search of 8x8 images begins with a proposal; what fits no network at all is refused."""
+    space = space_of("search=scale", "data.image_size=8")
+    assert space.start is None
+    with pytest.raises(UserError, match="8x8"):
+        _ = space_of("search=scale", "data.image_size=8", "+space.model.padded=[0]").start
+
+
 @pytest.mark.parametrize("value", ["model.widths.0=3", "model.widths.0=null", "model.head=2"])
 def test_a_configuration_outside_its_space_is_no_first_trial(value):
     assert space_of("search=plain", value).start is None
