@@ -184,8 +184,8 @@ def test_the_table_of_packages_has_their_files():
 def test_tests_mirror_the_packages():
     """A test file has the name of the module that it tests, or of a theme of several."""
     themes = {
-        *("cli/fuzz", "cli/mistakes", "sweep/sweep"),
-        *("training/fused", "training/gpu", "training/holdout"),
+        *("cli/fuzz", "cli/mistakes", "sweep/gpus", "sweep/sweep"),
+        *("training/devices", "training/fused", "training/gpu", "training/holdout"),
         *("commands", "experiments", "lightning", "steps", "terminal"),
     }
     tests = PROJECT / "tests"

@@ -1,38 +1,20 @@
 """Training on a pretended GPU: the figures of the CPU, and no wait of the host within a step."""
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import cache
 from itertools import cycle, islice
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import (
-    EPOCH_METRICS,
-    PROJECT,
-    Workplace,
-    composing,
-    configure,
-    one_line,
-    own_conf,
-    quick,
-)
-from hydra import compose
-from hydra.core.hydra_config import HydraConfig
+from conftest import configure, own_conf
 from omegaconf import DictConfig, OmegaConf
 from pretended import PretendedGPU, pretended_gpu
 from torch import Tensor, nn
 
-from experiments.benchmarks.baselines import loaders
 from experiments.budget.network import build_network
 from experiments.cli.errors import UserError
 from experiments.data.images import Batches, ImageData, Images
-from experiments.study import steps
-from experiments.sweep.callback import refuse_missing_gpu
-from experiments.training import outputs
-from experiments.training.history import History
 from experiments.training.module import fuse, make_module, predict
 from experiments.training.trainer import set_precision
 from models import augmentation
@@ -219,52 +201,6 @@ def test_a_module_that_predicted_on_a_gpu_trains_again():
         loss.backward()
 
 
-@pytest.mark.parametrize("command", ["train", "search"])
-@pytest.mark.parametrize("launcher", ["local", "ray"])
-def test_local_sweeps_leave_the_gpu_alone(command, launcher):
-    assert configure(command, f"launcher={launcher}").trainer.accelerator == "cpu"
-    asked = configure(command, f"launcher={launcher}", "trainer.accelerator=gpu")
-    assert asked.trainer.accelerator == "gpu"
-
-
-def test_sweeps_for_gpus_do_not_fall_back_to_the_cpu():
-    assert configure("train", "launcher=gpus").trainer.accelerator == "gpu"
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        ("launcher=ray", "hydra.launcher.ray.remote.num_gpus=0.5"),
-        ("launcher=slurm", "hydra.launcher.gres=gpu:1"),
-        ("launcher=slurm", "hydra.launcher.gpus_per_node=1"),
-    ],
-    ids=" ".join,
-)
-def test_a_run_that_is_given_a_gpu_takes_it(given):
-    def refuse(*accelerator: str) -> None:
-        with composing():
-            whole = compose("train", overrides=[*given, *accelerator], return_hydra_config=True)
-        refuse_missing_gpu(whole)
-
-    with pytest.raises(UserError, match=f"^{given[1]} gives each run a GPU, but .* take the CPU"):
-        refuse()
-    ray = "hydra.launcher.ray" in given[1]
-    refuse("trainer.accelerator=gpu", *(["+hydra.launcher.ray.init.num_gpus=1"] if ray else []))
-
-
-def test_the_last_round_of_a_search_trains_where_its_launcher_says():
-    given = ("launcher=local", "checkpoints.root=other", "force=true", "trials=3")
-    with composing():
-        whole = compose("search", overrides=[*given], return_hydra_config=True)
-        HydraConfig.instance().set_config(whole)
-        try:
-            cfg = steps.step_config("s13", 7)
-        finally:
-            HydraConfig.instance().cfg = None
-    found = cfg.trainer.accelerator, cfg.checkpoints.root, cfg.force, cfg.seed, cfg.name
-    assert found == ("cpu", "other", False, 7, "s13")
-
-
 @pytest.fixture
 def flags():
     """Which of PyTorch's libraries may use TF32."""
@@ -285,184 +221,3 @@ def test_a_gpu_multiplies_in_the_bits_that_are_configured(flags, monkeypatch):
     capability = (7, 5)
     with pytest.raises(UserError, match="needs an NVIDIA GPU from Ampere on, not a GPU of 2018"):
         set_precision(configure("train", "step=s13", "tf32=true"), gpu)
-
-
-def test_a_sweep_does_not_wait_for_a_gpu_that_is_not_there(workplace):
-    command = ("-m", "launcher=gpus", "step=s13")
-    line = one_line(workplace.run("train", *command, PATH=str(workplace.folder)))
-    asked = "error: hydra.launcher.ray.remote.num_gpus=0.25, but there is no nvidia-smi here"
-    assert line.startswith(asked)
-
-
-ON_GPU = """
-from hydra.experimental.callback import Callback
-class OnGPU(Callback):
-    def on_job_start(self, **_):
-        from pretended import pretended_gpu
-        self.gpu = pretended_gpu()
-        self.gpu.__enter__()
-"""
-
-
-@pytest.fixture
-def ray_sweep(workplace, small, monkeypatch):
-    """A sweep whose jobs have a share each of a GPU that Ray is told of, and that is not there; of
-    two runs, if it is one of `train`."""
-    (workplace.folder / "on_gpu.py").write_text(ON_GPU)
-    monkeypatch.setenv("PYTHONPATH", f"{PROJECT}:{PROJECT / 'tests'}:{workplace.folder}")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "99")
-
-    def run(*overrides: str, program: str = "train") -> subprocess.CompletedProcess:
-        given = ("launcher=gpus", "trainer.max_epochs=1", *overrides)
-        if program == "train":
-            given = quick(small, "seed=0,1", "name=it", *given)
-        command = workplace.command(program, "-m", *given)
-        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-
-    return run
-
-
-@pytest.mark.slow
-def test_runs_without_the_gpu_that_ray_was_told_of_fail(workplace, ray_sweep):
-    result = ray_sweep("+hydra.launcher.ray.init.num_gpus=1")
-    assert result.returncode == 1
-    assert result.stderr.count(" failed trainer: No supported gpu backend found!") == 2
-    assert "2 failed" in result.stdout
-    assert "Traceback" not in result.stdout + result.stderr
-    assert not workplace.runs()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cluster", [False, True], ids=["started", "running"])
-def test_runs_share_a_gpu_that_ray_was_told_of(workplace, ray_sweep, cluster):
-    where = "+hydra.launcher.ray.init.num_gpus=1"
-    if cluster:
-        import ray
-
-        ray.init(num_cpus=2, num_gpus=1, include_dashboard=False)
-        where = f"hydra.launcher.ray.init.address={ray.get_runtime_context().gcs_address}"
-    try:
-        result = ray_sweep(where, "+hydra.callbacks.gpu._target_=on_gpu.OnGPU")
-    finally:
-        if cluster:
-            ray.shutdown()
-    assert result.returncode == 0, result.stderr
-    assert "2 trained" in result.stdout
-    tags = [run.data.tags for run in workplace.seeds()]
-    assert [(tag["device"], tag["device.name"]) for tag in tags] == 2 * [("cuda", "pretended")]
-
-
-@pytest.mark.slow
-def test_workers_of_a_search_share_a_gpu_that_ray_was_told_of(workplace, small, ray_sweep):
-    """All stages: short runs, a full one, and a finalist as a step."""
-    (workplace.folder / "conf" / "step").mkdir(parents=True)
-    result = ray_sweep(
-        *("search=plain", "worker=range(2)", "trials=2", "full=1", "model.widths.0=4"),
-        *("final.networks=1", "final.seeds=3", "final.max_epochs=1", "data.holdout=500"),
-        *("data=idx", f"data.root={small}", *workplace.places),
-        f"storage=sqlite:///{workplace.folder}/search.db",
-        f"final.steps={workplace.folder}/conf/step/found",
-        f"hydra.searchpath=[file://{workplace.folder}/conf]",
-        "+hydra.launcher.ray.init.num_gpus=1",
-        "+hydra.callbacks.gpu._target_=on_gpu.OnGPU",
-        program="search",
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "2 searched" in result.stdout
-    tags = [run.data.tags for run in workplace.seeds()]
-    assert {tag.get("stage", "final") for tag in tags} == {"short", "full", "final"}
-    devices = {(tag["device"], tag["device.name"], tag["backend"]) for tag in tags}
-    assert devices == {("cuda", "pretended", "eager")}
-
-
-@pytest.fixture
-def train_on(workplace, small, run_here, monkeypatch):
-    """Train on "gpu" or "cpu" from the last checkpoint, and stop in epoch `killed_in`, or before
-    the weights are scored if there is no such epoch; the output of what was not stopped."""
-
-    def run(device: str, *overrides: str, place=workplace, killed_in: int | None = None) -> str:
-        def kill(module: Classifier, *_) -> None:
-            if module.current_epoch + 1 == killed_in:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(Classifier, "on_train_batch_end", kill)
-        monkeypatch.setattr(Classifier, "on_train_end", kill)
-        short = ("trainer.max_epochs=4", "+trainer.limit_train_batches=3", "data.batch_size=64")
-        given = quick(small, *short, "data.holdout=500", f"trainer.accelerator={device}", "name=it")
-        with pretended_gpu() if device == "gpu" else nullcontext():
-            status, output, errors = run_here("train", *place.places, *given, *overrides)
-        assert status == (130 if killed_in else 0), errors
-        return output
-
-    return run
-
-
-def test_a_run_moves_between_devices_and_says_so(workplace, train_on, monkeypatch):
-    """From a GPU to the CPU and back; the best epoch is of the GPU, and is scored on the CPU."""
-    monkeypatch.setattr(outputs, "log_artifacts", lambda *_: None)  # these take a second
-    train_on("gpu", killed_in=2)
-    train_on("cpu", killed_in=3)
-    train_on("gpu", killed_in=5)
-    output = train_on("cpu")
-    [run] = workplace.seeds()
-    tags, metrics = run.data.tags, run.data.metrics
-    changes = (
-        "epochs 1 to 1 on cuda by eager; epochs 2 to 2 on cpu by native (resumed); "
-        "epochs 3 to 4 on cuda by eager (resumed); scored on cpu (resumed)"
-    )
-    assert tags["backend.changes"] == changes
-    assert f"trained in more than one way: {changes}" in output
-    assert (tags["backend"], tags["begun.device"], tags["device"]) == ("eager", "cuda", "cpu")
-    assert metrics["val/best_epoch"] in (3, 4)
-    assert metrics["test/acc"] > 0.1
-
-
-def test_what_changed_has_its_reason(tmp_path):
-    history = History([], tmp_path)
-    eager, graphs = ("cuda", "eager, as no Triton is here"), ("cuda", "CUDA graphs")
-    history.trained_by = [graphs, graphs, eager, ("cuda", "eager")]
-    history.resumed = [0, 2]
-    assert history.changes("cuda") == (
-        "epochs 1 to 2 on cuda by CUDA graphs; epochs 3 to 3 on cuda by eager, as no Triton is "
-        "here (resumed); epochs 4 to 4 on cuda by eager (batches of another size)"
-    )
-    history.trained_by = [graphs] * 4  # whoever trained them
-    assert history.changes("cuda") is None
-
-
-@pytest.mark.slow
-def test_fused_runs_go_on_after_a_kill_and_move_between_devices(tmp_path_factory, train_on):
-    """Killed and resumed on a GPU, which leaves no trace; then on the CPU, and on the GPU again,
-    where the pretended one differs from the CPU by the last digits. Dropout draws other numbers."""
-    stayed, moved = (Workplace(tmp_path_factory.mktemp(name)) for name in ("stayed", "moved"))
-    many = ("fused.seed=2", "model.dropout=0")
-    assert "trained in more than one way" not in train_on("gpu", *many, place=stayed)
-    for device, epoch in (("gpu", 2), ("gpu", 3), ("cpu", 4)):
-        train_on(device, *many, place=moved, killed_in=epoch)
-    output = train_on("gpu", *many, place=moved)
-    changes = (
-        "epochs 1 to 2 on cuda by eager; epochs 3 to 3 on cpu by eager (resumed); "
-        "epochs 4 to 4 on cuda by eager (resumed)"
-    )
-    assert f"trained in more than one way: {changes}" in output
-    assert [run.data.tags["backend.changes"] for run in moved.seeds()] == [changes] * 2
-    for name in sorted(EPOCH_METRICS - {"epoch_seconds"}):
-        whole, parts = (
-            {run.info.run_name: place.history(run.info.run_id, name) for run in place.seeds()}
-            for place in (stayed, moved)
-        )
-        assert len(whole) == 2
-        for seed, epochs in whole.items():
-            assert parts[seed][:2] == epochs[:2], name
-            for one, other in zip(parts[seed], epochs, strict=True):
-                assert one == pytest.approx(other, abs=2e-3), name
-
-
-def test_the_baselines_of_the_bench_take_images_that_ours_moved_to_the_gpu():
-    cfg = configure("bench", "data.batch_size=4")
-    with pretended_gpu():
-        images = Images(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.arange(8))
-        moved = images.to(torch.device("cuda", 0))
-        batch, labels = next(iter(loaders(cfg, ImageData(moved, moved, 4, 4))[0]))
-    assert batch.shape == (4, 1, 28, 28)
-    assert labels.device.type == "cpu"
