@@ -21,6 +21,7 @@ from conftest import PROJECT
 from filelock import FileLock, Timeout
 from made import make
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from experiments.tracking.artifacts import read_mistakes
 
@@ -51,17 +52,21 @@ def train_missing(
                 train(name, arms[name], seed, table)
 
 
-def train(name: str, arguments: list[str], seed: int, table: Path) -> None:
-    """Train a run, and add its line."""
-    command = [sys.executable, "-m", "experiments.train", *arguments, f"seed={seed}", *OPTIONS]
+def finished(arguments: list[str]) -> Run:
+    """The run of these arguments, which is trained where the store does not have it."""
+    command = [sys.executable, "-m", "experiments.train", *arguments, *OPTIONS]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(result.stderr)
-    client = MlflowClient(STORE)
-    run = client.get_run(re.search(r"/runs/(\w+)", result.stdout)[1])
+    return MlflowClient(STORE).get_run(re.search(r"/runs/(\w+)", result.stdout)[1])
+
+
+def train(name: str, arguments: list[str], seed: int, table: Path) -> None:
+    """Train a run, and add its line."""
+    run = finished([*arguments, f"seed={seed}"])
     figures = {name: run.data.metrics[name] for name in FIGURES}
     judged = run.data.metrics.get("test/images") or run.data.metrics["val/images"]
-    mistakes = read_mistakes(client, run.info.run_id, judged)
+    mistakes = read_mistakes(MlflowClient(STORE), run.info.run_id, judged)
     wrong = " ".join(map(str, mistakes["image"]))
     device = run.data.tags["device.name"]
     line = pd.DataFrame([{"step": name, "seed": seed, **figures, "device": device, "wrong": wrong}])

@@ -8,13 +8,11 @@ Each recipe is one change to the same network of 3,000 parameters, judged by its
 Holm's correction over all recipes.
 """
 
-import re
-import subprocess
 import sys
 
 from conftest import PROJECT
 from filelock import FileLock
-from ladder import OPTIONS, PLACE, read, train_missing
+from ladder import PLACE, finished, read, train_missing
 
 from experiments.stats.verdict import difference, holm
 
@@ -41,16 +39,8 @@ RECIPES = {
         "model.blocks=[plain,plain,plain,shared,plain]",
     ],
 }
-TEACHER = [*NETWORK, "model.scale=3", "seed=100"]  # 25,014 parameters
+TEACHER = [*NETWORK, "model.scale=3", "budget.parameters=null", "seed=100"]  # 25,014 parameters
 DISTILLED = "distillation from 25,014 parameters"
-
-
-def train_teacher() -> str:
-    """The id of the run that teaches, which is trained where the store does not have it."""
-    command = [sys.executable, "-m", "experiments.train", *TEACHER, *OPTIONS]
-    with FileLock(PLACE / "teacher.lock"):
-        result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    return re.search(r"/runs/(\w+)", result.stdout)[1]
 
 
 def show() -> None:
@@ -78,6 +68,8 @@ if __name__ == "__main__":
         show()
     else:
         PLACE.mkdir(parents=True, exist_ok=True)
-        taught = {DISTILLED: ["loss=distillation", f"loss.teacher={train_teacher()}"]}
+        with FileLock(PLACE / "teacher.lock"):
+            teacher = finished(TEACHER).info.run_id
+        taught = {DISTILLED: ["loss=distillation", f"loss.teacher={teacher}"]}
         arms = {name: NETWORK + changes for name, changes in (RECIPES | taught).items()}
         train_missing(arms, TABLE)
