@@ -154,7 +154,8 @@ def _read(cfg: DictConfig, split: str) -> Images:
     shape = (data.in_channels, data.image_size, data.image_size)
     if tuple(images.shape[1:]) != shape:
         raise UserError(
-            f"data.image_size, data.in_channels: {where} are {tuple(images.shape[1:])}, not {shape}"
+            f"data.in_channels, data.image_size: {where} are {tuple(images.shape[1:])} (channels, "
+            f"rows, columns), not {shape}"
         )
     if not 0 <= labels.min() <= labels.max() < data.num_classes:
         raise UserError(

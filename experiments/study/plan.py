@@ -44,7 +44,7 @@ def print_plan(cfg: DictConfig, name: str, several: bool = False) -> None:
         most = final.networks * final.seeds * final.max_epochs
         time += f", and at most {most:,} more for finalists"
     if not several:
-        time += "; the time follows after the first run"
+        time += "; the time is told as soon as it is known"
     lines = (
         f"search {name}: {aim}",
         f"budget: {', '.join(limits) or 'none'}",

@@ -39,15 +39,16 @@ class RaceSampler(BaseSampler):
     ) -> dict[str, Any]:
         if self.race is None or trial.params:
             return self.feasible(study, trial, search_space)
-        tried, pool = [network.trial.params for network in self.race.networks], []
+        tried = {self.space.network(network.trial.params) for network in self.race.networks}
+        pool: dict[str, dict[str, Any]] = {}
         for _ in range(POOL):
             params = self.feasible(study, trial, search_space)
-            if params not in tried + pool:
-                pool.append(params)
-        if not pool:  # a small space: a network is tried once more
+            pool.setdefault(self.space.network(params), params)
+        new = [params for network, params in pool.items() if network not in tried]
+        if not new:  # a small space: a network is tried once more
             return params
-        networks = [Network(self.space.count(one), self.space.features(one)) for one in pool]
-        return pool[self.race.propose(networks)]
+        networks = [Network(self.space.count(one), self.space.features(one)) for one in new]
+        return new[self.race.propose(networks)]
 
     def feasible(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -1,16 +1,19 @@
 """The results of a search: as text and as a page, and in its MLflow run."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from optuna import Study
 from optuna.importance import get_param_importances
 from pandas import DataFrame
 
 from experiments.cli import tables
+from experiments.cli.keys import key_of
 from experiments.cli.text import measured, on_target, percent, pluralize
 from experiments.reports import charts
 from experiments.reports.page import drawn, render
@@ -24,6 +27,7 @@ from experiments.tracking.store import STUDY, STUDY_ID, Store
 NAMES = "short", "full", "final"  # of the stages
 ENOUGH = 10  # trials; the importance of keys says nothing with fewer
 HEADER = "finalist", "seeds", "mean, 95 % interval", "verdict"
+PLACES = "tracking.uri", "tracking.artifacts", "checkpoints.root"  # of runs, the gate's first
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> TrackedRun:
@@ -100,25 +104,37 @@ def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
 
 
 def rounds(race: Race) -> list[str]:
-    """Which networks ran in each round, and which left the race, with their chances."""
+    """Which networks ran in each round, and which left the race, with their chances; and what
+    became of each finalist, in the order in which they entered."""
 
     def listed(networks: Iterable[int], chance: np.ndarray) -> str:
-        return ", ".join(f"{trial_name(race, n)} ({chance[n]:.0%})" for n in networks)
+        return ", ".join(f"{trial_name(race, n)} ({likely(chance[n])})" for n in networks)
 
-    texts, before = [], set()
+    texts, before, decisions = [], [], race.answer().decisions
+    verdicts = dict(zip(ordered(race), finalists(race, dict.fromkeys(decisions, "")), strict=True))
     for runs, chance in race.rounds():
         field = list(dict.fromkeys(run.network for run in runs if run.stage == FULL))
         if chance is None:
-            text = f"{len(race.networks)} networks in short, the first {len(field)} in full as well"
+            text = f"{pluralize(len(race.networks), 'network')} in short"
+            text += f", the first {len(field)} in full as well" if field else ""
         else:
-            field = field or [*race.answer().decisions]
-            text = "in full: " if runs else "finalists: "
-            text += listed(field, chance) or "none"
-            if left := sorted(before - {*field}):
+            text = f"in full: {listed(field, chance)}" if runs else "the finals"
+            if left := sorted({*before} - {*field, *decisions}):
                 text += f"; out: {listed(left, chance)}"
         texts.append(text)
-        before = {*field}
+        before = field or before
+        if chance is not None and not runs:
+            for n in sorted(decisions, key=[*race.finalists, *decisions].index):
+                _, seeds, mean, verdict = verdicts[n]
+                closed = ", no more seeds" if decisions[n].open else ""
+                after = f"{pluralize(int(seeds), 'seed')}, {mean}, {verdict}{closed}"
+                texts.append(f"finalist: {trial_name(race, n)} ({likely(chance[n])}): {after}")
     return texts
+
+
+def likely(chance: float) -> str:
+    """A forecast's chance in words: "41 %"; never none, and never certainty."""
+    return "< 1 %" if chance < 0.01 else "> 99 %" if chance > 0.99 else f"{100 * chance:.0f} %"
 
 
 def trial_name(race: Race, network: int) -> str:
@@ -138,6 +154,12 @@ def run_counts(race: Race) -> str:
     )
 
 
+def ordered(race: Race) -> list[int]:
+    """The finalists: the winner first, then by size."""
+    winner, _, decisions = race.answer()
+    return sorted(decisions, key=lambda n: (n != winner, race.networks[n].parameters))
+
+
 def finalists(race: Race, steps: dict[int, str]) -> list[tuple[str, ...]]:
     """A row for each finalist, in the order of HEADER, the winner first."""
     (winner, _, decisions), target, rows = race.answer(), percent(race.rules.target), []
@@ -145,7 +167,7 @@ def finalists(race: Race, steps: dict[int, str]) -> list[tuple[str, ...]]:
     words = {HOLDS: f"not {close}", FAILS: close, CANNOT_TELL: CANNOT_TELL}
     if target:
         words = {verdict: on_target(verdict, target) for verdict in words}
-    for n in sorted(decisions, key=lambda n: (n != winner, race.networks[n].parameters)):
+    for n in ordered(race):
         values, verdict = race.accuracies(n, FINAL), decisions[n].verdict
         mean = measured(interval(values)) if values else "diverged" if verdict == FAILS else ""
         said = words[verdict] if target or n != winner else "the highest mean"
@@ -161,8 +183,7 @@ def answer_sentences(race: Race, steps: dict[int, str]) -> list[str]:
     """What the search found, in one sentence or two."""
     (winner, possible, decisions), target = race.answer(), percent(race.rules.target)
     if not decisions:
-        none = f"with {race.rules.seeds} seeds, no network is likely to be shown to reach {target}"
-        return [none] if target and race.rules.finalists else []
+        return unreached(race) if target and race.rules.finalists else []
     found = {"the most accurate finalist": winner}
     if target:
         found = {
@@ -175,12 +196,34 @@ def answer_sentences(race: Race, steps: dict[int, str]) -> list[str]:
     ]
 
 
+def unreached(race: Race) -> list[str]:
+    """That no network is likely to reach the target, how near one came, and what may help."""
+    means = {n: values for n in range(len(race.networks)) if (values := race.accuracies(n, FULL))}
+    best = max(means, key=lambda n: np.mean(means[n]), default=None)
+    texts = [
+        f"with {pluralize(race.rules.seeds, 'seed')}, no network is likely to be shown to reach "
+        f"{percent(race.rules.target)}"
+    ]
+    if best is not None:
+        mean = percent(float(np.mean(means[best])))
+        seeds = pluralize(len(means[best]), "full run")
+        nearest = f"{trial_name(race, best)}, {with_size(race, best)}, {mean} in {seeds}"
+        texts.append(f"the nearest: {nearest}, judged by images held out")
+    return [
+        *texts,
+        "a larger trials= or full= goes on; a lower smallest_above=, a larger final.max_epochs= or "
+        "another space needs another name, study=NAME",
+    ]
+
+
 def confirmation(step: str) -> tuple[str, str]:
-    """Commands for more seeds, and for what all of them say."""
-    return (
-        f"python -m experiments.train -m step={step} 'seed=range(100,110)'",
-        f"python -m experiments.gate step={step}",
-    )
+    """Commands for more seeds, and for what all of them say, in the places of this search."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    places = [item for key in PLACES for item in given if key_of(item) == key]
+    more = ["python", "-m", "experiments.train", "-m", f"step={step}", "seed=range(100,110)"]
+    gate = ["python", "-m", "experiments.gate", f"step={step}"]
+    gate += [item for item in places if key_of(item) == PLACES[0]]
+    return shlex.join(more + places), shlex.join(gate)
 
 
 def report(race: Race, steps: dict[int, str], folder: Path) -> list[str | tuple]:

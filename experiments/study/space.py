@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import (
@@ -19,7 +20,7 @@ from optuna.trial import create_trial
 
 from experiments.budget.cost import cost_of
 from experiments.budget.network import check_trainable
-from experiments.cli.config import RESULT, flatten, leaves
+from experiments.cli.config import RESULT, build, flatten, leaves
 from experiments.cli.errors import UserError, one_line
 from experiments.cli.keys import kind, unknown
 from experiments.data.digest import AFTER_READING
@@ -40,13 +41,15 @@ class Space:
     def __init__(self, cfg: DictConfig, space: DictConfig) -> None:
         self.cfg, entries = cfg, leaves(OmegaConf.to_container(space, resolve=True), ends=RANGE)
         self.sizes: dict[str, int] = {}  # the parameters of values that were tried out
-        given = {key: values for key, values in dict(entries).items() if values not in (None, {})}
+        entries = dict(entries)
+        for key in entries:
+            if OmegaConf.select(cfg, key, default=NOT_FOUND) is NOT_FOUND:
+                raise UserError(f"space: {unknown(key, flatten(cfg))}")
+        given = {key: values for key, values in entries.items() if values not in (None, {})}
         self.distributions = {key: distribution(key, values) for key, values in given.items()}
         if not self.distributions:
             raise UserError("space is empty; choose one, such as search=blocks")
         for key in self.distributions:
-            if OmegaConf.select(cfg, key, default=NOT_FOUND) is NOT_FOUND:
-                raise UserError(f"space: {unknown(key, flatten(cfg))}")
             images = key.startswith("data.") and key not in AFTER_READING
             if images or key in FIXED or kind(key) is not RESULT:
                 raise UserError(f"space.{key}: must be the same for all networks; leave it out")
@@ -58,11 +61,15 @@ class Space:
         smallest network found is over the budget, or none of `DRAWS` can be trained either."""
         params = {key: OmegaConf.select(self.cfg, key) for key in self.distributions}
         if infeasible := self.why_infeasible(params):
-            share = self.share(smallest := self.smallest(params))
-            if 1 < share < math.inf:
+            smallest = self.smallest(params)
+            if self.share(smallest) == math.inf:
+                if not all(map(self.why_infeasible, draws := [*self.draws()])):
+                    return None
+                smallest = self.smallest(min(draws, key=self.share))
+            if 1 < (share := self.share(smallest)) < math.inf:
                 reason = self.why_infeasible(smallest)
                 raise UserError(f"space: even the smallest network found in it is {reason}")
-            if share == math.inf and all(map(self.why_infeasible, self.draws())):
+            if share == math.inf:
                 raise UserError(infeasible)
             return None
         try:
@@ -104,6 +111,13 @@ class Space:
     def count(self, params: Params) -> int:
         """The parameters of the network that values describe."""
         return self.sizes.get(str(params)) or cost_of(self.configure(params)).parameters
+
+    def network(self, params: Params) -> str:
+        """What values describe, as text: the same one for a factor that gives the same widths."""
+        with torch.device("meta"):
+            network = build(self.configure(params), "model")
+        others = {key: value for key, value in params.items() if not key.startswith("model.")}
+        return f"{network} {others}"
 
     def features(self, params: Params) -> tuple[float, ...]:
         """Values as numbers from -1 to 1; one number for each choice."""

@@ -39,7 +39,7 @@ def open_storage(storage: str) -> BaseStorage:
             path = storage if journal else sqlalchemy.make_url(storage).database or ""
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         if journal:
-            opened = JournalStorage(JournalFileBackend(storage))
+            opened = JournalStorage(Journal(storage))
         else:
             waits = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
             opened = RDBStorage(storage, engine_kwargs=waits)
@@ -52,6 +52,21 @@ def open_storage(storage: str) -> BaseStorage:
             f"({type(error).__name__}: {reason(error)}); move it away, or name another"
         ) from error
     return opened
+
+
+class Journal(JournalFileBackend):
+    """A file; errors of its disk name it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            error.filename = error.filename or self.path
+            raise
 
 
 @contextmanager

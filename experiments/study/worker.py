@@ -259,7 +259,7 @@ class Worker:
 
     def write_step(self, network: int) -> str:
         """Write the step file of a finalist; its name."""
-        cfg, tried = self.configure(network, FINAL), self.cfg.trials
+        cfg, tried = self.configure(network, FINAL), len(self.race.networks)
         cfg.target.val_acc = self.rules.target or cfg.target.val_acc
         found = f"Found by a search: {cfg.name}, one of {tried} networks tried ({self.id})."
         path = self.steps / f"{self.name}-{self.trial(network).number}.yaml"

@@ -20,12 +20,13 @@ from optuna.testing.pytest_samplers import (
     MultiObjectiveSamplerTestCase,
     RelativeSamplerTestCase,
 )
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, create_trial
 
 from experiments.budget.network import check_trainable
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.study.proposals import RaceSampler
+from experiments.study.race import SHORT, Network, Race, Rules, Run
 from experiments.study.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -67,6 +68,21 @@ def test_evolution_ends_where_choices_are_equal(choices):
     for _ in range(20):
         study.tell(study.ask(space), 0.5)
     assert len(study.trials) == 20
+
+
+def test_no_network_is_tried_again_by_other_values():
+    """Factors that give the same widths are the same network; the likeliest one is in the way."""
+    given = ("search=scale", "~space", "+space.model.scale={low: 0.98, high: 1.06}")
+    cfg = configure("search", *given)
+    space = Space(cfg, cfg.space)
+    start = {"model.scale": 1.0}
+    tried = create_trial(params=start, distributions=space.distributions, value=0.9)
+    networks = [Network(space.count(start), space.features(start), tried)]
+    race = Race(Rules(None, 9, 4, 0, 3, 0.0005), networks, {Run(0, SHORT, 0): 0.9})
+    for seed in range(5):
+        sampler = RaceSampler(optuna.samplers.RandomSampler(seed), space, race)
+        trial = optuna.create_study(sampler=sampler).ask(space.distributions)
+        assert space.count(trial.params) != space.count(start)
 
 
 def test_a_space_that_does_not_fit_is_reported(monkeypatch):

@@ -1,5 +1,6 @@
 """What a search prints at its end, and the page that it leaves."""
 
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ def test_the_screen_is_as_kept(screen, capsys, name, target):
     screen(name, capsys.readouterr().out)
 
 
+def test_an_unmet_target_is_told_with_what_came_nearest():
+    found = race(0.9999)._replace(finalists=[])
+    kept = {run: value for run, value in found.results.items() if run.stage != FINAL}
+    said = "\n".join(report(found._replace(results=kept), {}, Path("conf/step/found")))
+    assert "no network is likely to be shown to reach 99.99 %" in said
+    assert "the nearest: trial -1, 4,912 parameters, 98.44 % in 1 full run" in said
+    assert "a larger trials= or full= goes on" in said
+
+
 def test_the_page_tells_who_ran_in_each_round_and_who_left():
     study, found, steps = raced()
     texts = rounds(found)
@@ -42,12 +52,14 @@ def test_the_page_tells_who_ran_in_each_round_and_who_left():
     assert texts[1].startswith("in full: trial ")
     for number in range(8):  # each either goes on or leaves
         assert f"trial {number} (" in texts[1]
-    assert texts[-1].startswith("finalists: ")
     ran = {run.network for run in found.results if run.stage == FINAL}
-    assert all(f"trial {n} (" in texts[-1].partition("; out")[0] for n in ran)
+    assert texts[-len(ran) - 1].startswith("the finals")
+    assert {text.split(" (")[0] for text in texts[-len(ran) :]} == {
+        f"finalist: trial {n}" for n in ran
+    }
     html = search_page(study, found, steps)
     winner = steps[found.answer().winner]
     assert f"python -m experiments.gate step={winner}" in html
-    assert all(f"<li>{text}</li>" in html for text in texts)
+    assert all(f"<li>{escape(text)}</li>" in html for text in texts)
     assert "model.scale" in html.partition("Importance of keys")[2]
     assert len(html) < 1_500_000

@@ -81,6 +81,8 @@ def test_small_images_get_other_networks_than_the_start():
     assert space.start is None
     with pytest.raises(UserError, match="8x8"):
         _ = space_of("search=scale", "data.image_size=8", "+space.model.padded=[0]").start
+    with pytest.raises(UserError, match=r"the smallest network found in it is over budget"):
+        _ = space_of("search=scale", "data.image_size=8", "budget.parameters=10").start
 
 
 @pytest.mark.parametrize("value", ["model.widths.0=3", "model.widths.0=null", "model.head=2"])
@@ -93,6 +95,7 @@ def test_a_configuration_outside_its_space_is_no_first_trial(value):
     [
         ({"model.withs.0": [1, 2]}, "no key model.withs.0 in the configuration; did you mean"),
         ({"model.widths.9": [1, 2]}, "no key model.widths.9"),
+        ({"model.withs": None}, "no key model.withs in the configuration; did you mean"),
         ({"model.head": 3}, "space.model.head: give a list of choices, or low and high; it is 3"),
         ({"model": {"head": {"low": 1}}}, "space.model.head: give a list of choices"),
         ({"model.head": {"low": 5, "high": 1}}, "space.model.head: "),

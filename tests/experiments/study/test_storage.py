@@ -1,6 +1,8 @@
 """What workers share: a storage of Optuna, the settings of a study, and claims with one holder."""
 
 import json
+import resource
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -48,6 +50,21 @@ def test_a_trial_that_runs_can_wait_again(tmp_path, kind):
     assert (again.number, again.suggest_float("x", 0, 1)) == (0, x)
     [trial] = study(path).get_trials()
     assert trial.intermediate_values == {1: 0.5}
+
+
+def test_a_full_disk_of_a_journal_is_told_by_its_name(tmp_path):
+    path = tmp_path / "search.journal"
+    begun = study(str(path))
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            begun.ask()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.filename == str(path)
 
 
 def test_half_a_line_in_a_journal_is_reported(tmp_path):
