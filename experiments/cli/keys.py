@@ -129,7 +129,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
         return f"{key} is not for a run: {REFUSED[key]}"
     if key.startswith("space."):
         text = f"there is no key {key}: what varies is given as a whole, such as"
-        return f"{text} '+space.model.scale={{low: 0.5, high: 1.0}}', or =null for what does not"
+        return f"{text} '+space.model.scale={{low: 0.5, high: 1.0}}', and null for what does not"
     others = [each for each in known if not f"{each}.".startswith(f"{key}.")]
     near = [key.lower()] if key.lower() in others else nearest(key, others)
     hint = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"

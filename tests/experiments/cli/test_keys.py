@@ -5,7 +5,7 @@ from conftest import PROJECT, configure
 from omegaconf import OmegaConf
 
 from experiments.cli.config import JUDGEMENT, LABEL, PLACE, RESULT, flatten
-from experiments.cli.keys import key_of, kind, kinds
+from experiments.cli.keys import key_of, kind, kinds, unknown
 from experiments.tracking.identity import config_hash
 from experiments.tracking.run import parameters
 
@@ -54,6 +54,11 @@ def test_a_key_has_the_kind_of_its_longest_prefix(key, expected):
 )
 def test_the_key_of_an_override(override):
     assert key_of(override) == "model.kernel"
+
+
+def test_a_part_of_a_range_is_answered_by_how_to_give_the_whole():
+    said = unknown("space.model", ["space"])
+    assert "'+space.model.scale={low: 0.5, high: 1.0}'" in said
 
 
 def test_parameters_in_mlflow_hold_no_place_and_no_password():
