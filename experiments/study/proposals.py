@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from experiments.cli.config import build
 from experiments.cli.errors import UserError, one_line
-from experiments.study.race import Network, Race
+from experiments.study.race import FIRST, Network, Race
 from experiments.study.space import Space
 
 POOL = 24  # proposals to choose from
@@ -19,8 +19,9 @@ POOL = 24  # proposals to choose from
 
 class RaceSampler(BaseSampler):
     """Draws from another sampler until a proposal can be trained, so that a network over its budget
-    is not made a trial; and takes the likeliest answer of several such proposals, or without a
-    race the first. `rejected` is the number of proposals that could not be trained."""
+    is not made a trial. With a race, it takes a network that was not tried before, if there is
+    one: from the ninth on the likeliest answer of several proposals. `rejected` is the number of
+    proposals that could not be trained."""
 
     LIMIT = 5_000  # proposals in a row: some minutes
 
@@ -39,16 +40,19 @@ class RaceSampler(BaseSampler):
     ) -> dict[str, Any]:
         if self.race is None or trial.params:
             return self.feasible(study, trial, search_space)
-        tried = {self.space.network(network.trial.params) for network in self.race.networks}
-        pool: dict[str, dict[str, Any]] = {}
+        known, pool = self.race.networks, {}
+        tried = {self.space.network(network.trial.params) for network in known}
         for _ in range(POOL):
             params = self.feasible(study, trial, search_space)
-            pool.setdefault(self.space.network(params), params)
-        new = [params for network, params in pool.items() if network not in tried]
-        if not new:  # a small space: a network is tried once more
+            if (network := self.space.network(params)) not in tried:
+                pool.setdefault(network, params)
+                if len(known) < FIRST:
+                    break
+        if not pool:  # a small space: a network is tried once more
             return params
+        new = [*pool.values()]
         networks = [Network(self.space.count(one), self.space.features(one)) for one in new]
-        return new[self.race.propose(networks)]
+        return new[self.race.propose(networks) if len(new) > 1 else 0]
 
     def feasible(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

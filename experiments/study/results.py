@@ -13,6 +13,7 @@ from optuna.importance import get_param_importances
 from pandas import DataFrame
 
 from experiments.cli import tables
+from experiments.cli.compose import search_path
 from experiments.cli.keys import key_of
 from experiments.cli.text import measured, on_target, percent, pluralize
 from experiments.reports import charts
@@ -27,7 +28,7 @@ from experiments.tracking.store import STUDY, STUDY_ID, Store
 NAMES = "short", "full", "final"  # of the stages
 ENOUGH = 10  # trials; the importance of keys says nothing with fewer
 HEADER = "finalist", "seeds", "mean, 95 % interval", "verdict"
-PLACES = "tracking.uri", "tracking.artifacts", "checkpoints.root"  # of runs, the gate's first
+PLACES = "tracking.uri", "tracking.artifacts", "checkpoints.root"  # of runs
 
 
 def study_run(name: str, identifier: str, cfg: DictConfig, store: Store) -> TrackedRun:
@@ -96,6 +97,7 @@ def search_page(study: Study, race: Race, steps: dict[int, str]) -> str:
         claim=CLAIM,
         finalists=(HEADER, finalists(race, steps)),
         again=None if winner is None else "\n".join(confirmation(steps[winner])),
+        target=race.rules.target,
         pareto=drawn(charts.pareto, full, final),
         rounds=rounds(race),
         networks=(list(shown), shown.to_numpy().tolist()),
@@ -118,8 +120,10 @@ def rounds(race: Race) -> list[str]:
             text = f"{pluralize(len(race.networks), 'network')} in short"
             text += f", the first {len(field)} in full as well" if field else ""
         else:
-            text = f"in full: {listed(field, chance)}" if runs else "the finals"
-            if left := sorted({*before} - {*field, *decisions}):
+            text = "the finals" if decisions else "the end"
+            text = f"in full: {listed(field, chance)}" if runs else text
+            left = sorted({*before} - {*field, *decisions})
+            if left and (runs or decisions):
                 text += f"; out: {listed(left, chance)}"
         texts.append(text)
         before = field or before
@@ -198,7 +202,9 @@ def answer_sentences(race: Race, steps: dict[int, str]) -> list[str]:
 
 def unreached(race: Race) -> list[str]:
     """That no network is likely to reach the target, how near one came, and what may help."""
-    means = {n: values for n in range(len(race.networks)) if (values := race.accuracies(n, FULL))}
+    diverged = {run.network for run, accuracy in race.results.items() if accuracy is None}
+    means = {n: race.accuracies(n, FULL) for n in range(len(race.networks)) if n not in diverged}
+    means = {n: values for n, values in means.items() if values}
     best = max(means, key=lambda n: np.mean(means[n]), default=None)
     texts = [
         f"with {pluralize(race.rules.seeds, 'seed')}, no network is likely to be shown to reach "
@@ -211,7 +217,7 @@ def unreached(race: Race) -> list[str]:
         texts.append(f"the nearest: {nearest}, judged by images held out")
     return [
         *texts,
-        "a larger trials= or full= goes on; a lower smallest_above=, a larger final.max_epochs= or "
+        "a larger trials= goes on; a lower smallest_above=, a larger final.max_epochs= or "
         "another space needs another name, study=NAME",
     ]
 
@@ -219,11 +225,10 @@ def unreached(race: Race) -> list[str]:
 def confirmation(step: str) -> tuple[str, str]:
     """Commands for more seeds, and for what all of them say, in the places of this search."""
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    places = [item for key in PLACES for item in given if key_of(item) == key]
+    places = [item for item in given if key_of(item) in PLACES] + search_path()
     more = ["python", "-m", "experiments.train", "-m", f"step={step}", "seed=range(100,110)"]
     gate = ["python", "-m", "experiments.gate", f"step={step}"]
-    gate += [item for item in places if key_of(item) == PLACES[0]]
-    return shlex.join(more + places), shlex.join(gate)
+    return shlex.join(more + places), shlex.join(gate + places)
 
 
 def report(race: Race, steps: dict[int, str], folder: Path) -> list[str | tuple]:

@@ -1,7 +1,6 @@
 """The space of a search: the keys that vary, their values, and which of these can be trained."""
 
 import math
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -41,48 +40,47 @@ class Space:
     def __init__(self, cfg: DictConfig, space: DictConfig) -> None:
         self.cfg, entries = cfg, leaves(OmegaConf.to_container(space, resolve=True), ends=RANGE)
         self.sizes: dict[str, int] = {}  # the parameters of values that were tried out
-        entries = dict(entries)
-        for key in entries:
-            if OmegaConf.select(cfg, key, default=NOT_FOUND) is NOT_FOUND:
-                raise UserError(f"space: {unknown(key, flatten(cfg))}")
-        given = {key: values for key, values in entries.items() if values not in (None, {})}
+        self.texts: dict[str, str] = {}  # see `network`
+        given = {key: values for key, values in dict(entries).items() if values not in (None, {})}
         self.distributions = {key: distribution(key, values) for key, values in given.items()}
         if not self.distributions:
             raise UserError("space is empty; choose one, such as search=blocks")
         for key in self.distributions:
+            if OmegaConf.select(cfg, key, default=NOT_FOUND) is NOT_FOUND:
+                raise UserError(f"space: {unknown(key, flatten(cfg))}")
             images = key.startswith("data.") and key not in AFTER_READING
             if images or key in FIXED or kind(key) is not RESULT:
                 raise UserError(f"space.{key}: must be the same for all networks; leave it out")
+
+    @cached_property
+    def own(self) -> Params:
+        """The values of the configuration itself."""
+        return {key: OmegaConf.select(self.cfg, key) for key in self.distributions}
 
     @cached_property
     def start(self) -> Params | None:
         """The configuration's own values, for a first trial; None where they are infeasible, such
         as layers that do not fit a smaller image, or outside the space. UserError: even the
         smallest network found is over the budget, or none of `DRAWS` can be trained either."""
-        params = {key: OmegaConf.select(self.cfg, key) for key in self.distributions}
-        if infeasible := self.why_infeasible(params):
-            smallest = self.smallest(params)
-            if self.share(smallest) == math.inf:
-                if not all(map(self.why_infeasible, draws := [*self.draws()])):
+        if infeasible := self.why_infeasible(self.own):
+            smallest = self.smallest(self.own)
+            if not self.too_large(smallest) and self.why_infeasible(smallest):
+                study = create_study(sampler=RandomSampler(seed=0))
+                draws = [study.ask(self.distributions).params for _ in range(DRAWS)]
+                if not all(map(self.why_infeasible, draws)):
                     return None
                 smallest = self.smallest(min(draws, key=self.share))
-            if 1 < (share := self.share(smallest)) < math.inf:
+                if not self.too_large(smallest):
+                    raise UserError(infeasible)
+            if self.too_large(smallest):
                 reason = self.why_infeasible(smallest)
                 raise UserError(f"space: even the smallest network found in it is {reason}")
-            if share == math.inf:
-                raise UserError(infeasible)
             return None
         try:
-            create_trial(params=params, distributions=self.distributions, value=0)
+            create_trial(params=self.own, distributions=self.distributions, value=0)
         except ValueError:
             return None
-        return params
-
-    def draws(self) -> Iterator[Params]:
-        """Values by chance, the same ones for every worker."""
-        study = create_study(sampler=RandomSampler(seed=0))
-        for _ in range(DRAWS):
-            yield study.ask(self.distributions).params
+        return self.own
 
     def smallest(self, params: Params) -> Params:
         """A small network: each key in turn gets the value that costs the least."""
@@ -101,6 +99,10 @@ class Space:
         limits = self.cfg.budget.items()
         return max(metrics[name] / (limit or math.inf) for name, limit in limits)
 
+    def too_large(self, params: Params) -> bool:
+        """Whether values describe a network that only the budget is against."""
+        return 1 < self.share(params) < math.inf
+
     def configure(self, params: Params) -> DictConfig:
         """The configuration with values for all keys of the space."""
         cfg = self.cfg.copy()
@@ -114,10 +116,12 @@ class Space:
 
     def network(self, params: Params) -> str:
         """What values describe, as text: the same one for a factor that gives the same widths."""
-        with torch.device("meta"):
-            network = build(self.configure(params), "model")
-        others = {key: value for key, value in params.items() if not key.startswith("model.")}
-        return f"{network} {others}"
+        if (key := str(params)) not in self.texts:
+            with torch.device("meta"):
+                network = build(self.configure(params), "model")
+            others = {name: each for name, each in params.items() if not name.startswith("model.")}
+            self.texts[key] = f"{network} {others}"
+        return self.texts[key]
 
     def features(self, params: Params) -> tuple[float, ...]:
         """Values as numbers from -1 to 1; one number for each choice."""

@@ -1,5 +1,6 @@
 """One worker of a search: takes the runs of the race until it is over."""
 
+import math
 import shutil
 import time
 import warnings
@@ -24,7 +25,7 @@ from experiments.data.images import load
 from experiments.stats.forecast import SLOPE
 from experiments.study.plan import before_finals
 from experiments.study.proposals import RaceSampler, try_sampler
-from experiments.study.race import FINAL, FIRST, SHORT, Network, Race, Rules, Run
+from experiments.study.race import FINAL, SHORT, Network, Race, Rules, Run
 from experiments.study.results import NAMES, log_study, study_run
 from experiments.study.space import Space
 from experiments.study.steps import refuse_folder, refuse_foreign, train_step, write_step
@@ -55,7 +56,7 @@ class Worker:
         base = OmegaConf.masked_copy(cfg, list(compose("train")))
         base.step = base.experiment = None  # a trial is no evidence for either
         self.cfg, self.name, self.space = cfg, name, Space(base, cfg.space)
-        _ = self.space.start  # refuses a space where nothing can be trained
+        start = self.space.start  # refuses a space where nothing can be trained
         device = device_of(base)  # refuses one that is not here, before a study or a run is begun
         self.unusual: list[str] = []  # what trained its runs, where that is worth a line
         self.steps, final = Path(cfg.final.steps), cfg.final
@@ -76,6 +77,8 @@ class Worker:
             self.id = begin_or_resume(self.study, cfg, self.space, digest)
             self.parent = study_run(name, self.id, cfg, self.store)
             self.read_study()
+        if start is None and self.space.share(own := self.space.own) == math.inf and not is_job():
+            tables.say(f"begins with another network: {self.space.why_infeasible(own)}")
         self.print_expected_time(device, digest)
 
     def print_expected_time(self, device: torch.device, digest: str) -> None:
@@ -157,9 +160,8 @@ class Worker:
         workers draw different values, and one worker alone draws the same values again."""
         count = len(self.race.networks)
         seed = np.random.SeedSequence([self.cfg.seed, count]).generate_state(1)[0]
-        usual, known = build(self.cfg, "sampler", seed=int(seed)), self.race
-        sampler = RaceSampler(usual, self.space, known if count >= FIRST else None)
-        self.study.sampler = sampler
+        usual = build(self.cfg, "sampler", seed=int(seed))
+        self.study.sampler = sampler = RaceSampler(usual, self.space, self.race)
         trial = self.study.ask(self.space.distributions)
         trial.set_user_attr("rejected", sampler.rejected)
         trial.set_user_attr("parameters", self.space.count(trial.params))

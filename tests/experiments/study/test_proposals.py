@@ -26,7 +26,7 @@ from experiments.budget.network import check_trainable
 from experiments.cli.config import build
 from experiments.cli.errors import UserError
 from experiments.study.proposals import RaceSampler
-from experiments.study.race import SHORT, Network, Race, Rules, Run
+from experiments.study.race import FIRST, SHORT, Network, Race, Rules, Run
 from experiments.study.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -70,15 +70,17 @@ def test_evolution_ends_where_choices_are_equal(choices):
     assert len(study.trials) == 20
 
 
-def test_no_network_is_tried_again_by_other_values():
+@pytest.mark.parametrize("count", [1, FIRST])
+def test_no_network_is_tried_again_by_other_values(count):
     """Factors that give the same widths are the same network, and here the likeliest."""
     given = ("search=scale", "~space", "+space.model.scale={low: 0.93, high: 1.0}")
     cfg = configure("search", *given)
     space = Space(cfg, cfg.space)
     start = {"model.scale": 1.0}
     tried = create_trial(params=start, distributions=space.distributions, value=0.9)
-    networks = [Network(space.count(start), space.features(start), tried)]
-    race = Race(Rules(None, 9, 4, 0, 3, 0.0005), networks, {Run(0, SHORT, 0): 0.9})
+    networks = [Network(space.count(start), space.features(start), tried)] * count
+    results = {Run(n, SHORT, 0): 0.9 for n in range(count)}
+    race = Race(Rules(None, 99, 4, 0, 3, 0.0005), networks, results)
     for seed in range(5):
         sampler = RaceSampler(optuna.samplers.RandomSampler(seed), space, race)
         trial = optuna.create_study(sampler=sampler).ask(space.distributions)

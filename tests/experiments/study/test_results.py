@@ -1,15 +1,19 @@
 """What a search prints at its end, and the page that it leaves."""
 
+import shlex
 from html import escape
 from pathlib import Path
 
 import pytest
+from conftest import composing
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from made import raced
 from optuna.trial import create_trial
 
 from experiments.cli.tables import print_report
 from experiments.study.race import FINAL, Network, Race, Rules, Run
-from experiments.study.results import report, rounds, search_page
+from experiments.study.results import confirmation, report, rounds, search_page
 
 SIZES = (1_962, 2_994, 4_912)
 MEANS = (0.9921, 0.9937, 0.9944)
@@ -42,7 +46,22 @@ def test_an_unmet_target_is_told_with_what_came_nearest():
     said = "\n".join(report(found._replace(results=kept), {}, Path("conf/step/found")))
     assert "no network is likely to be shown to reach 99.99 %" in said
     assert "the nearest: trial -1, 4,912 parameters, 98.44 % in 1 full run" in said
-    assert "a larger trials= or full= goes on" in said
+    assert "a larger trials= goes on" in said
+
+
+def test_the_commands_at_the_end_name_the_places_of_the_search(tmp_path):
+    places = [f"tracking.uri=sqlite:///{tmp_path}/m.db", f"tracking.artifacts={tmp_path}/a b"]
+    with composing():
+        path = f"hydra.searchpath=[file://{tmp_path}]"
+        given = [*places, path, "trials=3"]
+        whole = compose("search", overrides=given, return_hydra_config=True)
+        HydraConfig.instance().set_config(whole)
+        try:
+            commands = confirmation("found/it-1")
+        finally:
+            HydraConfig.instance().cfg = None
+    for command in commands:
+        assert shlex.split(command)[-3:] == [*places, path]
 
 
 def test_the_page_tells_who_ran_in_each_round_and_who_left():

@@ -75,6 +75,12 @@ def test_a_space_where_little_fits_is_not_refused():
     assert space.why_infeasible(smallest) is None
 
 
+@pytest.mark.slow
+def test_a_recipe_that_trains_no_network_is_refused_with_its_reason():
+    with pytest.raises(UserError, match="optimizer: Invalid learning rate: -1"):
+        _ = space_of("search=plain", "optimizer.lr=-1").start
+
+
 def test_small_images_get_other_networks_than_the_start():
     """A search of 8x8 images begins with a proposal; what fits no network at all is refused."""
     space = space_of("search=scale", "data.image_size=8")
@@ -95,7 +101,6 @@ def test_a_configuration_outside_its_space_is_no_first_trial(value):
     [
         ({"model.withs.0": [1, 2]}, "no key model.withs.0 in the configuration; did you mean"),
         ({"model.widths.9": [1, 2]}, "no key model.widths.9"),
-        ({"model.withs": None}, "no key model.withs in the configuration; did you mean"),
         ({"model.head": 3}, "space.model.head: give a list of choices, or low and high; it is 3"),
         ({"model": {"head": {"low": 1}}}, "space.model.head: give a list of choices"),
         ({"model.head": {"low": 5, "high": 1}}, "space.model.head: "),
