@@ -256,7 +256,7 @@ def test_a_tracking_store_that_does_not_answer(
     ("overrides", "complaint"),
     [
         (["data.num_classes=5"], "data.num_classes is 5, but the labels"),
-        (["data.image_size=32"], "are (1, 28, 28), not (1, 32, 32)"),
+        (["data.image_size=32"], "are (1, 28, 28) (channels, rows, columns), not (1, 32, 32)"),
         (["data.root=/nowhere"], "/nowhere: has no file train-images"),
     ],
 )
