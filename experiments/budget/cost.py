@@ -37,28 +37,34 @@ class Cost:
     """The cost of one network."""
 
     parameters: int
-    mult_adds: int
     bytes: int  # of all parameters and buffers, as they are stored
     receptive_field: int  # in pixels
     largest: str  # the layers with the most parameters
     summary: str  # torchinfo's table, and our counts
+    mult_adds: int | None = None  # None: not counted
 
     def metrics(self) -> dict[str, int]:
         return {name: value for name, value in vars(self).items() if isinstance(value, int)}
 
 
-def cost_of(cfg: DictConfig, budget: DictConfig | None = None) -> Cost:
+def cost_of(cfg: DictConfig, budget: DictConfig | None = None, mult_adds: bool = True) -> Cost:
     """The cost of a network; UserError if it cannot be built, or is over a budget."""
-    return compute_cost(partial(build, cfg, "model"), cfg.data, budget)
+    return compute_cost(partial(build, cfg, "model"), cfg.data, budget, mult_adds)
 
 
 def compute_cost(
-    make: Callable[[], nn.Module], data: DictConfig, budget: DictConfig | None = None
+    make: Callable[[], nn.Module],
+    data: DictConfig,
+    budget: DictConfig | None = None,
+    mult_adds: bool = True,
 ) -> Cost:
     """The cost of the network that `make` builds, for an image of the shape that `data` states.
-    Multiply-adds take a second at first, for PyTorch's imports: other limits come before.
+    Multiply-adds take a second at first, for PyTorch's imports: other limits come before, and
+    who does not need them may leave them out.
     UserError: it is over the budget, does not take the image, or computes with tensors' values."""
-    with torch.device("meta"):  # tensors have shapes and no values, so that nothing is computed
+    # tensors of meta have shapes and no values, so that nothing is computed
+    device = torch.device("meta" if mult_adds else "cpu")
+    with device:
         network = make()
     for name, weight in network.named_parameters():
         if nn.parameter.is_lazy(weight):
@@ -70,14 +76,16 @@ def compute_cost(
     shape = (1, data.in_channels, data.image_size, data.image_size)
     counter = FlopCounterMode(display=False, custom_mapping=OPERATIONS)
     try:
-        with torch.device("meta"), counter:
-            table = summary(network, input_size=shape, device="meta", verbose=0, mode="eval")
+        with device, counter if mult_adds else torch.no_grad():
+            table = summary(network, input_size=shape, device=device, verbose=0, mode="eval")
     except RuntimeError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"model: does not take an image of {shape[1:]}: {reason}") from error
-    counts["mult_adds"] = mult_adds = counter.get_total_flops() // 2  # 2 operations each
-    _refuse_excess(counts, budget, largest)
-    text = f"{table}\ncounted: {parameters:,} parameters, {mult_adds:,} multiply-adds"
+    text = f"{table}\ncounted: {parameters:,} parameters"
+    if mult_adds:
+        counts["mult_adds"] = products = counter.get_total_flops() // 2  # 2 operations each
+        _refuse_excess(counts, budget, largest)
+        text += f", {products:,} multiply-adds"
     if parameters != table.total_params:
         once = dict(network.named_parameters())
         every = dict(network.named_parameters(remove_duplicate=False))

@@ -61,7 +61,7 @@ def chosen_steps() -> Iterator[tuple[str, DictConfig]]:
 
 def check_costs(step: str, cfg: DictConfig) -> Iterator[Check]:
     """What the network costs, compared with its limits and its published count."""
-    cost = cost_of(cfg)
+    cost = cost_of(cfg, mult_adds=cfg.max_mult_adds is not None)
     limits = {
         "parameters": (cost.parameters, cfg.max_parameters),
         "multiply-adds": (cost.mult_adds, cfg.max_mult_adds),

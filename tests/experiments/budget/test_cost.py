@@ -30,6 +30,9 @@ def test_cost_of_step_13():
     # 4 bytes a parameter; BatchNorm keeps two statistics a channel and a count of 8 bytes
     assert cost.bytes == 4 * (5_854 + 2 * 56) + 5 * 8
     assert "LadderNet" in cost.summary
+    without = compute_cost(lambda: LadderNet([10, 10, 12, 12, 12]), MNIST, mult_adds=False)
+    assert without.metrics() | {"mult_adds": cost.mult_adds} == cost.metrics()
+    assert without.mult_adds is None
 
 
 @pytest.mark.parametrize("name", ["parameters", "mult_adds", "bytes"])
