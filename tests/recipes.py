@@ -14,6 +14,7 @@ from conftest import PROJECT
 from filelock import FileLock
 from ladder import PLACE, finished, read, train_missing
 
+from experiments.cli.text import percent
 from experiments.stats.verdict import difference, holm
 
 TABLE = PROJECT / "evidence" / "recipes.csv"
@@ -60,7 +61,7 @@ def show() -> None:
         if name in gains:
             low, high = 100 * gains[name].low, 100 * gains[name].high
             row = f"{100 * gains[name].mean:+.3f} ({low:+.3f} to {high:+.3f}) | {p[name]:.3f} |"
-        print(f"| {name} | {len(scores[name])} | {mean:.2%} | {row}")
+        print(f"| {name} | {len(scores[name])} | {percent(mean)} | {row}")
 
 
 if __name__ == "__main__":
