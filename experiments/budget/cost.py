@@ -8,6 +8,7 @@ the weights: neither counts, nor do activations and pools.
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -61,8 +62,10 @@ def compute_cost(
     """The cost of the network that `make` builds, for an image of the shape that `data` states.
     Multiply-adds take a second at first, for PyTorch's imports: other limits come before, and
     who does not need them may leave them out.
-    UserError: it is over the budget, does not take the image, or computes with tensors' values."""
-    # tensors of meta have shapes and no values, so that nothing is computed
+    UserError: it is over the budget, does not take the image, or, where they are counted, computes
+    with tensors' values."""
+    # tensors of meta have shapes and no values, so that nothing is computed; their operations
+    # import PyTorch's compiler, which one image on the CPU does not
     device = torch.device("meta" if mult_adds else "cpu")
     with device:
         network = make()
@@ -76,7 +79,7 @@ def compute_cost(
     shape = (1, data.in_channels, data.image_size, data.image_size)
     counter = FlopCounterMode(display=False, custom_mapping=OPERATIONS)
     try:
-        with device, counter if mult_adds else torch.no_grad():
+        with device, counter if mult_adds else nullcontext():  # summary itself needs no gradients
             table = summary(network, input_size=shape, device=device, verbose=0, mode="eval")
     except RuntimeError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
