@@ -24,10 +24,11 @@ struct Convolution { int channels, groups, size, rows, columns; };
 
 struct Step {
     int blocks, channels, relu, norm, pool, border;  // border: of the gradient
+    int norm_first;                                  // ReLU after the norm, not before it
     float eps, momentum;
     Convolution ahead, back;                         // back: from the gradient to that of the input
     Plane input;                                     // with its border
-    Plane activation;                                // after ReLU
+    Plane activation;                                // ahead of the norm
     Plane output;                                    // within its border
     Plane gradient;                                  // of the convolution's result, with border
     Plane input_gradient;                            // within its border
@@ -145,7 +146,7 @@ void conv(const Step* s, bool back) {
     }
     const Plane from = back ? s->gradient : s->input;
     const Plane to = back ? s->input_gradient : s->activation;
-    const bool relu = s->relu && !back;
+    const bool relu = s->relu && !s->norm_first && !back;
     const int most = (REGISTERS - (REGISTERS == 16 ? 2 : 5)) / size;  // sums that stay in registers
     with_constant<8>(size, [&](auto co) {
         with_constant<4>(std::min({most, n.columns, 4}), [&](auto wide) {
@@ -189,17 +190,22 @@ void correlate_all(const Step* s, Plane grad, float* weight_gradient) {
     }
 }
 
-// the activations that one output pixel comes from, and the same after BatchNorm and dropout
+// What a ReLU lets through is above this: one at its place, and one that is at the other.
+inline vec threshold(bool here) { return all(here ? 0 : -INFINITY); }
+
+// the activations that one output pixel comes from, and the same after BatchNorm, with a ReLU that
+// may follow it, and dropout
 struct Window {
     vec x[4], scaled[4];
     int size;
-    Window(Plane p, int pool, const float* from, int r, int c, vec factor, vec shift)
+    Window(Plane p, int pool, const float* from, int r, int c, vec factor, vec shift, vec least)
         : size(pool ? 4 : 1) {
         from += (1 + pool) * (r * p.row + c * LANES);
         const ptrdiff_t step[] = {0, LANES, p.row, p.row + LANES};
         for (int i = 0; i < size; i++) {
             x[i] = load(from + step[i]);
             scaled[i] = x[i] * factor + shift;
+            scaled[i] = scaled[i] < least ? least : scaled[i];
         }
     }
     vec highest() const {
@@ -223,10 +229,12 @@ template <typename F>
 inline void each_window(const Step* s, int b, int c, int l, int at, F f) {
     const Plane a = s->activation;
     const vec factor = load(s->factor + at), shift = load(s->shift + at);
+    const vec least = threshold(s->norm_first);
     const float* from = a.of(b, c) + l;
     const int rows = s->ahead.rows >> s->pool, columns = s->ahead.columns >> s->pool;
     for (int r = 0; r < rows; r++)
-        for (int i = 0; i < columns; i++) f(r, i, Window(a, s->pool, from, r, i, factor, shift));
+        for (int i = 0; i < columns; i++)
+            f(r, i, Window(a, s->pool, from, r, i, factor, shift, least));
 }
 
 // use(channel, one, two): the sums over its planes, in a fixed order, of what
@@ -307,6 +315,7 @@ void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient
     Plane inside = s->gradient;
     inside.at += s->border * (inside.row + LANES);
     const float count = float(s->blocks) * LANES * rows * columns;
+    const vec least = threshold(!s->norm_first), least_scaled = threshold(s->norm_first);
     if (s->norm)  // sums of grad * drop, alone and times the activation that it goes to
         sum_up(
             s,
@@ -317,7 +326,8 @@ void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient
                         x = w.scaled[j] > best ? w.x[j] : x;
                         best = w.scaled[j] > best ? w.scaled[j] : best;
                     }
-                    const vec y = load(grad.of(b, c, r) + i * LANES + l);
+                    vec y = load(grad.of(b, c, r) + i * LANES + l);
+                    y = best <= least_scaled ? vec{} : y;
                     ones += y;
                     twos += y * x;
                 });
@@ -344,10 +354,11 @@ void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient
             float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
             if (!s->relu) return store(o, left);
             const vec best = w.highest();
+            left = best <= least_scaled ? vec{} : left;
             for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
                 const vec mine = w.scaled[j] == best ? left : vec{};
                 left = w.scaled[j] == best ? vec{} : left;
-                store(o + step[j], w.x[j] <= 0 ? vec{} : mine + (constant + slope * w.x[j]));
+                store(o + step[j], w.x[j] <= least ? vec{} : mine + (constant + slope * w.x[j]));
             }
         });
     });

@@ -1,11 +1,13 @@
 """Plain convolutional networks trained on a CPU by our own kernels, see kernels.cpp.
 
 With ten channels, libraries leave most lanes of a vector idle, and pass over the same memory
-many times. Here a convolution, its ReLU, BatchNorm, Dropout2d and max pool are one step.
+many times. Here a convolution, its ReLU, BatchNorm, Dropout2d and max pool are one step; ReLU and
+BatchNorm may change places.
 """
 
 import ctypes
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from torch.nn import functional as F
 
 from models.native.kernels import LANES, WIDEST, Arguments, Plane, library, pointer
 
-LAYERS = (nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool2d)  # of a step, in order
+LAYERS = (nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool2d)  # of a step
 
 
 class NativeNetwork:
@@ -44,13 +46,13 @@ class NativeNetwork:
         layers, step_layers = list(network), []
         while taken := take_step(layers):
             step_layers.append(taken)
-            if taken[1] is None:  # without a ReLU, its output has no border for another step
+            if taken.relu is None:  # without a ReLU, its output has no border for another step
                 break
         if not step_layers:
             raise ValueError("the network does not begin with a convolution of 3x3")
         library()
         self.network, self.rest, self.batch_size = network, nn.Sequential(*layers), batch_size
-        borders = [conv.padding[0] for conv, *_ in step_layers] + [0]
+        borders = [each.conv.padding[0] for each in step_layers] + [0]
         x = self.input = bordered(batch_size // LANES, *image, borders[0])
         self.steps: list[Step] = []
         for taken, border in zip(step_layers, borders[1:], strict=True):
@@ -102,10 +104,21 @@ def has_own_weights(layer: nn.Module) -> bool:
     return isinstance(layer.weight, nn.Parameter) and isinstance(layer.bias, nn.Parameter | None)
 
 
-def take_step(layers: list[nn.Module]) -> list[nn.Module | None]:
+class StepLayers(NamedTuple):
+    conv: nn.Conv2d
+    relu: nn.ReLU | None
+    norm: nn.BatchNorm2d | None
+    dropout: nn.Dropout2d | None
+    pool: nn.MaxPool2d | None
+    norm_first: bool  # ReLU after BatchNorm
+
+
+def take_step(layers: list[nn.Module]) -> StepLayers | None:
     """Remove the layers of a step from the front of a list: a 3x3 convolution alone, or followed
-    by a ReLU and some of the other LAYERS, None for the missing ones; [] if there is no step."""
+    by a ReLU and some of the other LAYERS; None if there is no step."""
     rest = list(layers)
+    if norm_first := [type(each) for each in rest[1:3]] == [nn.BatchNorm2d, nn.ReLU]:
+        rest[1:3] = rest[2], rest[1]
     taken = [rest.pop(0) if rest and type(rest[0]) is kind else None for kind in LAYERS]
     conv, relu, norm, _, pool = taken
     halves = pool and (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1)
@@ -122,21 +135,20 @@ def take_step(layers: list[nn.Module]) -> list[nn.Module | None]:
         and (pool is None or halves)
     )
     if not supported:
-        return []
+        return None
     layers[:] = rest
-    return taken
+    return StepLayers(*taken, norm_first)
 
 
 class Step:
     """A convolution with the layers that follow it, and the memory that they work in.
 
-    `layers`: as `take_step` returns them; `x`: the input, with the border that the convolution
-    needs; `border`: of the output, as the next step needs it. ValueError where the max pool would
-    leave out a row or a column.
+    `x`: the input, with the border that the convolution needs; `border`: of the output, as the next
+    step needs it. ValueError where the max pool would leave out a row or a column.
     """
 
-    def __init__(self, layers: list[nn.Module | None], x: Tensor, border: int) -> None:
-        conv, relu, norm, dropout, pool = layers
+    def __init__(self, layers: StepLayers, x: Tensor, border: int) -> None:
+        conv, relu, norm, dropout, pool, norm_first = layers
         blocks, ins, height, width, _ = x.shape
         rows, columns, outs = height - 2, width - 2, conv.out_channels
         if pool and (rows % 2 or columns % 2):
@@ -166,7 +178,7 @@ class Step:
         planes = (x, self.activation, inner_output, self.gradient, self.input_gradient)
         self.arguments = Arguments(
             *(blocks, outs, relu is not None, norm is not None, pool is not None),
-            2 - self.padding,
+            *(2 - self.padding, norm_first),
             *((norm.eps, norm.momentum) if norm else (0, 0)),
             (ins, *groups, rows, columns),
             (outs, *back_groups, *self.input_gradient.shape[2:4]),

@@ -29,7 +29,10 @@ LADDERS = {
 
 def network(**options) -> LadderNet:
     torch.manual_seed(0)
-    network = LadderNet(**options).train()
+    return with_random_norms(LadderNet(**options).train())
+
+
+def with_random_norms(network: nn.Module) -> nn.Module:
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):  # a negative gain turns a maximum into a minimum
             nn.init.uniform_(layer.weight, -1, 1.5)
@@ -87,13 +90,21 @@ class FixedDropout(nn.Module):
         return x * self.factors
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_gradients_with_dropout_are_those_of_pytorch_with_the_same_mask(batch_norm):
-    ours = network(widths=[10, 10, 12, 12, 12], dropout=0.3, batch_norm=batch_norm)
+@pytest.mark.parametrize("norm", ["behind ReLU", "ahead of ReLU", None])
+def test_gradients_with_dropout_are_those_of_pytorch_with_the_same_mask(norm):
+    ours = with_random_norms(
+        BlockNet(
+            [10, 10, 12, 12, 12],
+            norm=norm and "batch",
+            norm_first=norm == "ahead of ReLU",
+            dropout=0.3,
+        )
+    )
     exact = copy.deepcopy(ours).double()
     native = NativeNetwork(ours, 32, (1, 28, 28))
     images, labels = torch.randn(32, 1, 28, 28), torch.randint(10, (32,))
     loss = F.cross_entropy(native(images), labels)
+    assert len(native.steps) == 6
     for i, step in enumerate(native.steps[:-1], start=1):
         fixed = FixedDropout(step.drop)
         assert 0.1 < (fixed.factors == 0).float().mean() < 0.5
@@ -103,6 +114,8 @@ def test_gradients_with_dropout_are_those_of_pytorch_with_the_same_mask(batch_no
     loss.backward()
     expected.backward()
     assert_same_gradients(ours, exact)
+    for (name, mine), truth in zip(ours.named_buffers(), exact.buffers(), strict=True):
+        assert torch.allclose(mine.double(), truth.double(), atol=1e-5), name
 
 
 @pytest.fixture
@@ -127,8 +140,9 @@ def test_results_do_not_depend_on_the_number_of_threads(set_threads):
         assert torch.equal(first, third)
 
 
-def test_it_evaluates_any_number_of_images():
-    ours = network(widths=[10, 10, 12, 12, 12], dropout=0.5)
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_it_evaluates_any_number_of_images(norm_first):
+    ours = with_random_norms(BlockNet([10, 10, 12, 12, 12], norm_first=norm_first, dropout=0.5))
     native = NativeNetwork(ours, 64, (1, 28, 28))
     native(torch.randn(64, 1, 28, 28))  # leaves running statistics
     ours.eval()
@@ -160,9 +174,11 @@ def test_nan_in_one_filter_reaches_the_loss(layer):
     assert loss.isnan()
 
 
-def test_nan_in_a_part_of_a_window_is_what_the_max_pool_returns():
+@pytest.mark.parametrize("norm", [[], [nn.BatchNorm2d(4).eval()]])
+def test_nan_in_a_part_of_a_window_is_what_the_max_pool_returns(norm):
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    layers = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *norm, nn.ReLU(), nn.MaxPool2d(2))
+    layers.train(not norm)  # in training, each pixel of a channel would become NaN
     native = NativeNetwork(layers, 16, (1, 16, 16))
     images = torch.rand(16, 1, 16, 16)
     images[3, 0, 4, 8] = torch.nan
