@@ -1,4 +1,4 @@
-// Training of small 3x3 convolutions on a CPU. Sixteen images lie side by side in memory, so that
+// Training of small convolutions, of 3x3 or 1x1, on a CPU. Sixteen images lie side by side in memory, so that
 // the lanes of a vector are full, however few channels there are.
 //
 // Activations are [blocks][channels][rows][columns][16] floats; a block is 16 images. The input of a
@@ -25,6 +25,7 @@ struct Convolution { int channels, groups, size, rows, columns; };
 struct Step {
     int blocks, channels, relu, norm, pool, border;  // border: of the gradient
     int norm_first;                                  // ReLU after the norm, not before it
+    int side, depthwise;                             // kernels of side x side; one for each channel
     float eps, momentum;
     Convolution ahead, back;                         // back: from the gradient to that of the input
     Plane input;                                     // with its border
@@ -65,20 +66,20 @@ inline float sum(vec v, float total = 0) {
 // the greater of two, or NaN if one is, so that a diverging run is noticed
 inline vec greater(vec a, vec b) { return ((b > a) | (b != b)) ? b : a; }
 
-// CO channels of WIDE neighbouring pixels; weights are [in][3][3][CO]
-template <int CO, int WIDE>
+// CO channels of WIDE neighbouring pixels; weights are [in][SIDE][SIDE][CO]
+template <int CO, int WIDE, int SIDE>
 inline void pixels(const float* in, Plane s, const float* weights, int channels,
                    const float* bias, bool relu, float* out, Plane t) {
     vec sums[CO][WIDE];
     for (int o = 0; o < CO; o++)
         for (int i = 0; i < WIDE; i++) sums[o][i] = all(bias[o]);
     for (int c = 0; c < channels; c++)
-        for (int r = 0; r < 3; r++) {
+        for (int r = 0; r < SIDE; r++) {
             const float* p = in + c * s.channel + r * s.row;
-            const float* w = weights + (c * 3 + r) * 3 * CO;
-            vec x[WIDE + 2];
-            for (int i = 0; i < WIDE + 2; i++) x[i] = load(p + i * LANES);
-            for (int k = 0; k < 3; k++)
+            const float* w = weights + (c * SIDE + r) * SIDE * CO;
+            vec x[WIDE + SIDE - 1];
+            for (int i = 0; i < WIDE + SIDE - 1; i++) x[i] = load(p + i * LANES);
+            for (int k = 0; k < SIDE; k++)
                 for (int o = 0; o < CO; o++) {
                     const vec weight = all(w[k * CO + o]);
                     for (int i = 0; i < WIDE; i++) sums[o][i] += x[i + k] * weight;
@@ -92,35 +93,33 @@ inline void pixels(const float* in, Plane s, const float* weights, int channels,
         }
 }
 
-// gradients of weights [CO][one channel of in][3][3] from one block
-template <int CO>
+// gradients of weights [CO][one channel of in][SIDE][SIDE] from one block
+template <int CO, int SIDE>
 void correlate(const float* in, Plane s, const float* grad, Plane t, int rows, int columns,
                float* out, ptrdiff_t out_stride) {
-    for (int k = 0; k < 3; k++) {
-        float total[CO][3] = {};
+    for (int k = 0; k < SIDE; k++) {
+        float total[CO][SIDE] = {};
         for (int l = 0; l < LANES; l += WIDTH) {
-            vec sums[CO][3] = {};
+            vec sums[CO][SIDE] = {};
             for (int r = 0; r < rows; r++) {
                 const float* p = in + (r + k) * s.row + l;
                 const float* g = grad + r * t.row + l;
-                vec x0 = load(p), x1 = load(p + LANES);
+                vec x[SIDE];
+                for (int i = 1; i < SIDE; i++) x[i] = load(p + (i - 1) * LANES);
                 for (int c = 0; c < columns; c++) {
-                    const vec x2 = load(p + (c + 2) * LANES);
+                    for (int i = 1; i < SIDE; i++) x[i - 1] = x[i];
+                    x[SIDE - 1] = load(p + (c + SIDE - 1) * LANES);
                     for (int o = 0; o < CO; o++) {
                         const vec y = load(g + o * t.channel + c * LANES);
-                        sums[o][0] += x0 * y;
-                        sums[o][1] += x1 * y;
-                        sums[o][2] += x2 * y;
+                        for (int i = 0; i < SIDE; i++) sums[o][i] += x[i] * y;
                     }
-                    x0 = x1;
-                    x1 = x2;
                 }
             }
             for (int o = 0; o < CO; o++)
-                for (int i = 0; i < 3; i++) total[o][i] = sum(sums[o][i], total[o][i]);
+                for (int i = 0; i < SIDE; i++) total[o][i] = sum(sums[o][i], total[o][i]);
         }
         for (int o = 0; o < CO; o++)
-            for (int i = 0; i < 3; i++) out[o * out_stride + k * 3 + i] = total[o][i];
+            for (int i = 0; i < SIDE; i++) out[o * out_stride + k * SIDE + i] = total[o][i];
     }
 }
 
@@ -131,58 +130,73 @@ void with_constant(int value, F f) {
     if constexpr (MOST > 1) with_constant<MOST - 1>(value, f);
 }
 
+// the same for the side of a kernel
+template <typename F>
+void with_side(const Step* s, F f) {
+    s->side == 1 ? f(std::integral_constant<int, 1>()) : f(std::integral_constant<int, 3>());
+}
+
 // The convolution of a step; or the one back, whose weights are rotated and transposed.
 void conv(const Step* s, bool back) {
     const Convolution& n = back ? s->back : s->ahead;
-    const int in = n.channels, out = back ? s->ahead.channels : s->channels, size = n.size;
+    const int in = s->depthwise ? 1 : n.channels, taps = s->side * s->side, size = n.size;
+    const int out = back ? s->ahead.channels : s->channels;
     float *bias = s->space, *packed = bias + n.groups * size;
     for (int o = 0; o < n.groups * size; o++) {
         bias[o] = s->bias && !back && o < out ? s->bias[o] : 0;
         for (int c = 0; c < in; c++)
-            for (int k = 0; k < 9; k++)
-                packed[((o / size * in + c) * 9 + k) * size + o % size] =
-                    o >= out ? 0 : back ? s->weight[(c * out + o) * 9 + 8 - k]
-                                        : s->weight[(o * in + c) * 9 + k];
+            for (int k = 0; k < taps; k++)
+                packed[((o / size * in + c) * taps + k) * size + o % size] =
+                    o >= out ? 0 : back ? s->weight[(c * out + o) * taps + taps - 1 - k]
+                                        : s->weight[(o * in + c) * taps + k];
     }
     const Plane from = back ? s->gradient : s->input;
     const Plane to = back ? s->input_gradient : s->activation;
     const bool relu = s->relu && !s->norm_first && !back;
     const int most = (REGISTERS - (REGISTERS == 16 ? 2 : 5)) / size;  // sums that stay in registers
-    with_constant<8>(size, [&](auto co) {
+    with_side(s, [&](auto side) { with_constant<8>(size, [&](auto co) {
         with_constant<4>(std::min({most, n.columns, 4}), [&](auto wide) {
             constexpr int CO = decltype(co)::value, WIDE = decltype(wide)::value;
+            constexpr int SIDE = decltype(side)::value;
 #pragma omp parallel for collapse(2) schedule(static)
             for (int b = 0; b < s->blocks; b++)
                 for (int r = 0; r < n.rows; r++)
                     for (int g = 0; g < n.groups; g++)
                         for (int c = 0; c < n.columns; c += WIDE) {
                             const int at = std::min(c, n.columns - WIDE) * LANES;  // may overlap
+                            const float* first = from.of(b, s->depthwise ? g : 0, r);
                             for (int l = at; l < at + LANES; l += WIDTH)
-                                pixels<CO, WIDE>(from.of(b, 0, r) + l, from,
-                                                 packed + g * in * 9 * CO, in, bias + g * CO, relu,
-                                                 to.of(b, g * CO, r) + l, to);
+                                pixels<CO, WIDE, SIDE>(first + l, from,
+                                                       packed + g * in * taps * CO, in,
+                                                       bias + g * CO, relu,
+                                                       to.of(b, g * CO, r) + l, to);
                         }
         });
-    });
+    }); });
 }
 
 // The gradients of the weights; `grad`: of the convolution's result, within its border.
 void correlate_all(const Step* s, Plane grad, float* weight_gradient) {
     const Convolution& n = s->ahead;
     const int most = REGISTERS == 16 ? 4 : 8;  // gradient channels at a time, for the same reason
-    const ptrdiff_t stride = n.channels * 9, size = n.groups * n.size * stride;  // of each block
+    const int in = s->depthwise ? 1 : n.channels, taps = s->side * s->side;
+    const ptrdiff_t stride = in * taps, size = n.groups * n.size * stride;  // of each block
+    with_side(s, [&](auto side) {
 #pragma omp parallel for collapse(3) schedule(static)
-    for (int b = 0; b < s->blocks; b++)
-        for (int g = 0; g < n.groups; g++)
-            for (int c = 0; c < n.channels; c++)
-                for (int first = 0; first < n.size; first += most) {
-                    const int at = g * n.size + first;
-                    float* to = s->space + b * size + at * stride + c * 9;
-                    with_constant<8>(std::min(most, n.size - first), [&](auto co) {
-                        correlate<decltype(co)::value>(s->input.of(b, c), s->input, grad.of(b, at),
-                                                       grad, n.rows, n.columns, to, stride);
-                    });
-                }
+        for (int b = 0; b < s->blocks; b++)
+            for (int g = 0; g < n.groups; g++)
+                for (int c = 0; c < in; c++)
+                    for (int first = 0; first < n.size; first += most) {
+                        const int at = g * n.size + first;
+                        const float* from = s->input.of(b, s->depthwise ? g : c);
+                        float* to = s->space + b * size + at * stride + c * taps;
+                        with_constant<8>(std::min(most, n.size - first), [&](auto co) {
+                            correlate<decltype(co)::value, decltype(side)::value>(
+                                from, s->input, grad.of(b, at), grad, n.rows, n.columns, to,
+                                stride);
+                        });
+                    }
+    });
     for (int i = 0; i < s->channels * stride; i++) {
         float total = 0;
         for (int b = 0; b < s->blocks; b++) total += s->space[b * size + i];

@@ -80,7 +80,7 @@ class Arguments(ctypes.Structure):
     """Step of kernels.cpp, in the same order."""
 
     _fields_ = (
-        *fields(ctypes.c_int, "blocks channels relu norm pool border norm_first"),
+        *fields(ctypes.c_int, "blocks channels relu norm pool border norm_first side depthwise"),
         *fields(ctypes.c_float, "eps momentum"),
         *fields(ctypes.c_int * 5, "ahead back"),
         *fields(Plane, "input activation output gradient input_gradient"),

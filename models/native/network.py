@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from models.native.kernels import LANES, WIDEST, Arguments, Plane, library, pointer
 
 LAYERS = (nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool2d)  # of a step
+KERNELS = ((3, 3), (0, 0)), ((3, 3), (1, 1)), ((1, 1), (0, 0))  # sizes and paddings
 
 
 class NativeNetwork:
@@ -46,10 +47,8 @@ class NativeNetwork:
         layers, step_layers = list(network), []
         while taken := take_step(layers):
             step_layers.append(taken)
-            if taken.relu is None:  # without a ReLU, its output has no border for another step
-                break
         if not step_layers:
-            raise ValueError("the network does not begin with a convolution of 3x3")
+            raise ValueError("the network does not begin with a convolution of 3x3 or 1x1")
         library()
         self.network, self.rest, self.batch_size = network, nn.Sequential(*layers), batch_size
         borders = [each.conv.padding[0] for each in step_layers] + [0]
@@ -114,8 +113,9 @@ class StepLayers(NamedTuple):
 
 
 def take_step(layers: list[nn.Module]) -> StepLayers | None:
-    """Remove the layers of a step from the front of a list: a 3x3 convolution alone, or followed
-    by a ReLU and some of the other LAYERS; None if there is no step."""
+    """Remove the layers of a step from the front of a list: a convolution of 3x3 or 1x1, which may
+    be depthwise, alone, or followed by a ReLU and some of the other LAYERS; None if there is no
+    step."""
     rest = list(layers)
     if norm_first := [type(each) for each in rest[1:3]] == [nn.BatchNorm2d, nn.ReLU]:
         rest[1:3] = rest[2], rest[1]
@@ -125,11 +125,10 @@ def take_step(layers: list[nn.Module]) -> StepLayers | None:
     supported = (
         conv
         and all(map(has_own_weights, filter(None, (conv, norm))))
-        and conv.kernel_size == (3, 3)
+        and (conv.kernel_size, conv.padding) in KERNELS
         and conv.stride == conv.dilation == (1, 1)
-        and conv.padding in ((0, 0), (1, 1))
         and conv.padding_mode == "zeros"
-        and conv.groups == 1
+        and (conv.groups == 1 or conv.groups == conv.in_channels == conv.out_channels)
         and (relu or not any(taken[1:]))
         and (norm is None or (norm.affine and norm.track_running_stats and norm.momentum))
         and (pool is None or halves)
@@ -150,21 +149,25 @@ class Step:
     def __init__(self, layers: StepLayers, x: Tensor, border: int) -> None:
         conv, relu, norm, dropout, pool, norm_first = layers
         blocks, ins, height, width, _ = x.shape
-        rows, columns, outs = height - 2, width - 2, conv.out_channels
+        side, outs, depthwise = conv.kernel_size[0], conv.out_channels, conv.groups > 1
+        rows, columns = height - side + 1, width - side + 1
         if pool and (rows % 2 or columns % 2):
             raise ValueError("a max pool leaves out a row or a column")
         self.norm, self.dropout = norm, dropout.p if dropout else 0.0
         self.padding = conv.padding[0]
         self.parameters = (conv.weight, conv.bias, norm and norm.weight, norm and norm.bias)
-        groups, back_groups = even_groups(outs), even_groups(ins)
+        groups, back_groups = (outs, 1), (ins, 1)
+        if not depthwise:
+            groups, back_groups = even_groups(outs), even_groups(ins)
         padded, back_padded = math.prod(groups), math.prod(back_groups)
-        self.activation = bordered(blocks, padded, rows, columns, 0)
-        inner_output = self.output = self.activation[:, :outs]
+        self.output = bordered(blocks, padded, rows, columns, border)[:, :outs]
+        self.activation = inner(self.output, border)  # the same, unless layers follow
         if relu:
             stride = 2 if pool else 1
+            self.activation = bordered(blocks, padded, rows, columns, 0)
             self.output = bordered(blocks, outs, rows // stride, columns // stride, border)
-            inner_output = inner(self.output, border)
-        self.gradient = bordered(blocks, padded, rows, columns, 2 - self.padding)
+        gradient_border = side - 1 - self.padding
+        self.gradient = bordered(blocks, padded, rows, columns, gradient_border)
         bordered_gradient = bordered(blocks, back_padded, height, width, 0)
         self.input_gradient = inner(bordered_gradient[:, :ins], self.padding)
         packed = max(padded * (9 * ins + 1), back_padded * (9 * outs + 1))
@@ -175,10 +178,11 @@ class Step:
         running = (norm.running_mean, norm.running_var) if norm else (None, None)
         # held here, as the kernels know only addresses
         self.buffers = (*running, self.drop, factor, shift, mean, deviation, space)
-        planes = (x, self.activation, inner_output, self.gradient, self.input_gradient)
+        output = inner(self.output, border)
+        planes = (x, self.activation, output, self.gradient, self.input_gradient)
         self.arguments = Arguments(
             *(blocks, outs, relu is not None, norm is not None, pool is not None),
-            *(2 - self.padding, norm_first),
+            *(gradient_border, norm_first, side, depthwise),
             *((norm.eps, norm.momentum) if norm else (0, 0)),
             (ins, *groups, rows, columns),
             (outs, *back_groups, *self.input_gradient.shape[2:4]),

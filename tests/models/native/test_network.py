@@ -67,12 +67,23 @@ def assert_same_gradients(ours: nn.Module, exact: nn.Module) -> None:
         assert (mine.grad - truth.grad).abs().max() < 1e-4 * truth.grad.abs().max(), name
 
 
-def test_shared_filters_get_the_gradients_of_both_uses():
+@pytest.mark.parametrize(
+    ("blocks", "steps"),
+    [
+        (["plain", "shared", "plain", "shared", "plain"], 9),  # gradients of both uses
+        (["plain", "separable", "shared", "separable", "separable"], 11),
+        (["plain", "bottleneck", "bottleneck", "separable", "bottleneck"], 13),
+    ],
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_blocks_of_other_convolutions_get_the_gradients_of_pytorch(blocks, steps, bias):
     torch.manual_seed(0)
-    ours = BlockNet([8, 8, 12, 12, 10], blocks=["plain", "shared", "plain", "shared", "plain"])
+    ours = with_random_norms(
+        BlockNet([8, 8, 12, 20, 10], blocks=blocks, padded=2, head=1, bias=bias)
+    )
     exact = copy.deepcopy(ours).double()
     native = NativeNetwork(ours, 16, (1, 28, 28))
-    assert len(native.steps) == 8
+    assert len(native.steps) == steps
     images, labels = torch.randn(16, 1, 28, 28), torch.randint(10, (16,))
     F.cross_entropy(native(images), labels).backward()
     F.cross_entropy(exact(images.double()), labels).backward()
@@ -188,12 +199,17 @@ def test_nan_in_a_part_of_a_window_is_what_the_max_pool_returns(norm):
     assert torch.allclose(native(images), expected, atol=1e-5, equal_nan=True)
 
 
-def test_a_convolution_without_relu_is_the_last_that_the_kernels_run():
+def test_a_convolution_may_follow_another_one_without_relu():
     torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten()]
+    layers = [nn.Conv2d(1, 5, 3, padding=1), nn.Conv2d(5, 4, 3, padding=1), nn.Flatten()]
     ours = nn.Sequential(*layers, nn.Linear(576, 10))
+    exact = copy.deepcopy(ours).double()
     native, images = NativeNetwork(ours, 16, (1, 12, 12)), torch.randn(16, 1, 12, 12)
+    assert len(native.steps) == 2
     assert torch.allclose(native(images), ours(images), atol=1e-5)
+    native(images).square().sum().backward()
+    exact(images.double()).square().sum().backward()
+    assert_same_gradients(ours, exact)
 
 
 @pytest.mark.parametrize(
