@@ -3,10 +3,10 @@
 OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/frontier.py        # searches and trains
 OMP_NUM_THREADS=1 PYTHONPATH=.:tests python tests/frontier.py show   # prints the table
 
-Searches for each limit, in two spaces: a line of each in evidence/searches.csv, and the step of
-the network that it found. Then ten seeds that they did not use of the one that is better on images
-held out, on all training images, with 15 epochs and with 60. What these files have is not done
-again. Two processes share the work.
+Searches for each limit, for most in two spaces: a line of each in evidence/searches.csv, and the
+step of the network that it found. Then ten seeds that they did not use of the one that is better on
+images held out, on all training images, with 15 epochs and with 60. What these files have is not
+done again. Two processes share the work.
 """
 
 import subprocess
@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 
 from experiments.cli.text import duration, measured
 from experiments.stats.intervals import interval
+from experiments.study.race import FULL
 
 SEARCHES = PROJECT / "evidence" / "searches.csv"
 TABLE = PROJECT / "evidence" / "frontier.csv"
@@ -38,11 +39,11 @@ STARTS = {  # by search and limit: the first network, the best that was known be
     "separable": {
         3000: [],
         2000: ["model.scale=0.77"],
-        1000: ["model.scale=0.48"],
         1500: ["model.scale=0.63"],
+        1000: ["model.scale=0.48"],
     },
 }
-STUDIES = {"scale": "f", "separable": "g"}  # what their names begin with
+PREFIXES = {"scale": "f", "separable": "g"}  # of the names of studies
 EPOCHS = 15, 60
 SEEDS = range(100, 110)
 STORAGE = f"sqlite:///{PLACE}/search.db"
@@ -56,6 +57,10 @@ def searched() -> pd.DataFrame:
     return pd.read_csv(SEARCHES) if SEARCHES.exists() else pd.DataFrame(columns=columns)
 
 
+def is_done(space: str, limit: int) -> bool:
+    return (space, limit) in {*zip(*(searched()[key] for key in ("space", "limit")), strict=True)}
+
+
 def best() -> pd.DataFrame:
     """The search of each limit whose network is the best on images held out, the largest first."""
     ordered = searched().sort_values(["limit", "held_out"], ascending=False)
@@ -64,14 +69,14 @@ def best() -> pd.DataFrame:
 
 def search(space: str, limit: int) -> None:
     """Find the best network with fewer parameters than a limit, and add the line of the search."""
-    study = f"{STUDIES[space]}{limit}"
+    study = f"{PREFIXES[space]}{limit}"
     options = [f"search={space}", f"study={study}", f"budget.parameters={limit - 1}"]
     options += [*STARTS[space][limit], *SEARCH, *FINAL, *OPTIONS]
     command = [sys.executable, "-m", "experiments.search", *options]
     subprocess.run(command, cwd=PROJECT, check=True)
     with FileLock(PLACE / "searches.lock"):
-        if ((searched().space == space) & (searched().limit == limit)).any():
-            return  # another process took part
+        if is_done(space, limit):  # another process took part
+            return
         line = {"space": space, "limit": limit} | facts(study)
         new = not SEARCHES.exists()
         pd.DataFrame([line]).to_csv(SEARCHES, mode="a", header=new, index=False)
@@ -85,7 +90,9 @@ def facts(name: str) -> dict[str, Any]:
     runs = [client.get_run(result["run"]).data.metrics for result in results.values()]
     [file] = PROJECT.glob(f"conf/step/found/{name}-*.yaml")
     number = int(file.stem.rpartition("-")[2])
-    full = [run["accuracy"] for key, run in results.items() if key.startswith(f"run {number} 1 ")]
+    full = [
+        run["accuracy"] for key, run in results.items() if key.startswith(f"run {number} {FULL} ")
+    ]
     tried = [trial for trial in study.trials if "parameters" in trial.user_attrs]
     found = {"step": f"found/{file.stem}", "held_out": round(sum(full) / len(full), 5)}
     found |= {"parameters": study.trials[number].user_attrs["parameters"], "networks": len(tried)}
@@ -120,7 +127,7 @@ def main() -> None:
     PLACE.mkdir(parents=True, exist_ok=True)
     for space, starts in STARTS.items():
         for limit in starts:
-            if not ((searched().space == space) & (searched().limit == limit)).any():
+            if not is_done(space, limit):
                 search(space, limit)
     for epochs in EPOCHS:
         arms = {

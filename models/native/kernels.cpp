@@ -1,5 +1,5 @@
-// Training of small convolutions, of 3x3 or 1x1, on a CPU. Sixteen images lie side by side in memory, so that
-// the lanes of a vector are full, however few channels there are.
+// Training of small convolutions, of 3x3 or 1x1, on a CPU. Sixteen images lie side by side in memory,
+// so that the lanes of a vector are full, however few channels there are.
 //
 // Activations are [blocks][channels][rows][columns][16] floats; a block is 16 images. The input of a
 // convolution has its border of zeros in memory; strides are given in floats. Sums over a batch are
@@ -204,8 +204,8 @@ void correlate_all(const Step* s, Plane grad, float* weight_gradient) {
     }
 }
 
-// What a ReLU lets through is above this: one at its place, and one that is at the other.
-inline vec threshold(bool here) { return all(here ? 0 : -INFINITY); }
+// The largest value that a ReLU at this place holds back: 0; without a ReLU, nothing is.
+inline vec threshold(bool has_relu) { return all(has_relu ? 0 : -INFINITY); }
 
 // the activations that one output pixel comes from, and the same after BatchNorm, with a ReLU that
 // may follow it, and dropout
@@ -329,7 +329,7 @@ void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient
     Plane inside = s->gradient;
     inside.at += s->border * (inside.row + LANES);
     const float count = float(s->blocks) * LANES * rows * columns;
-    const vec least = threshold(!s->norm_first), least_scaled = threshold(s->norm_first);
+    const vec ahead = threshold(!s->norm_first), behind = threshold(s->norm_first);  // of the norm
     if (s->norm)  // sums of grad * drop, alone and times the activation that it goes to
         sum_up(
             s,
@@ -341,7 +341,7 @@ void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient
                         best = w.scaled[j] > best ? w.scaled[j] : best;
                     }
                     vec y = load(grad.of(b, c, r) + i * LANES + l);
-                    y = best <= least_scaled ? vec{} : y;
+                    y = best <= behind ? vec{} : y;
                     ones += y;
                     twos += y * x;
                 });
@@ -368,11 +368,11 @@ void backward(const Step* s, Plane grad, int needs_input, float* weight_gradient
             float* o = to + (1 + s->pool) * (r * inside.row + i * LANES);
             if (!s->relu) return store(o, left);
             const vec best = w.highest();
-            left = best <= least_scaled ? vec{} : left;
+            left = best <= behind ? vec{} : left;
             for (int j = 0; j < w.size; j++) {  // it goes to the first of the highest
                 const vec mine = w.scaled[j] == best ? left : vec{};
                 left = w.scaled[j] == best ? vec{} : left;
-                store(o + step[j], w.x[j] <= least ? vec{} : mine + (constant + slope * w.x[j]));
+                store(o + step[j], w.x[j] <= ahead ? vec{} : mine + (constant + slope * w.x[j]));
             }
         });
     });

@@ -1,4 +1,4 @@
-"""Plain convolutional networks trained on a CPU by our own kernels, see kernels.cpp.
+"""Rows of small convolutions trained on a CPU by our own kernels, see kernels.cpp.
 
 With ten channels, libraries leave most lanes of a vector idle, and pass over the same memory
 many times. Here a convolution, its ReLU, BatchNorm, Dropout2d and max pool are one step; ReLU and
@@ -44,11 +44,18 @@ class NativeNetwork:
             raise ValueError(f"the batch size is not a multiple of {LANES}")
         if any(p.dtype != torch.float32 or not p.is_contiguous() for p in network.parameters()):
             raise ValueError("the parameters are not of 32 bits, or not contiguous")
-        layers, step_layers = list(network), []
+        layers, step_layers, sides = list(network), [], list(image[1:])
         while taken := take_step(layers):
+            shrinks = taken.conv.kernel_size[0] - 1 - 2 * taken.conv.padding[0]
+            sides = [side - shrinks for side in sides]
+            if taken.pool:
+                if any(side % 2 for side in sides):  # which would leave out a row or a column
+                    break
+                sides = [side // 2 for side in sides]
             step_layers.append(taken)
+            layers = layers[taken.count() :]
         if not step_layers:
-            raise ValueError("the network does not begin with a convolution of 3x3 or 1x1")
+            raise ValueError("the network does not begin with a step of the kernels")
         library()
         self.network, self.rest, self.batch_size = network, nn.Sequential(*layers), batch_size
         borders = [each.conv.padding[0] for each in step_layers] + [0]
@@ -78,7 +85,7 @@ class NativeNetwork:
         inner(self.input, self.steps[0].padding).copy_(lanes)
         for step in self.steps:
             step.forward(self.network.training)
-        return self.steps[-1].output.detach()
+        return self.steps[-1].output.clone()  # the next batch overwrites it
 
 
 class _Steps(torch.autograd.Function):
@@ -111,11 +118,13 @@ class StepLayers(NamedTuple):
     pool: nn.MaxPool2d | None
     norm_first: bool  # ReLU after BatchNorm
 
+    def count(self) -> int:
+        return sum(isinstance(each, nn.Module) for each in self)
+
 
 def take_step(layers: list[nn.Module]) -> StepLayers | None:
-    """Remove the layers of a step from the front of a list: a convolution of 3x3 or 1x1, which may
-    be depthwise, alone, or followed by a ReLU and some of the other LAYERS; None if there is no
-    step."""
+    """The layers of a step at the front of a list: a convolution of 3x3 or 1x1, which may be
+    depthwise, alone, or followed by a ReLU and some of the other LAYERS; None if there is none."""
     rest = list(layers)
     if norm_first := [type(each) for each in rest[1:3]] == [nn.BatchNorm2d, nn.ReLU]:
         rest[1:3] = rest[2], rest[1]
@@ -133,17 +142,14 @@ def take_step(layers: list[nn.Module]) -> StepLayers | None:
         and (norm is None or (norm.affine and norm.track_running_stats and norm.momentum))
         and (pool is None or halves)
     )
-    if not supported:
-        return None
-    layers[:] = rest
-    return StepLayers(*taken, norm_first)
+    return StepLayers(*taken, norm_first) if supported else None
 
 
 class Step:
     """A convolution with the layers that follow it, and the memory that they work in.
 
     `x`: the input, with the border that the convolution needs; `border`: of the output, as the next
-    step needs it. ValueError where the max pool would leave out a row or a column.
+    step needs it.
     """
 
     def __init__(self, layers: StepLayers, x: Tensor, border: int) -> None:
@@ -151,8 +157,6 @@ class Step:
         blocks, ins, height, width, _ = x.shape
         side, outs, depthwise = conv.kernel_size[0], conv.out_channels, conv.groups > 1
         rows, columns = height - side + 1, width - side + 1
-        if pool and (rows % 2 or columns % 2):
-            raise ValueError("a max pool leaves out a row or a column")
         self.norm, self.dropout = norm, dropout.p if dropout else 0.0
         self.padding = conv.padding[0]
         self.parameters = (conv.weight, conv.bias, norm and norm.weight, norm and norm.bias)
@@ -160,12 +164,13 @@ class Step:
         if not depthwise:
             groups, back_groups = even_groups(outs), even_groups(ins)
         padded, back_padded = math.prod(groups), math.prod(back_groups)
-        self.output = bordered(blocks, padded, rows, columns, border)[:, :outs]
-        self.activation = inner(self.output, border)  # the same, unless layers follow
         if relu:
             stride = 2 if pool else 1
             self.activation = bordered(blocks, padded, rows, columns, 0)
             self.output = bordered(blocks, outs, rows // stride, columns // stride, border)
+        else:
+            self.output = bordered(blocks, padded, rows, columns, border)[:, :outs]
+            self.activation = inner(self.output, border)
         gradient_border = side - 1 - self.padding
         self.gradient = bordered(blocks, padded, rows, columns, gradient_border)
         bordered_gradient = bordered(blocks, back_padded, height, width, 0)

@@ -152,10 +152,13 @@ def test_results_do_not_depend_on_the_number_of_threads(set_threads):
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
-def test_it_evaluates_any_number_of_images(norm_first):
-    ours = with_random_norms(BlockNet([10, 10, 12, 12, 12], norm_first=norm_first, dropout=0.5))
-    native = NativeNetwork(ours, 64, (1, 28, 28))
-    native(torch.randn(64, 1, 28, 28))  # leaves running statistics
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("size", [16, 64])
+def test_it_evaluates_any_number_of_images(size, average, norm_first):
+    options = {"norm_first": norm_first, "global_average_pool": average}
+    ours = with_random_norms(BlockNet([10, 10, 12, 12, 12], dropout=0.5, **options))
+    native = NativeNetwork(ours, size, (1, 28, 28))
+    native(torch.randn(size, 1, 28, 28))  # leaves running statistics
     ours.eval()
     images = torch.randn(150, 1, 28, 28)
     with torch.inference_mode():
@@ -212,18 +215,30 @@ def test_a_convolution_may_follow_another_one_without_relu():
     assert_same_gradients(ours, exact)
 
 
+def test_the_kernels_end_ahead_of_a_pool_that_leaves_out_a_row():
+    ours = BlockNet([4, 6, 8], pools=[1, 3], padded=3, image_size=30)
+    native = NativeNetwork(ours, 16, (1, 30, 30))
+    assert len(native.steps) == 2
+    images = torch.randn(16, 1, 30, 30)
+    assert torch.allclose(native(images), ours(images), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("layers", "size", "side", "complaint"),
     [
-        ([nn.Flatten(), nn.Linear(784, 10)], 64, 28, "begin with a convolution of 3x3"),
-        ([nn.Conv2d(1, 4, 5)], 64, 28, "begin with a convolution of 3x3"),
-        ([nn.Conv2d(1, 4, 3, stride=2)], 64, 28, "begin with a convolution of 3x3"),
+        ([nn.Flatten(), nn.Linear(784, 10)], 64, 28, "begin with a step"),
+        ([nn.Conv2d(1, 4, 5)], 64, 28, "begin with a step"),
+        ([nn.Conv2d(1, 4, 3, stride=2)], 64, 28, "begin with a step"),
         ([nn.Conv2d(1, 4, 3)], 50, 28, "not a multiple of 16"),
         ([nn.Conv2d(1, 4, 3).double()], 64, 28, "not of 32 bits"),
         ([nn.Conv2d(2, 4, 3).to(memory_format=torch.channels_last)], 64, 28, "not contiguous"),
         ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2, dilation=2)], 64, 28, "begin with"),
         ([random_unstructured(nn.Conv2d(1, 4, 3), "weight", 0.5)], 64, 28, "begin with"),
-        ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)], 16, 29, "leaves out a row or a column"),
+        ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)], 16, 29, "begin with"),
+        ([nn.Conv2d(1, 4, 3), nn.MaxPool2d(2)], 16, 28, "begin with"),
+        ([nn.Conv2d(4, 4, 3, groups=2)], 16, 28, "begin with"),
+        ([nn.Conv2d(2, 4, 3, groups=2)], 16, 28, "begin with"),
+        ([nn.Conv2d(1, 4, 1, padding=1)], 16, 28, "begin with"),
     ],
     ids=[
         "linear",
@@ -235,6 +250,10 @@ def test_a_convolution_may_follow_another_one_without_relu():
         "dilated pool",
         "pruned",
         "odd pool",
+        "pool without ReLU",
+        "two groups",
+        "two filters a channel",
+        "padded 1x1",
     ],
 )
 def test_unsupported_networks_are_refused(layers, size, side, complaint):
