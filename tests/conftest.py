@@ -40,10 +40,11 @@ OWN = {  # the files of conf/, by their groups
     "optimizer": ("adam", "sgd"),
     "sampler": ("nsga2", "random", "tpe"),
     "scheduler": ("one_cycle", "step"),
-    "search": ("blocks", "plain", "scale"),
+    "search": ("blocks", "plain", "scale", "separable"),
     "step": (
         *(f"s{number:02}" for number in range(1, 15)),
         *("found/hand", "found/p4000-0", "found/p4000-11", "found/p4000-16"),
+        *("found/f2000-14", "found/g2000-23", "found/g3000-18"),
     ),
     "trainer": ("lightning",),
 }
