@@ -58,7 +58,8 @@ def searched() -> pd.DataFrame:
 
 
 def is_done(space: str, limit: int) -> bool:
-    return (space, limit) in {*zip(*(searched()[key] for key in ("space", "limit")), strict=True)}
+    table = searched()
+    return ((table.space == space) & (table.limit == limit)).any()
 
 
 def best() -> pd.DataFrame:
